@@ -1,0 +1,21 @@
+"""cocotag: train a multi-label image tagger on COCO, tag folders of photographs with it, report how good it is.
+
+The names are loaded when first used, so that ``import cocotag`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cocotag.tagging.tagger import Tag, Tagger
+
+__version__ = "0.1.0"
+__all__ = ["Tag", "Tagger", "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module attribute can be anything)
+    if name in ("Tag", "Tagger"):
+        return getattr(import_module("cocotag.tagging.tagger"), name)
+    raise AttributeError(f"module 'cocotag' has no attribute {name!r}")

@@ -1,0 +1,175 @@
+"""The bundle: one ONNX file and its metadata, read and written without torch.
+
+The graph takes ``images`` uint8 ``(N, H, W, 3)`` RGB and gives ``probs`` float32 ``(N, C)``; normalisation and
+sigmoid are inside. The metadata are one JSON document under the key ``cocotag`` of ONNX ``metadata_props``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cocotag.errors import BundleError
+from cocotag.files import atomic_path
+from cocotag.labels import Vocabulary
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "cocotag"
+
+
+@dataclass(frozen=True)
+class BundleMetadata:
+    """What a bundle says of itself.
+
+    Attributes:
+        vocabulary: The classes, in the order of the columns of ``probs``.
+        image_size: Side of the square input, pixels.
+        thresholds: Per class, on probs, met with ``>=``; ``C`` floats.
+        positives: Images of the training split on which the class is, ``C`` ints.
+        train_images: Images in the training split.
+        tuned_on: Where checkpoint and thresholds were chosen: ``{"split", "images", "sha256"}`` of the sorted file
+            names. A figure taken there is optimistic.
+        config: The training config, as plain JSON.
+        made_by: Versions and date.
+        parity: Largest difference in probability from the torch network, on how many images.
+    """
+
+    vocabulary: Vocabulary
+    image_size: int
+    thresholds: tuple[float, ...]
+    positives: tuple[int, ...]
+    train_images: int
+    tuned_on: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    made_by: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse metadata whose parts do not fit together."""
+        if self.image_size < 1:
+            raise BundleError(f"image_size is {self.image_size}; it must be at least 1.")
+        for name, values in (("thresholds", self.thresholds), ("positives", self.positives)):
+            if len(values) != len(self.vocabulary):
+                raise BundleError(f"{len(values)} {name} for {len(self.vocabulary)} classes; one each is needed.")
+
+    def threshold_array(self) -> NDArray[np.float32]:
+        """The thresholds, ``(C,)``."""
+        return np.asarray(self.thresholds, np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        plain = asdict(self)
+        plain["vocabulary"] = self.vocabulary.to_json()
+        return {"schema_version": SCHEMA_VERSION, **plain}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> BundleMetadata:
+        """The reverse of `to_json`.
+
+        Raises:
+            BundleError: Another schema version, or keys that are missing or impossible.
+        """
+        found = document.get("schema_version")
+        if found != SCHEMA_VERSION:
+            raise BundleError(f"the bundle has schema version {found!r}, this cocotag reads {SCHEMA_VERSION}. Export it again.")
+        try:
+            return cls(
+                vocabulary=Vocabulary.from_json(document["vocabulary"]),
+                image_size=int(document["image_size"]),
+                thresholds=tuple(float(value) for value in document["thresholds"]),
+                positives=tuple(int(value) for value in document["positives"]),
+                train_images=int(document["train_images"]),
+                **{key: document.get(key) or {} for key in ("tuned_on", "config", "made_by", "parity")},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the bundle's metadata are damaged ({error!r}). Export it again.") from None
+
+
+def open_session(path: Path | str, *, threads: int = 0, optimise: bool = True) -> onnxruntime.InferenceSession:
+    """Load the graph into ONNX Runtime, on CPU.
+
+    Args:
+        path: The bundle.
+        threads: Threads within an operator; 0 lets ONNX Runtime choose.
+        optimise: False loads faster, for looking rather than running.
+
+    Raises:
+        BundleError: Missing, or not an ONNX file.
+    """
+    import onnxruntime
+
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(f"{path} is not a file. Give the tagger.onnx of a training run.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+        reason = str(error).splitlines()[0][:200]
+        raise BundleError(f"{path} is not a bundle that ONNX Runtime can load ({reason}). Export it again.") from None
+
+
+def session_metadata(session: onnxruntime.InferenceSession, path: Path | str) -> BundleMetadata:
+    """The metadata of a loaded bundle, checked against its graph.
+
+    Raises:
+        BundleError: Not made by cocotag, damaged, or graph and metadata disagree.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise BundleError(f"{path} is an ONNX file, but not a cocotag bundle: it lacks the metadata. See cocotag export --help.")
+    try:
+        metadata = BundleMetadata.from_json(json.loads(text))
+    except (BundleError, ValueError) as error:
+        raise BundleError(f"{path}: {error}") from None
+    side, classes = metadata.image_size, len(metadata.vocabulary)
+    inputs = [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()]
+    outputs = [(o.name, o.type, o.shape[1:]) for o in session.get_outputs()]
+    wanted = [("images", "tensor(uint8)", [side, side, 3])], [("probs", "tensor(float)", [classes])]
+    if (inputs, outputs) != wanted:
+        raise BundleError(f"{path}: graph {inputs} -> {outputs} does not fit its metadata {wanted}. Export it again.")
+    return metadata
+
+
+def read_metadata(path: Path | str) -> BundleMetadata:
+    """What is in a bundle, without running it.
+
+    Raises:
+        BundleError: As `open_session` and `session_metadata`.
+    """
+    return session_metadata(open_session(path, optimise=False), path)
+
+
+def fingerprint(path: Path | str) -> str:
+    """SHA-256 of the bundle's bytes, hexadecimal: two bundles that tag alike to the bit share it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bundle(model: onnx.ModelProto, metadata: BundleMetadata, path: Path | str) -> None:
+    """Write a graph and its metadata as one file, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    import onnx
+
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    entries[METADATA_KEY] = json.dumps(metadata.to_json(), ensure_ascii=False, allow_nan=False)
+    onnx.helper.set_model_props(model, entries)
+    with atomic_path(path) as temporary:
+        onnx.save_model(model, str(temporary))

@@ -1,0 +1,1 @@
+"""Bundle and files in, tags out. Runs without torch and without pandas."""

@@ -1,0 +1,1 @@
+"""The training run. Lightning runs the loop; these rooms are the glue."""
