@@ -35,3 +35,7 @@ class OutputError(CocotagError):
 
 class MissingExtraError(CocotagError):
     """A command needs packages that the base install leaves out."""
+
+
+class Interrupted(CocotagError):
+    """Ctrl-C stopped the work; the message says what is kept and how to go on."""

@@ -1,0 +1,120 @@
+"""Splits, loaders and samplers of a training run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import cv2
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cocotag.config import DataConfig
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.dataset import EpochSampler, Item, TaggedImages
+from cocotag.data.split import stratified_holdout
+from cocotag.data.transforms import Augmentation
+from cocotag.errors import DataError
+from cocotag.labels import Vocabulary
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class TaggingData(LightningDataModule):
+    """Train and tune images of a run; the split that is only reported on never comes here.
+
+    Args:
+        config: The data part of a training config.
+        image_size: Side of the square input, pixels.
+        batch_size: Images a step.
+        seed: Of the tune split, order and augmentation.
+
+    Attributes:
+        train: Table that is learned from.
+        tune: Table that checkpoint and thresholds are chosen on.
+
+    Raises:
+        DataError: A split is missing or cannot be learned from.
+    """
+
+    def __init__(self, config: DataConfig, *, image_size: int, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.seed = seed
+        root = config.root or "."
+        whole = load_split(root, config.train_split)
+        if config.tune_split is None:
+            held = stratified_holdout(whole.targets, config.tune_fraction, seed)
+            self.train, self.tune = whole.take(~held), whole.take(held)
+        else:
+            self.train, self.tune = whole, load_split(root, config.tune_split)
+        self._check()
+
+    def _check(self) -> None:
+        config = self.config
+        tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of split {config.train_split!r}"
+        if self.tune.vocabulary.ids != self.train.vocabulary.ids:
+            raise DataError(f"The {tune_name} lists other categories than split {config.train_split!r}. Use one list for both.")
+        for name, table in ((f"split {config.train_split!r}", self.train), (tune_name, self.tune)):
+            if not table.positives.any():
+                raise DataError(
+                    f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
+                )
+            self._check_files(name, table)
+        if len(self.train) < self.batch_size:
+            raise DataError(
+                f"There are {len(self.train)} images to train on, fewer than batch_size {self.batch_size}. Lower it."
+            )
+
+    @staticmethod
+    def _check_files(name: str, table: AnnotationTable) -> None:
+        # One listing a folder, not one look a file: COCO's folder holds 118,287.
+        folders = {path.parent for path in table.paths()}
+        there = {entry.path for folder in folders if folder.is_dir() for entry in os.scandir(folder)}
+        missing = [path for path in table.paths() if str(path) not in there]
+        if missing:
+            raise DataError(
+                f"The annotations of {name} name {len(missing)} files that are not in {table.image_dir} (first: {missing[0].name}). "
+                f"Training would stop at the first of them. Check the folder, or run: cocotag check ROOT --split SPLIT"
+            )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes."""
+        return self.train.vocabulary
+
+    def tuned_on(self) -> dict[str, Any]:
+        """Which images choose, for the bundle: a later evaluation on them is optimistic."""
+        names = "\n".join(sorted(self.tune.file_names.tolist()))
+        split = self.config.tune_split or f"{self.config.tune_fraction:g} of {self.config.train_split}"
+        return {"split": split, "images": len(self.tune), "sha256": hashlib.sha256(names.encode()).hexdigest()}
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Augmented, in an order of each epoch's own; the last incomplete batch is left out for the batch norms' sake."""
+        augmentation = Augmentation(self.config.augment, size=self.image_size, min_crop=self.config.min_crop)
+        dataset = TaggedImages(self.train, image_size=self.image_size, augmentation=augmentation, seed=self.seed)
+        return self._loader(dataset, sampler=EpochSampler(len(dataset), self.seed), drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The tune images, plainly: Lightning's validation is where we choose."""
+        return self._loader(TaggedImages(self.tune, image_size=self.image_size), shuffle=False)
+
+    def _loader(self, dataset: TaggedImages, **options: Any) -> DataLoader[Item]:  # noqa: ANN401
+        workers = self.config.workers
+        if workers is None:
+            workers = min(8, os.cpu_count() or 1, max(1, len(dataset) // self.batch_size))
+        # A forked worker waits for ever on the threads of OpenCV's pool, which stay behind in the parent: end the pool first.
+        cv2.setNumThreads(1)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )

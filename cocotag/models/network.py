@@ -1,0 +1,72 @@
+"""TaggerNetwork: normalisation, backbone, head. uint8 images in, logits out; it carries its own preprocessing."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+# Mean and standard deviation of ImageNet's pixels over 255, which the published weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(Protocol):
+    """What a backbone offers besides being a module."""
+
+    out_channels: int
+
+    def layer_groups(self) -> list[nn.Module]:
+        """Its parts in order from the input."""
+        ...
+
+
+class Normalize(nn.Module):
+    """uint8 RGB ``(N, H, W, 3)``, 0..255 -> float32 ``(N, 3, H, W)``, about zero mean and unit spread."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Fixed by the weights' training, not learned: kept out of the state dict.
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+class TaggerNetwork(nn.Module):
+    """Images to one logit per class.
+
+    Args:
+        backbone: Normalised images to a feature map; has ``layer_groups()``.
+        head: Feature map to logits.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.backbone = backbone
+        self.head = head
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """uint8 ``(N, H, W, 3)`` -> feature map ``(N, channels, h, w)``."""
+        x = self.normalize(images)
+        # A permuted NHWC tensor is channels-last already; torch.export does not keep strides, so say it where it can matter.
+        if not torch.compiler.is_exporting():
+            x = x.contiguous(memory_format=torch.channels_last)
+        else:
+            x = x.contiguous()
+        return cast(Tensor, self.backbone(x))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 RGB ``(N, H, W, 3)``, 0..255 -> logits ``(N, C)``."""
+        return cast(Tensor, self.head(self.forward_features(images)))
+
+    def layer_groups(self) -> list[nn.Module]:
+        """The parts that are frozen and trained as one, from the input to the head, which is the last."""
+        return [*cast(Backbone, self.backbone).layer_groups(), self.head]

@@ -1,0 +1,282 @@
+"""How unbalanced the labels of a data set are: AnnotationTable -> dataset.json, classes.csv, pairs.csv and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from cocotag.data.annotations import AnnotationTable
+from cocotag.errors import DataError
+from cocotag.files import atomic_path, write_text
+from cocotag.reports import imbalance_measures as measure
+from cocotag.reports import plots
+from cocotag.reports.page import plain, render
+
+MIN_PAIR_IMAGES = 5
+"""Fewer images than this do not show that two classes attract each other."""
+SHOWN_ROWS = 20
+"""Rows of the page's shorter tables; the CSV files have all."""
+GROUP_COLORS = {"head": "c1", "medium": "c7", "tail": "c3", "absent": "c7"}
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """What `imbalance` found in one split.
+
+    Attributes:
+        split: Its name, empty if it has none.
+        measures: Plain numbers of the whole split; None where one is undefined.
+        classes: One row a class, in index order; NaN where a figure is undefined.
+        pairs: One row a pair of classes, see `cocotag.reports.imbalance_measures.pairs`.
+        labelsets: The commonest combinations of labels: ``labels`` (names, a tuple) and ``images``.
+        labels_per_image: How many images have 0, 1, 2, ... labels.
+    """
+
+    split: str
+    measures: dict[str, int | float | None]
+    classes: pd.DataFrame
+    pairs: pd.DataFrame
+    labelsets: pd.DataFrame
+    labels_per_image: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``dataset.json``: the split's name and its measures."""
+        return {"split": self.split, **plain(self.measures)}
+
+
+def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 1) -> Imbalance:
+    """Measure how unbalanced the image-level labels of a split are.
+
+    An unknown cell is neither positive nor negative: a class's frequency is its positives over its known images. An image
+    without labels counts. A class that never occurs has no IRLbl and is left out of means over classes, but not of
+    ``density``, ``tcs`` and ``gini``.
+
+    Args:
+        table: The split.
+        split: What to call it.
+        input_features: Features that the complexity score TCS counts; images have no natural number of them.
+
+    Raises:
+        DataError: No images or no classes.
+        ValueError: ``input_features`` is below 1.
+    """
+    if not len(table) or not len(table.vocabulary):
+        raise DataError(f"{len(table)} images and {len(table.vocabulary)} classes: nothing to measure. Check the file.")
+    if input_features < 1:
+        raise ValueError(f"input_features is {input_features}; at least 1 is needed.")
+    targets = table.targets & table.known
+    positives = targets.sum(axis=0)
+    scumbles = measure.scumble(targets)
+    sets, set_images = measure.labelsets(targets)
+    names = np.asarray(table.vocabulary.names, dtype=object)
+    classes = _classes(table, targets, scumbles)
+    labels_per_image = np.bincount(targets.sum(axis=1))
+    ratios = classes["irlbl"].dropna().to_numpy()
+    total, count = int(positives.sum()), len(positives)
+    measures: dict[str, int | float | None] = {
+        "images": len(table),
+        "classes": count,
+        "classes_present": int((positives > 0).sum()),
+        "positives": total,
+        "instances": int(classes["instances"].sum()),
+        "unknown_cells": int((~table.known).sum()),
+        "unlabelled_images": int(labels_per_image[0]),
+        "cardinality": total / len(table),
+        "density": total / len(table) / count,
+        "max_labels_per_image": len(labels_per_image) - 1,
+        "labelsets": len(sets),
+        "single_labelsets": int((set_images == 1).sum()),
+        "max_labelset_images": int(set_images[0]),
+        "mean_ir": measure.mean_ir(positives),
+        "mean_ir_without_most_common": measure.mean_ir(np.delete(positives, positives.argmax())),
+        "max_ir": float(ratios.max()) if len(ratios) else None,
+        "cvir": measure.variation(ratios),
+        "scumble": float(scumbles.mean()),
+        "scumble_cv": measure.variation(scumbles),
+        "tcs": measure.tcs(input_features, count, len(sets)),
+        "input_features": input_features,
+        "gini": measure.gini(positives),
+        **{f"{group}_classes": int((classes["group"] == group).sum()) for group in measure.GROUPS},
+    }
+    commonest = [tuple(names[row].tolist()) for row in sets[:SHOWN_ROWS]]
+    return Imbalance(
+        split=split,
+        measures=measures,
+        classes=classes,
+        pairs=measure.pairs(targets, table.known, table.vocabulary.names),
+        labelsets=pd.DataFrame({"labels": commonest, "images": set_images[:SHOWN_ROWS]}),
+        labels_per_image=labels_per_image.tolist(),
+    )
+
+
+def _classes(table: AnnotationTable, targets: measure.Bools, scumbles: measure.Floats) -> pd.DataFrame:
+    positives, known = targets.sum(axis=0), table.known.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        frequency = positives / known
+        negatives_per_positive = np.where(positives > 0, (known - positives) / positives, np.nan)
+    return pd.DataFrame(
+        {
+            "class_id": table.vocabulary.ids,
+            "index": np.arange(len(positives)),
+            "name": table.vocabulary.names,
+            "images": positives,
+            "instances": np.where(targets, table.instances, 0).sum(axis=0, dtype=np.int64),
+            "irlbl": measure.irlbl(positives),
+            "scumble": measure.scumble_of_classes(targets, scumbles),
+            "group": measure.groups(positives),
+            "supercategory": table.vocabulary.supercategories,
+            "known": known,
+            "frequency": frequency,
+            "negatives_per_positive": negatives_per_positive,
+            "effective_number": measure.effective_number(positives),
+            "weight": measure.class_weights(positives),
+        }
+    )
+
+
+def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
+    """Compare the frequency of each class between splits of one data set.
+
+    Returns:
+        One row a class: ``class_id``, ``name``, ``frequency_SPLIT`` for every split, then for every split but the first
+        ``difference_SPLIT`` (its frequency less the first's) and ``z_SPLIT`` (that difference in standard errors: beyond
+        about 3 it is not chance).
+
+    Raises:
+        DataError: The splits have different classes.
+    """
+    main, names = imbalances[0].classes, _split_names(imbalances)
+    for name, other in zip(names, imbalances, strict=True):
+        if not main[["class_id", "name"]].equals(other.classes[["class_id", "name"]]):
+            raise DataError(f"Splits {names[0]!r} and {name!r} have different classes. Compare splits of one data set.")
+    frame = main[["class_id", "name"]].copy()
+    for name, other in zip(names, imbalances, strict=True):
+        frame[f"frequency_{name}"] = other.classes["frequency"]
+    for name, other in zip(names[1:], imbalances[1:], strict=True):
+        frame[f"difference_{name}"] = other.classes["frequency"] - main["frequency"]
+        counts = [frame_of[column].to_numpy() for frame_of in (main, other.classes) for column in ("images", "known")]
+        frame[f"z_{name}"] = measure.difference_in_sigmas(*counts)
+    return frame
+
+
+def _surest_first(frame: pd.DataFrame) -> pd.DataFrame:
+    surest = frame.filter(regex="^z_").abs().max(axis=1)
+    return frame.loc[surest.sort_values(ascending=False, kind="stable").index]
+
+
+def _split_names(imbalances: Sequence[Imbalance]) -> list[str]:
+    """A different name for each split, whatever they are called."""
+    names: list[str] = []
+    for place, entry in enumerate(imbalances, start=1):
+        name = entry.split or f"split {place}"
+        names.append(f"{name} ({place})" if name in names else name)
+    return names
+
+
+def write(imbalances: Sequence[Imbalance], out_dir: Path | str) -> None:
+    """Write ``classes.csv``, ``pairs.csv``, ``imbalance.html`` and, last, ``dataset.json``.
+
+    The first split is the main one. With several there is ``drift.csv`` too, and ``dataset.json`` has the measures of each
+    under ``splits``. Whoever finds ``dataset.json`` finds the other files complete and of the same run.
+
+    Args:
+        imbalances: At least one.
+        out_dir: Made if it is not there; files of an earlier report in it are replaced.
+
+    Raises:
+        DataError: The splits have different classes.
+        OutputError: The folder cannot be written.
+    """
+    out_dir, main = Path(out_dir), imbalances[0]
+    document = main.to_json()
+    files = {"classes.csv": _csv(main.classes), "pairs.csv": _csv(main.pairs)}
+    if len(imbalances) > 1:
+        document["splits"] = [entry.to_json() for entry in imbalances]
+        files["drift.csv"] = _csv(drift(imbalances))
+    files["imbalance.html"] = _page(imbalances)
+    with atomic_path(out_dir / "dataset.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for earlier in ("dataset.json", "drift.csv"):
+            (out_dir / earlier).unlink(missing_ok=True)
+        for name, text in files.items():
+            write_text(out_dir / name, text)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace").decode("utf-8")
+
+
+def _page(imbalances: Sequence[Imbalance]) -> str:
+    main, names = imbalances[0], _split_names(imbalances)
+    ranked = main.classes.sort_values("images", ascending=False, kind="stable")
+    present = ranked[ranked["images"] > 0]
+    pairs = main.pairs
+    lifted = pairs[(pairs["count"] >= MIN_PAIR_IMAGES) & (pairs["lift"] > 1)].sort_values(
+        "lift", ascending=False, kind="stable"
+    )
+    return render(
+        "imbalance.html.j2",
+        split=main.split,
+        measures=main.measures,
+        classes=plain(ranked),
+        most_common=plain(present.head(1)),
+        rarest=plain(present.tail(1)),
+        absent=ranked.loc[ranked["images"] == 0, "name"].tolist(),
+        group_colors=GROUP_COLORS,
+        figures=_figures(main, ranked),
+        labelsets=plain(main.labelsets),
+        commonest_pairs=plain(pairs[pairs["count"] > 0].head(SHOWN_ROWS)),
+        lifted_pairs=plain(lifted.sort_values("lift", ascending=False, kind="stable").head(SHOWN_ROWS)),
+        missing_pairs=plain(pairs[pairs["count"] == 0].head(SHOWN_ROWS)),
+        min_pair_images=MIN_PAIR_IMAGES,
+        beta=measure.BETA,
+        splits=[{"name": name, **entry.to_json()} for name, entry in zip(names, imbalances, strict=True)],
+        drift=plain(_surest_first(drift(imbalances))) if len(imbalances) > 1 else [],
+    )
+
+
+def _figures(main: Imbalance, ranked: pd.DataFrame) -> dict[str, Markup]:
+    names, images = ranked["name"].tolist(), ranked["images"].tolist()
+    share_of_classes, share_of_labels = measure.lorenz(ranked["images"].to_numpy())
+    per_image = main.labels_per_image
+    return {
+        "images": plots.bars(
+            names,
+            images,
+            title="Images of each class, most common first",
+            x_label="images with the class (logarithmic)",
+            log=True,
+            colors=[GROUP_COLORS[group] for group in ranked["group"]],
+        ),
+        "lorenz": plots.curve(
+            share_of_classes.tolist(),
+            share_of_labels.tolist(),
+            title="Lorenz curve of labels over classes",
+            x_label="share of the classes, rarest first",
+            y_label="share of all labels",
+            diagonal=True,
+        ),
+        "labels_per_image": plots.histogram(
+            [edge - 0.5 for edge in range(len(per_image) + 1)],
+            per_image,
+            title="Images by their number of labels",
+            x_label="labels on the image",
+            y_label="images",
+        ),
+        "scumble": plots.scatter(
+            ranked["irlbl"].tolist(),
+            ranked["scumble"].tolist(),
+            names,
+            title="SCUMBLE of each class against its IRLbl",
+            x_label="IRLbl (logarithmic)",
+            y_label="SCUMBLE",
+            log_x=True,
+        ),
+    }

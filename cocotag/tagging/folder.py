@@ -1,0 +1,234 @@
+"""Paths -> a stream of results, one for every file: walk, decode, batch. Knows no output format."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cocotag.errors import DataError, ImageError
+from cocotag.images import load_square
+from cocotag.tagging.outputs import Row, Writer
+from cocotag.tagging.tagger import Tagger, check_top_k, decide, make_tags
+
+_JPEG = (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo")
+_OTHER = (".bmp", ".dib", ".gif", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp")
+_NEWER = (".avif", ".heic", ".heif", ".hif", ".j2k", ".jp2")
+IMAGE_SUFFIXES = frozenset({*_JPEG, *_OTHER, *_NEWER})
+"""Endings that are taken for images in a folder, in either case. A file that is named is taken whatever its ending."""
+
+BATCH_SIZE = 8
+FIRST_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one file came to: probabilities ``(C,)``, or the error that names why there are none."""
+
+    path: Path
+    probs: NDArray[np.float32] | None = None
+    error: ImageError | None = None
+
+
+@dataclass(slots=True)
+class TagSummary:
+    """What a run came to.
+
+    Attributes:
+        ok: Files that were tagged, be it with no tag.
+        failed: Files that could not be, by reason.
+        first_failures: The messages of the first of them.
+        seconds: From the first file to the last, wall clock.
+    """
+
+    ok: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    first_failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """Files in all."""
+        return self.ok + self.failed.total()
+
+    def to_text(self) -> str:
+        """A line of counts, and one for each of the first failures."""
+        rate = self.total / self.seconds if self.seconds else 0.0
+        lines = [f"{self.ok} of {self.total} images tagged in {self.seconds:.1f} s ({rate:.1f} images/s)"]
+        if self.failed:
+            counts = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
+            lines[0] += f"; failed: {counts}"
+            more = self.failed.total() - len(self.first_failures)
+            lines += [f"  {message}" for message in self.first_failures] + ([f"  and {more} more"] if more else [])
+        return "\n".join(lines)
+
+
+def find_images(paths: Iterable[Path | str]) -> Iterator[Path]:
+    """Find the image files under some paths, in an order that depends on the names alone.
+
+    A folder is walked with all below it, sorted by name, and gives its files with a known ending. Hidden files and
+    folders (a leading dot) are left out unless they are named. Links to folders are followed; each folder is walked
+    once however many ways lead there, so loops end. A folder that may not be listed is given itself, so that it gets its
+    error as a file would.
+
+    Args:
+        paths: Files and folders; a file is always taken.
+
+    Returns:
+        The files, each as the path given and the way from there.
+
+    Raises:
+        DataError: One of the paths does not exist. Raised at once, before anything is walked.
+    """
+    starts = [Path(path) for path in paths]
+    missing = [str(path) for path in starts if not os.path.lexists(path)]
+    if missing:
+        raise DataError(f"{', '.join(map(repr, missing[:3]))}: {len(missing)} of {len(starts)} paths do not exist. Check them.")
+    seen: set[tuple[int, int]] = set()
+    return (file for start in starts for file in (_walk(start, seen) if start.is_dir() else (start,)))
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder
+        return
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _walk(path, seen)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
+
+
+def predict_files(
+    tagger: Tagger, paths: Iterable[Path], *, batch_size: int = BATCH_SIZE, decoders: int | None = None
+) -> Iterator[Prediction]:
+    """Run a tagger over files: exactly one result for each, in their order.
+
+    Files are decoded in threads (OpenCV and Pillow release the GIL) while the network runs on the batch before. At most
+    three batches of decoded images are held, so memory does not grow with the number of files. Closing the generator
+    ends the threads.
+
+    Args:
+        tagger: A loaded bundle.
+        paths: Image files; what cannot be decoded gives its `ImageError` and stops nothing.
+        batch_size: Files per run of the network, >= 1. The scores do not depend on it beyond rounding.
+        decoders: Threads that decode; by default one for every two cores, as the network uses them all.
+
+    Raises:
+        ValueError: ``batch_size`` or ``decoders`` is below 1.
+    """
+    if decoders is None:
+        decoders = max(1, (os.cpu_count() or 1) // 2)
+    if batch_size < 1 or decoders < 1:
+        raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
+    return _predict_files(tagger, iter(paths), batch_size, decoders)
+
+
+def _predict_files(tagger: Tagger, paths: Iterator[Path], batch_size: int, decoders: int) -> Iterator[Prediction]:
+    side = tagger.metadata.image_size
+    pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
+    pending: deque[tuple[Path, Future[NDArray[np.uint8]]]] = deque()
+    opencv_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
+    try:
+        while True:
+            wanted = 2 * batch_size + decoders - len(pending)
+            pending.extend((path, pool.submit(load_square, path, side)) for path in islice(paths, wanted))
+            if not pending:
+                return
+            batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
+            yield from _predict_batch(tagger, batch)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(opencv_threads)
+
+
+def _predict_batch(tagger: Tagger, batch: list[tuple[Path, Future[NDArray[np.uint8]]]]) -> list[Prediction]:
+    images, errors = [], {}
+    for place, (_, future) in enumerate(batch):
+        try:
+            images.append(future.result())
+        except ImageError as error:
+            errors[place] = error
+    rows = iter(tagger.predict(np.stack(images)) if images else ())
+    return [
+        Prediction(path, error=errors[place]) if place in errors else Prediction(path, next(rows))
+        for place, (path, _) in enumerate(batch)
+    ]
+
+
+def tag_paths(
+    tagger: Tagger,
+    paths: Iterable[Path | str],
+    writer: Writer,
+    *,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    progress: bool = True,
+) -> TagSummary:
+    """Tag files and folders: one row for every image file.
+
+    Args:
+        tagger: A loaded bundle.
+        paths: Files and folders, as `find_images`.
+        writer: Gets the rows, in order.
+        threshold: One for all classes; None for the bundle's own per class.
+        top_k: At most so many tags per image.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Raises:
+        DataError: A path does not exist, or there is no image under them.
+        ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
+    """
+    thresholds = tagger.thresholds(threshold)
+    check_top_k(top_k)
+    files = list(find_images(paths))
+    if not files:
+        raise DataError("There are no image files (.jpg, .png, .heic, ...) under the given paths. Check them.")
+    summary = TagSummary()
+    start = time.perf_counter()
+    with tqdm(total=len(files), unit="image", smoothing=0.1, disable=None if progress else True) as bar:
+        for prediction in predict_files(tagger, files):
+            row = _row(tagger, prediction, thresholds, top_k)
+            writer.write(row)
+            _count(summary, row)
+            if row.error:
+                bar.set_postfix(errors=summary.failed.total(), refresh=False)
+            bar.update()
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def _row(tagger: Tagger, prediction: Prediction, thresholds: NDArray[np.float32], top_k: int | None) -> Row:
+    if prediction.probs is None:
+        error = prediction.error
+        return Row(prediction.path, status=error.reason if error else "unreadable", error=str(error))
+    tags = make_tags(tagger.metadata.vocabulary, prediction.probs, decide(prediction.probs, thresholds, top_k))
+    return Row(prediction.path, tags=tags, probs=prediction.probs)
+
+
+def _count(summary: TagSummary, row: Row) -> None:
+    if row.status == "ok":
+        summary.ok += 1
+        return
+    summary.failed[row.status] += 1
+    if len(summary.first_failures) < FIRST_FAILURES:
+        summary.first_failures.append(row.error)

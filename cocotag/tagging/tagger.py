@@ -1,0 +1,174 @@
+"""A bundle on ONNX Runtime: images -> probs -> tags. Knows no files but the bundle and the one image it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cocotag.bundle import BundleMetadata, open_session, session_metadata
+from cocotag.errors import ConfigError
+from cocotag.images import from_pillow, load_square, to_square
+from cocotag.labels import Vocabulary
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One class that is in an image.
+
+    Attributes:
+        name: The class.
+        score: Its probability, rounded to float16.
+        category_id: COCO's id, or the data set's own.
+        supercategory: The group of the class; empty where there is none.
+    """
+
+    name: str
+    score: float
+    category_id: int
+    supercategory: str
+
+
+def round_scores(probs: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Probabilities as they are compared and written: rounded to float16, held as float32."""
+    return probs.astype(np.float16).astype(np.float32)
+
+
+def decide(probs: NDArray[np.floating], thresholds: NDArray[np.floating], top_k: int | None = None) -> NDArray[np.intp]:
+    """Which classes are in an image.
+
+    A class is in where its rounded score meets its threshold (``>=``, in float32). The scores are rounded to float16
+    first, so that whoever stored them at that width and sets other thresholds later decides the same.
+
+    Args:
+        probs: Of one image, ``(C,)``.
+        thresholds: Per class, ``(C,)``, or one for all, ``()``.
+        top_k: At most so many, the highest; None for all.
+
+    Returns:
+        Class indices, the highest score first; equal scores in the order of the classes.
+    """
+    scores = round_scores(probs)
+    order = np.argsort(-scores, kind="stable")
+    return order[(scores >= np.asarray(thresholds, np.float32))[order]][:top_k]
+
+
+def make_tags(vocabulary: Vocabulary, probs: NDArray[np.floating], indices: NDArray[np.intp]) -> tuple[Tag, ...]:
+    """The tags of the classes that `decide` has chosen, in its order."""
+    scores = round_scores(probs)
+    chosen = [(vocabulary.categories[index], float(scores[index])) for index in indices.tolist()]
+    return tuple(Tag(category.name, score, category.id, category.supercategory) for category, score in chosen)
+
+
+class Tagger:
+    """A loaded bundle.
+
+    Attributes:
+        path: The bundle's file.
+        metadata: What it says of itself: vocabulary, input size, thresholds.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: BundleMetadata, path: Path) -> None:
+        self._session = session
+        self.metadata = metadata
+        self.path = path
+
+    @classmethod
+    def load(cls, path: Path | str, *, threads: int = 0) -> Tagger:
+        """Load a bundle, on CPU.
+
+        Args:
+            path: The ``tagger.onnx`` of a training run, or what ``cocotag export`` wrote.
+            threads: Threads within an operator; 0 lets ONNX Runtime choose.
+
+        Raises:
+            BundleError: No such file, not a bundle, or damaged.
+        """
+        session = open_session(path, threads=threads)
+        return cls(session, session_metadata(session, path), Path(path))
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the network on one batch.
+
+        Args:
+            images: RGB uint8, ``(N, S, S, 3)`` with ``S`` the bundle's ``image_size``; ``N`` may be 0.
+
+        Returns:
+            Probabilities, ``(N, C)`` float32.
+
+        Raises:
+            ValueError: Another shape or dtype.
+        """
+        side = self.metadata.image_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
+            raise ValueError(f"images are {images.dtype} {images.shape}; uint8 (N, {side}, {side}, 3) is needed.")
+        if not len(images):
+            return np.empty((0, len(self.metadata.vocabulary)), np.float32)
+        probs: NDArray[np.float32] = self._session.run(["probs"], {"images": np.ascontiguousarray(images)})[0]
+        return probs
+
+    def thresholds(self, threshold: float | None = None) -> NDArray[np.float32]:
+        """The bundle's own thresholds, ``(C,)``, or one for all classes.
+
+        Raises:
+            ConfigError: It is not in 0..1.
+        """
+        if threshold is None:
+            return self.metadata.threshold_array()
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold is {threshold}; scores are in 0..1, so it must be too.")
+        return np.full(len(self.metadata.vocabulary), threshold, np.float32)
+
+    def tag(
+        self,
+        image: Path | str | Image.Image | NDArray[np.uint8],
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+    ) -> list[Tag]:
+        """Tag one image.
+
+        Args:
+            image: A file, a Pillow image, or an RGB uint8 array ``(H, W, 3)``.
+            threshold: One for all classes; None for the bundle's own per class.
+            top_k: At most so many tags. For so many whatever their scores, set ``threshold`` to 0.
+
+        Returns:
+            The tags, highest score first.
+
+        Raises:
+            ImageError: The file cannot be used; its ``reason`` says why.
+            ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
+            ValueError: An array of another shape or dtype.
+        """
+        thresholds = self.thresholds(threshold)
+        check_top_k(top_k)
+        probs = self.predict(self._square(image)[None])[0]
+        return list(make_tags(self.metadata.vocabulary, probs, decide(probs, thresholds, top_k)))
+
+    def _square(self, image: Path | str | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        side = self.metadata.image_size
+        if isinstance(image, Path | str):
+            return load_square(image, side)
+        if isinstance(image, Image.Image):
+            return to_square(from_pillow(image), side)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"the image is {image.dtype} {image.shape}; RGB uint8 (H, W, 3) is needed.")
+        return to_square(image, side)
+
+
+def check_top_k(top_k: int | None) -> None:
+    """Refuse a number of tags below 1.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k is {top_k}; it must be at least 1. Leave it out for every tag that meets its threshold.")

@@ -1,0 +1,66 @@
+"""Fixtures that the whole suite shares. Real data are found through COCOTAG_DATA and skipped without it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from toy_bundle import make_toy_bundle
+
+PROJECT = Path(__file__).resolve().parent.parent
+REQUIRE_ALL = os.environ.get("COCOTAG_REQUIRE_ALL") == "1"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Where everything must run, a skipped test is a failed one; only a missing GPU is nobody's fault."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and REQUIRE_ALL and not item.get_closest_marker("cuda") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"COCOTAG_REQUIRE_ALL=1, but the test was skipped: {reason}"
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of real data that the project does not carry."""
+    folder = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; set COCOTAG_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coco_mini(data_dir):
+    """Real COCO photographs in COCO's layout, splits train and val."""
+    folder = data_dir / "coco-mini"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagenet_weights(data_dir):
+    """torchvision's MobileNetV2 state dict."""
+    file = data_dir / "mobilenet_v2_imagenet.pth"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory):
+    """A small drawn data set: 120 images of 96 px to train on, 40 for validation. Not to be changed."""
+    from cocotag.data.sample import draw_sample
+
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    draw_sample(folder, train=120, val=40, size=96, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory):
+    """A tiny real bundle: 80 COCO classes, 64 px, no training. Not to be changed."""
+    path = tmp_path_factory.mktemp("bundle") / "toy.onnx"
+    make_toy_bundle(path)
+    return path

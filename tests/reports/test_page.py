@@ -1,0 +1,87 @@
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pytest
+
+from cocotag.reports.page import UNDEFINED, interval, number, percent, plain, render
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.617, "61.7"), (0, "0.0"), (1.0, "100.0"), (-0.0213, "\N{MINUS SIGN}2.1"), (None, UNDEFINED), (math.nan, UNDEFINED)],
+)
+def test_percent(value, shown):
+    assert percent(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1234567, "1,234,567"),
+        (4952.0, "4,952"),
+        (0, "0"),
+        (336.625, "337"),
+        (24.827, "24.8"),
+        (2.95456, "2.95"),
+        (0.0369320, "0.0369"),
+        (0.19, "0.190"),
+        (-3.5, "\N{MINUS SIGN}3.50"),
+        (None, UNDEFINED),
+        (math.nan, UNDEFINED),
+        (math.inf, UNDEFINED),
+    ],
+)
+def test_number(value, shown):
+    assert number(value) == shown
+
+
+def test_interval():
+    assert interval((0.58, 0.6412)) == "58.0 \N{EN DASH} 64.1"
+    assert interval((None, 0.6)) == interval((math.nan, 0.6)) == interval(None) == UNDEFINED
+
+
+def test_plain_is_what_strict_json_takes():
+    @dataclass
+    class Point:
+        x: np.float64
+        where: Path
+
+    value = {
+        1: np.arange(3),
+        "nested": [np.float32(0.5), math.nan, np.float64(math.inf), (np.int64(7), np.bool_(True), None, "ü")],
+        "frame": pd.DataFrame({"a": [1, 2], "b": [math.nan, 0.5], "c": ["x", pd.NA]}),
+        "series": pd.Series([1.0, math.nan]),
+        "time": pd.NaT,
+        "point": Point(np.float64(1.5), Path("a/b")),
+    }
+    expected = {
+        "1": [0, 1, 2],
+        "nested": [0.5, None, None, [7, True, None, "ü"]],
+        "frame": [{"a": 1, "b": None, "c": "x"}, {"a": 2, "b": 0.5, "c": None}],
+        "series": [1.0, None],
+        "time": None,
+        "point": {"x": 1.5, "where": str(Path("a/b"))},
+    }
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
+
+
+def test_plain_refuses_what_it_does_not_know():
+    with pytest.raises(TypeError, match="object"):
+        plain(object())
+
+
+def test_the_base_page_loads_nothing_from_elsewhere():
+    page = render("base.html.j2")
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r"""(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest""", page)
+
+
+def test_a_name_that_is_not_given_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        render("imbalance.html.j2")

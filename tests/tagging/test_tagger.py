@@ -1,0 +1,138 @@
+"""A bundle and one image: probabilities, and which of them are tags."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+import cocotag
+from cocotag.errors import BundleError, ConfigError, ImageError
+from cocotag.labels import COCO80
+from cocotag.tagging.tagger import Tagger, decide
+
+PROBS = hnp.arrays(np.float32, 12, elements=st.floats(0, 1, width=32))
+
+
+@pytest.fixture(scope="module")
+def tagger(toy_bundle):
+    return Tagger.load(toy_bundle)
+
+
+@pytest.fixture
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+
+
+def test_load_reads_the_metadata(tagger, toy_bundle):
+    assert tagger.path == toy_bundle
+    assert tagger.metadata.vocabulary == COCO80
+    assert cocotag.Tagger is Tagger
+
+
+def test_what_is_no_bundle_is_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("not a network")
+    for name in ("text.onnx", "missing.onnx"):
+        with pytest.raises(BundleError, match=name):
+            Tagger.load(tmp_path / name)
+
+
+def test_predict_of_a_batch_is_predict_of_each(tagger):
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    probs = tagger.predict(images)
+    assert probs.shape == (5, 80) and probs.dtype == np.float32
+    np.testing.assert_allclose(probs, np.concatenate([tagger.predict(image[None]) for image in images]), atol=1e-6)
+    np.testing.assert_allclose(tagger.predict(images[::-1]), probs[::-1], atol=1e-6)
+
+
+def test_predict_of_nothing_is_nothing(tagger):
+    assert tagger.predict(np.empty((0, 64, 64, 3), np.uint8)).shape == (0, 80)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((64, 64, 3), np.uint8),
+        np.zeros((1, 32, 64, 3), np.uint8),
+        np.zeros((1, 3, 64, 64), np.uint8),
+        np.zeros((1, 64, 64, 3)),
+    ],
+    ids=["no batch", "another size", "channels first", "floats"],
+)
+def test_predict_refuses_another_shape_or_dtype(tagger, images):
+    with pytest.raises(ValueError, match=r"uint8 \(N, 64, 64, 3\) is needed"):
+        tagger.predict(images)
+
+
+def test_a_file_an_array_and_a_pillow_image_get_the_same_tags(tagger, photo, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    tags = tagger.tag(path)
+    assert tags
+    assert tags == tagger.tag(str(path)) == tagger.tag(photo) == tagger.tag(Image.fromarray(photo))
+
+
+def test_tags_are_sorted_and_carry_their_category(tagger, photo):
+    tags = tagger.tag(photo, threshold=0)
+    assert len(tags) == 80
+    assert [tag.score for tag in tags] == sorted((tag.score for tag in tags), reverse=True)
+    by_id = {category.id: category for category in COCO80}
+    assert all(by_id[tag.category_id].name == tag.name for tag in tags)
+    assert all(by_id[tag.category_id].supercategory == tag.supercategory for tag in tags)
+    assert tagger.tag(photo, threshold=0, top_k=3) == tags[:3]
+    assert tagger.tag(photo) == [tag for tag in tags if tag.score >= 0.5]
+
+
+def test_impossible_settings_are_named(tagger, photo):
+    for settings in ({"threshold": 1.5}, {"threshold": -0.1}, {"threshold": float("nan")}, {"top_k": 0}):
+        with pytest.raises(ConfigError, match=next(iter(settings))):
+            tagger.tag(photo, **settings)
+    with pytest.raises(ImageError) as caught:
+        tagger.tag("nowhere.jpg")
+    assert caught.value.reason == "missing"
+    with pytest.raises(ValueError, match="RGB uint8"):
+        tagger.tag(photo[:, :, 0])
+
+
+def test_a_score_that_rounds_up_to_its_threshold_is_a_tag():
+    just_below, below = np.float32(0.49999), np.float32(0.4995)
+    assert np.float16(just_below) == 0.5 > np.float16(below)
+    assert decide(np.array([just_below, below], np.float32), np.full(2, 0.5, np.float32)).tolist() == [0]
+
+
+def test_equal_scores_keep_the_order_of_the_classes():
+    assert decide(np.array([0.6, 0.9, 0.6, 0.9]), np.array(0.5)).tolist() == [1, 3, 0, 2]
+
+
+@given(probs=PROBS, thresholds=PROBS)
+def test_decided_on_stored_scores_is_decided_on_scores(probs, thresholds):
+    indices = decide(probs, thresholds)
+    np.testing.assert_array_equal(decide(probs.astype(np.float16), thresholds), indices)
+    expected = {i for i in range(len(probs)) if np.float32(np.float16(probs[i])) >= thresholds[i]}
+    assert set(indices.tolist()) == expected
+    assert (np.diff(probs.astype(np.float16)[indices].astype(np.float64)) <= 0).all()
+
+
+@given(probs=PROBS, threshold=st.floats(0, 1, width=32), top_k=st.integers(1, 15))
+def test_top_k_is_the_head_of_all(probs, threshold, top_k):
+    np.testing.assert_array_equal(decide(probs, np.float32(threshold), top_k), decide(probs, np.float32(threshold))[:top_k])
+
+
+def test_tagging_imports_neither_torch_nor_pandas(toy_bundle, tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    code = f"""
+import sys, cocotag
+from cocotag.tagging.folder import tag_paths
+from cocotag.tagging.outputs import open_writer
+tagger = cocotag.Tagger.load({str(toy_bundle)!r})
+with open_writer({str(tmp_path / "tags.csv")!r}, tagger.metadata) as writer:
+    tag_paths(tagger, [{str(tmp_path)!r}], writer)
+heavy = {{"torch", "pandas", "lightning", "albumentations", "sklearn"}} & set(sys.modules)
+sys.exit(", ".join(heavy) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

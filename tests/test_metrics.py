@@ -1,0 +1,239 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
+
+from cocotag import metrics
+
+
+def _random(seed: int, images: int = 25, classes: int = 6, *, levels: int = 8, rate: float = 0.3):
+    """Scores with many ties, classes without positives and without predictions; everything known."""
+    rng = np.random.default_rng(seed)
+    probs = rng.integers(0, levels + 1, (images, classes)) / levels
+    targets = rng.random((images, classes)) < rate * rng.integers(0, 3, classes)
+    thresholds = rng.choice([0.25, 0.5, 0.6, 2.0], classes)
+    return probs, targets, np.ones((images, classes), bool), thresholds
+
+
+def _quiet(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*args, **kwargs)
+
+
+quick = settings(max_examples=40, deadline=None)
+cases = st.builds(
+    _random, st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 8), levels=st.integers(1, 50), rate=st.floats(0, 0.6)
+)
+
+
+@quick
+@given(cases, st.integers(0, 2**32 - 1))
+def test_per_class_equals_scikit_learn_on_the_known_rows(case, seed):
+    probs, targets, known, thresholds = case
+    known = np.random.default_rng(seed).random(known.shape) < 0.8
+    frame = metrics.per_class(probs, targets, known, thresholds)
+    for c, row in frame.iterrows():
+        scores, labels = probs[known[:, c], c], targets[known[:, c], c]
+        decisions = scores >= thresholds[c]
+        assert row.support == labels.sum()
+        assert row.predicted == decisions.sum()
+        assert row.tp + row.fp + row.fn + row.tn == known[:, c].sum()
+        if not labels.any():
+            assert np.isnan([row.f1, row.recall, row.ap]).all()
+            assert row.status == ("no_positives" if decisions.any() else "neither")
+            continue
+        assert row.status == ("ok" if decisions.any() else "no_predictions")
+        assert np.isnan(row.precision) == (not decisions.any())
+        precision, recall, f1, _ = sk.precision_recall_fscore_support(labels, decisions, average="binary", zero_division=0.0)
+        assert [np.nan_to_num(row.precision), row.recall, row.f1] == pytest.approx([precision, recall, f1])
+        assert row.ap == pytest.approx(sk.average_precision_score(labels, scores))
+
+
+@quick
+@given(cases)
+def test_the_summary_equals_scikit_learn(case):
+    probs, targets, known, thresholds = case
+    found = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    decisions, has = probs >= thresholds, targets.any(axis=0)
+    assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(targets, decisions))
+    assert found["subset_accuracy"] == pytest.approx((targets == decisions).all(axis=1).mean())
+    if targets.shape[1] > 1:  # scikit-learn reads one column as two classes
+        assert found["subset_accuracy"] == pytest.approx(sk.accuracy_score(targets, decisions))
+        assert found["samples_f1"] == pytest.approx(sk.f1_score(targets, decisions, average="samples", zero_division=1.0))
+    if not has.any():
+        assert found[["map", "macro_f1", "micro_f1", "weighted_f1", "cf1", "of1"]].isna().all()
+        return
+    rates = {"zero_division": 0.0, "average": None}
+    precision, recall, f1, support = (
+        np.atleast_1d(part)[-len(has) :] for part in sk.precision_recall_fscore_support(targets, decisions, **rates)
+    )
+    precision, recall = precision[has].mean(), recall[has].mean()
+    assert found["macro_f1"] == pytest.approx(f1[has].mean())
+    assert found["weighted_f1"] == pytest.approx(np.average(f1, weights=support))
+    assert found["micro_f1"] == pytest.approx(sk.f1_score(targets.ravel(), decisions.ravel(), zero_division=0.0))
+    assert found["of1"] == pytest.approx(found["micro_f1"])
+    assert found["cf1"] == pytest.approx(2 * precision * recall / max(precision + recall, 1e-12))
+    assert found["map"] == pytest.approx(sk.average_precision_score(targets[:, has], probs[:, has], average="macro"))
+
+
+def test_torchmetrics_agrees_where_every_class_has_support():
+    rng = np.random.default_rng(0)
+    probs, targets = rng.random((200, 12)).astype(np.float32), rng.random((200, 12)) < 0.2
+    found = metrics.summary(probs, targets, np.ones_like(targets), np.full(12, 0.4, np.float32), resamples=0)["value"]
+    scores, labels = torch.from_numpy(probs), torch.from_numpy(targets.astype(int))
+    assert found["map"] == pytest.approx(multilabel_average_precision(scores, labels, 12).item(), abs=1e-6)
+    for average in ("macro", "micro", "weighted"):
+        theirs = multilabel_f1_score(scores, labels, 12, threshold=0.4, average=average).item()
+        assert found[f"{average}_f1"] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_closed_form():
+    probs = [[0.9, 0.9], [0.8, 0.1], [0.7, 0.2], [0.1, 0.3]]
+    targets = [[1, 0], [0, 0], [1, 0], [1, 0]]
+    scores = metrics.score(probs, targets, np.ones((4, 2)), [0.75, 0.95], resamples=0)
+    first, second = (row for _, row in scores.per_class.iterrows())
+    assert (first.tp, first.fp, first.fn, first.tn) == (1, 1, 2, 0)
+    assert first.ap == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert first.f1 == pytest.approx(2 / 5)
+    assert second.status == "neither"
+    assert np.isnan([second.precision, second.recall, second.f1, second.ap]).all()
+    assert scores.summary.loc["macro_f1", "n_classes"] == 1
+    assert scores.summary.loc["micro_f1", "n_classes"] == 2
+
+
+def test_a_class_with_support_that_is_never_predicted_counts_zero():
+    scores = metrics.score([[0.2, 0.9], [0.1, 0.1]], [[1, 1], [0, 0]], np.ones((2, 2)), [0.5, 0.5], resamples=0)
+    row = scores.per_class.iloc[0]
+    assert np.isnan(row.precision)
+    assert (row.f1, row.status) == (0, "no_predictions")
+    assert scores.summary.loc["macro_f1", "value"] == 0.5
+    assert scores.summary.loc["cf1", "value"] == 0.5
+
+
+def test_a_score_on_the_threshold_is_a_prediction():
+    assert metrics.per_class([[0.5]], [[1]], [[1]], [0.5]).loc[0, "tp"] == 1
+
+
+def test_decisions_made_elsewhere_are_counted_and_the_ranking_is_kept():
+    probs, targets, known, thresholds = _random(1)
+    plain = metrics.per_class(probs, targets, known, thresholds)
+    scores = metrics.score(probs, targets, known, thresholds, predicted=np.ones_like(known), resamples=0)
+    assert (scores.per_class["predicted"] == len(probs)).all()
+    np.testing.assert_array_equal(scores.per_class["ap"], plain["ap"])
+
+
+@quick
+@given(cases, st.integers(0, 2**32 - 1))
+def test_what_is_in_unknown_cells_changes_nothing(case, seed):
+    probs, targets, known, thresholds = case
+    known = np.random.default_rng(seed).random(known.shape) < 0.6
+    a = metrics.score(probs, targets, known, thresholds, resamples=5)
+    b = metrics.score(np.where(known, probs, 1 - probs), targets ^ ~known, known, thresholds, resamples=5)
+    np.testing.assert_array_equal(a.summary, b.summary)
+    assert a.per_class.equals(b.per_class)
+
+
+def test_images_and_classes_that_nobody_looked_at_are_left_out():
+    probs, targets, known, thresholds = _random(4, images=30)
+    fewer = metrics.summary(probs[:20], targets[:20], known[:20], thresholds, resamples=0)
+    known[20:] = False
+    np.testing.assert_allclose(metrics.summary(probs, targets, known, thresholds, resamples=0), fewer)
+    known[:] = False
+    assert metrics.summary(probs, targets, known, thresholds)["value"].isna().all()
+
+
+@quick
+@given(cases, st.integers(0, 2**32 - 1))
+def test_weighing_images_is_repeating_them(case, seed):
+    probs, targets, known, thresholds = case
+    rng = np.random.default_rng(seed)
+    known = rng.random(known.shape) < 0.8
+    rows = rng.integers(len(probs), size=(len(probs), 3))
+    weights = np.stack([np.bincount(column, minlength=len(probs)) for column in rows.T], axis=1).astype(np.float32)
+    prepared = metrics._Prepared.of(probs, targets, known, probs >= thresholds)
+    found = metrics._statistics(prepared, weights)
+    for draw, column in enumerate(rows.T):
+        repeated = metrics.score(probs[column], targets[column], known[column], thresholds, resamples=0)
+        np.testing.assert_allclose(found.summary[draw], repeated.summary["value"], rtol=1e-9)
+        np.testing.assert_allclose(found.ap[draw], repeated.per_class["ap"], rtol=1e-9)
+        np.testing.assert_allclose(found.f1[draw], repeated.per_class["f1"], rtol=1e-9)
+
+
+def test_intervals_hold_the_value_and_shrink_with_images():
+    rng = np.random.default_rng(0)
+    targets = rng.random((800, 5)) < 0.3
+    probs = 1 / (1 + np.exp(-(rng.normal(size=(800, 5)) + 2 * targets - 1)))
+    widths = []
+    for images in (100, 800):
+        scores = metrics.score(probs[:images], targets[:images], np.ones((images, 5)), np.full(5, 0.5), resamples=300)
+        summary, frame = scores.summary, scores.per_class
+        assert (summary["lo"] <= summary["value"]).all()
+        assert (summary["value"] <= summary["hi"]).all()
+        assert ((frame["f1_lo"] < frame["f1"]) & (frame["f1"] < frame["f1_hi"])).all()
+        assert ((frame["ap_lo"] < frame["ap"]) & (frame["ap"] < frame["ap_hi"])).all()
+        widths.append(summary["hi"] - summary["lo"])
+    assert (widths[1] < 0.6 * widths[0]).all()
+
+
+def test_the_interval_of_map_holds_the_truth_where_classes_are_rare():
+    """Percentiles of the draws alone leave it out nearly always: repeated positives raise AP."""
+    rng = np.random.default_rng(0)
+
+    def sample(images):
+        targets = rng.random((images, 40)) < 0.015
+        return rng.normal(size=targets.shape) + 1.5 * targets, targets
+
+    truth = metrics.summary(*sample(60_000), np.ones((60_000, 40)), np.ones(40), resamples=0).loc["map", "value"]
+    rows = [metrics.summary(*sample(1500), np.ones((1500, 40)), np.ones(40), resamples=100).loc["map"] for _ in range(20)]
+    assert sum(row.lo <= truth <= row.hi for row in rows) >= 15
+
+
+@quick
+@given(cases, st.sampled_from([1, 20]))
+def test_every_interval_is_ordered_within_0_and_1_and_missing_only_with_its_value(case, resamples):
+    probs, targets, known, thresholds = case
+    scores = metrics.score(probs, targets, known, thresholds, resamples=resamples)
+    value, lo, hi = (scores.summary[name].to_numpy() for name in ("value", "lo", "hi"))
+    np.testing.assert_array_equal(np.isnan(value), np.isnan(lo))
+    defined = ~np.isnan(value)
+    assert (lo[defined] >= 0).all()
+    assert (lo[defined] <= value[defined]).all()
+    assert (value[defined] <= hi[defined]).all()
+    assert (hi[defined] <= 1).all()
+    assert scores.per_class.loc[scores.per_class["f1"].isna(), ["f1_lo", "f1_hi", "ap_lo", "ap_hi"]].isna().all(axis=None)
+
+
+def test_the_seed_decides_the_intervals_and_chunks_do_not(monkeypatch):
+    probs, targets, known, thresholds = _random(2)
+    first = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
+    other = metrics.score(probs, targets, known, thresholds, resamples=50, seed=2)
+    monkeypatch.setattr(metrics, "_CHUNK_CELLS", 7 * len(probs))
+    again = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
+    np.testing.assert_allclose(first.summary, again.summary, rtol=1e-12)
+    assert first.summary["value"].equals(other.summary["value"])
+    assert not first.summary["lo"].equals(other.summary["lo"])
+
+
+def test_without_draws_there_are_no_intervals():
+    found = metrics.summary(*_random(2), resamples=0)
+    assert found[["lo", "hi"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("probs", "targets", "known", "thresholds", "says"),
+    [
+        ([[0.1]], [[1], [0]], [[1]], [0.5], r"targets \(2, 1\)"),
+        ([[0.1]], [[1]], [[1]], [0.5, 0.5], r"thresholds \(2,\)"),
+        ([[np.nan]], [[1]], [[1]], [0.5], "1 of 1 probabilities are not finite"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), [0.5, 0.5], "nothing to measure"),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(probs, targets, known, thresholds, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.score(probs, targets, known, thresholds)
