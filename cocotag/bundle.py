@@ -37,8 +37,8 @@ class BundleMetadata:
         thresholds: Per class, on probs, met with ``>=``; ``C`` floats.
         positives: Images of the training split on which the class is, ``C`` ints.
         train_images: Images in the training split.
-        tuned_on: Where checkpoint and thresholds were chosen: ``{"split", "images", "sha256"}`` of the sorted file
-            names. A figure taken there is optimistic.
+        tuned_on: Where checkpoint and thresholds were chosen, ``{"split", "images", "sha256", "train_split_sha256"}``, the
+            hashes those of `AnnotationTable.names_sha256`. A figure taken on either is optimistic.
         config: The training config, as plain JSON.
         made_by: Versions and date.
         parity: Largest difference in probability from the torch network, on how many images.
@@ -131,7 +131,7 @@ def session_metadata(session: onnxruntime.InferenceSession, path: Path | str) ->
     """
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise BundleError(f"{path} is an ONNX file, but not a cocotag bundle: it lacks the metadata. See cocotag export --help.")
+        raise BundleError(f"{path} is an ONNX file, but not a cocotag bundle: it lacks the metadata. See cocotag export.")
     try:
         metadata = BundleMetadata.from_json(json.loads(text))
     except (BundleError, ValueError) as error:

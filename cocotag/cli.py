@@ -226,16 +226,16 @@ def _evaluate(words: list[str]) -> int:
     args = parser.parse_args(words)
 
     from cocotag.data.annotations import load_split
-    from cocotag.reports.evaluation import evaluate_bundle
+    from cocotag.evaluate import evaluate_bundle
     from cocotag.tagging.tagger import Tagger
 
     _refuse_existing(args.out / "report.json", args.overwrite)
     tagger = Tagger.load(args.bundle)
-    evaluation = evaluate_bundle(tagger, load_split(args.root, args.split), split=args.split)
+    evaluation, failures = evaluate_bundle(tagger, load_split(args.root, args.split), split=args.split)
     evaluation.write(args.out)
     print(evaluation.to_text())
     print(args.out / "report.html")
-    return DONE_WITH_FAULTS if evaluation.failures else DONE
+    return DONE_WITH_FAULTS if failures else DONE
 
 
 # imbalance
@@ -262,8 +262,6 @@ def _imbalance(words: list[str]) -> int:
     _refuse_existing(args.out / "dataset.json", args.overwrite)
     found = [imbalance(load_annotations(path), split=path.stem.removeprefix("instances_")) for path in args.annotations]
     write(found, args.out)
-    for one in found:
-        print(one.to_text())
     print(args.out / "imbalance.html")
     return DONE
 
@@ -282,14 +280,13 @@ def _tag(words: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
     args = parser.parse_args(words)
 
-    from cocotag.tagging.folder import find_images, tag_paths
+    from cocotag.tagging.folder import tag_paths
     from cocotag.tagging.outputs import open_writer
     from cocotag.tagging.tagger import Tagger
 
     tagger = Tagger.load(args.model)
-    images = list(find_images(args.paths))
     with open_writer(args.out, tagger.metadata, overwrite=args.overwrite, all_scores=args.all_scores) as writer:
-        summary = tag_paths(tagger, images, writer, threshold=args.threshold, top_k=args.top_k)
+        summary = tag_paths(tagger, args.paths, writer, threshold=args.threshold, top_k=args.top_k)
     print(summary.to_text(), file=sys.stderr)
     return DONE if summary.ok == summary.total else DONE_WITH_FAULTS
 

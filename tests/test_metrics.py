@@ -196,12 +196,13 @@ def test_the_interval_of_map_holds_the_truth_where_classes_are_rare():
 
 @quick
 @given(cases, st.sampled_from([1, 20]))
-def test_every_interval_is_ordered_within_0_and_1_and_missing_only_with_its_value(case, resamples):
+def test_every_interval_holds_its_value_within_0_and_1_and_is_missing_with_it(case, resamples):
     probs, targets, known, thresholds = case
     scores = metrics.score(probs, targets, known, thresholds, resamples=resamples)
     value, lo, hi = (scores.summary[name].to_numpy() for name in ("value", "lo", "hi"))
-    np.testing.assert_array_equal(np.isnan(value), np.isnan(lo))
-    defined = ~np.isnan(value)
+    np.testing.assert_array_equal(np.isnan(lo), np.isnan(hi))
+    defined = ~np.isnan(lo)  # a single draw may miss every positive
+    assert not np.isnan(value[defined]).any()
     assert (lo[defined] >= 0).all()
     assert (lo[defined] <= value[defined]).all()
     assert (value[defined] <= hi[defined]).all()

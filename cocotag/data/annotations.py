@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ class AnnotationTable:
     @property
     def positives(self) -> NDArray[np.int64]:
         """Images on which each class is known to be, ``(C,)``."""
-        return (self.targets & self.known).sum(axis=0)
+        positives: NDArray[np.int64] = (self.targets & self.known).sum(axis=0)
+        return positives
 
     def path(self, row: int) -> Path:
         """Where the image of a row is."""
@@ -60,6 +62,10 @@ class AnnotationTable:
     def paths(self) -> list[Path]:
         """Where all images are, in row order."""
         return [self.image_dir / name for name in self.file_names.tolist()]
+
+    def names_sha256(self) -> str:
+        """Which images these are, whatever their order: SHA-256 of the sorted file names, hexadecimal."""
+        return hashlib.sha256("\n".join(sorted(self.file_names.tolist())).encode()).hexdigest()
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> AnnotationTable:
         """The table of some rows, in the order given (indices or a mask)."""
@@ -156,9 +162,9 @@ def _read_document(path: Path) -> dict[str, Any]:
     if isinstance(document, dict):
         keys = ("images", "annotations", "categories")
         wrong = ", ".join(f"has no list {key!r}" for key in keys if not isinstance(document.get(key), list))
-    if wrong:
-        raise DataError(f"{path} is not a COCO instances file: it {wrong}. See https://cocodataset.org/#format-data.")
-    return document
+        if not wrong:
+            return document
+    raise DataError(f"{path} is not a COCO instances file: it {wrong}. See https://cocodataset.org/#format-data.")
 
 
 def _check_images(path: Path, images: list[Any]) -> None:

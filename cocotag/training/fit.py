@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -24,6 +23,7 @@ from cocotag.config import TrainConfig, check
 from cocotag.data.annotations import load_split
 from cocotag.data.datamodule import TaggingData
 from cocotag.errors import CocotagError, ConfigError, Interrupted, OutputError
+from cocotag.evaluate import evaluate_bundle
 from cocotag.export import export_checkpoint, load_checkpoint
 from cocotag.files import write_text
 from cocotag.models.build import build_network
@@ -211,12 +211,10 @@ def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, checkpoint: 
 
 
 def _evaluate(config: TrainConfig, directory: Path, bundle: Path) -> Evaluation | None:
-    from cocotag.evaluate import evaluate_bundle
-
     if config.data.val_split is None:
         return None
     table = load_split(cast(str, config.data.root), config.data.val_split)
-    evaluation = evaluate_bundle(Tagger.load(bundle), table, split=config.data.val_split)
+    evaluation, _ = evaluate_bundle(Tagger.load(bundle), table, split=config.data.val_split)
     evaluation.write(directory / "report")
     return evaluation
 

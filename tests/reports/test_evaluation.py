@@ -128,7 +128,7 @@ def test_the_page_shows_percent_with_one_decimal(found, tmp_path):
         entry = found.summary.loc[name]
         assert f'<span class="value">{100 * entry.value:.1f}</span>' in text
         assert re.search(rf"\b{100 * entry.lo:.1f} . {100 * entry.hi:.1f}\b", text)
-    assert "32 images of <code>tune</code>, none of them here" in text
+    assert "32 images of <code>tune</code>, not on this set of images" in text
 
 
 def test_a_bundle_with_classes_in_another_order_gives_the_same_figures():
@@ -189,7 +189,7 @@ def test_optimistic_figures_say_so_everywhere(tmp_path):
     assert pd.read_csv(tmp_path / "summary.csv")["optimistic"].all()
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "mAP, optimistic" in text
-    assert "none of them here" not in text
+    assert "not on this set of images" not in text
 
 
 def test_best_f1_bounds_f1_and_its_threshold_reaches_it(found):

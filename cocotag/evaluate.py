@@ -1,0 +1,68 @@
+"""Run a bundle over labelled images and measure it: joins tagging and reports. No torch."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import cocotag
+from cocotag.bundle import fingerprint
+from cocotag.data.annotations import AnnotationTable
+from cocotag.errors import DataError
+from cocotag.reports.evaluation import Evaluation, evaluate
+from cocotag.tagging.folder import predict_files
+from cocotag.tagging.tagger import Tagger
+
+
+def evaluate_bundle(tagger: Tagger, table: AnnotationTable, *, split: str, progress: bool = True) -> tuple[Evaluation, list[str]]:
+    """Run a bundle over the images of a split and measure it.
+
+    Args:
+        tagger: The bundle.
+        table: The labelled images.
+        split: The split's name, for the report.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Returns:
+        The evaluation, and a line for each image that could not be read; those are left out of it, as a warning in it says.
+
+    Raises:
+        DataError: No image can be read, or as `evaluate`.
+        BundleError: As `evaluate`.
+    """
+    start = time.perf_counter()
+    predictions = predict_files(tagger, table.paths())
+    bar = tqdm(predictions, total=len(table), unit="image", disable=None if progress else True)
+    failures: dict[int, str] = {}
+    probs: dict[int, NDArray[np.float32]] = {}
+    for row, prediction in enumerate(bar):
+        if prediction.probs is None:
+            failures[row] = str(prediction.error)
+        else:
+            probs[row] = prediction.probs
+    if not probs:
+        raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
+    tuned_on = tagger.metadata.tuned_on
+    warnings = []
+    if failures:
+        first = next(iter(failures.values()))
+        warnings.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {first}")
+    evaluation = evaluate(
+        table.take(list(probs)),
+        np.stack(list(probs.values())),
+        tagger.metadata,
+        run={
+            "bundle": str(tagger.path),
+            "sha256": fingerprint(tagger.path),
+            "made_by": tagger.metadata.made_by,
+            "cocotag": cocotag.__version__,
+            "seconds": round(time.perf_counter() - start, 1),
+        },
+        data={"split": split, "image_dir": str(table.image_dir)},
+        warnings=warnings,
+        optimistic=table.names_sha256() in (tuned_on.get("sha256"), tuned_on.get("train_split_sha256")),
+    )
+    return evaluation, list(failures.values())
