@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cocotag.errors import BundleError
+from cocotag.errors import BundleError, CocotagError
 from cocotag.files import atomic_path
 from cocotag.labels import Vocabulary
 
@@ -134,7 +134,7 @@ def session_metadata(session: onnxruntime.InferenceSession, path: Path | str) ->
         raise BundleError(f"{path} is an ONNX file, but not a cocotag bundle: it lacks the metadata. See cocotag export.")
     try:
         metadata = BundleMetadata.from_json(json.loads(text))
-    except (BundleError, ValueError) as error:
+    except (CocotagError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from None
     side, classes = metadata.image_size, len(metadata.vocabulary)
     inputs = [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()]

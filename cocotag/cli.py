@@ -262,6 +262,8 @@ def _imbalance(words: list[str]) -> int:
     _refuse_existing(args.out / "dataset.json", args.overwrite)
     found = [imbalance(load_annotations(path), split=path.stem.removeprefix("instances_")) for path in args.annotations]
     write(found, args.out)
+    for one in found:
+        print(one.to_text())
     print(args.out / "imbalance.html")
     return DONE
 

@@ -17,7 +17,9 @@ from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
 
 
-def evaluate_bundle(tagger: Tagger, table: AnnotationTable, *, split: str, progress: bool = True) -> tuple[Evaluation, list[str]]:
+def evaluate_bundle(
+    tagger: Tagger, table: AnnotationTable, *, split: str, progress: bool = True
+) -> tuple[Evaluation, list[str]]:
     """Run a bundle over the images of a split and measure it.
 
     Args:

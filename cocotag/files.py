@@ -32,7 +32,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}). Choose another place or free some space.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}). Choose another place or free some space."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -108,7 +108,10 @@ def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> A
     if image_dir is None:
         image_dir = path.parent.parent / path.stem.removeprefix("instances_")
     document = _read_document(path)
-    vocabulary = Vocabulary.from_json(document["categories"])
+    try:
+        vocabulary = Vocabulary.from_json(document["categories"])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     if not document["images"]:
         raise DataError(f"{path} lists no images, so there is nothing to do. Check that it is the right file.")
     _check_images(path, document["images"])

@@ -22,11 +22,12 @@ from cocotag.files import write_text
 from cocotag.labels import Vocabulary
 from cocotag.metrics import score
 from cocotag.reports import plots
-from cocotag.reports.page import plain, render
+from cocotag.reports.page import percent, plain, render
 from cocotag.thresholds import best_thresholds
 
 SCHEMA_VERSION = 1
 RESAMPLES = 1000
+HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1"}
 ENOUGH_SUPPORT = 10
 """Positives from which on a class's F1 is worth naming in a sentence."""
 DRAWN_CLASSES = 200
@@ -70,6 +71,15 @@ class Evaluation:
         }
         made: dict[str, Any] = plain(document)
         return made
+
+    def to_text(self) -> str:
+        """The headlines for a terminal, percent with one decimal and their 95% intervals."""
+        lines = [f"{self.data['images']} images{', optimistic: something was chosen on them' if self.optimistic else ''}"]
+        for metric, label in HEADLINES.items():
+            row = self.summary.loc[metric]
+            figure, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
+            lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
+        return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
     def write(self, out_dir: Path | str) -> None:
         """Write ``per_class.csv``, ``summary.csv``, ``report.html`` and, last, ``report.json``.

@@ -17,7 +17,7 @@ from cocotag.errors import DataError
 from cocotag.files import atomic_path, write_text
 from cocotag.reports import imbalance_measures as measure
 from cocotag.reports import plots
-from cocotag.reports.page import plain, render
+from cocotag.reports.page import number, plain, render
 
 MIN_PAIR_IMAGES = 5
 """Fewer images than this do not show that two classes attract each other."""
@@ -45,6 +45,15 @@ class Imbalance:
     pairs: pd.DataFrame
     labelsets: pd.DataFrame
     labels_per_image: list[int]
+
+    def to_text(self) -> str:
+        """The headlines for a terminal."""
+        measures = self.measures
+        return (
+            f"{self.split or 'data set'}: {number(measures['images'])} images, {number(measures['classes_present'])} classes, "
+            f"{number(measures['cardinality'])} labels per image, MeanIR {number(measures['mean_ir'])} "
+            f"(1 is balanced), {number(measures['tail_classes'])} classes in the tail"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``dataset.json``: the split's name and its measures."""

@@ -17,6 +17,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
+from tqdm import tqdm
 
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig, check
@@ -186,7 +187,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Any
         log_every_n_steps=10,
     )
     device = trainer.strategy.root_device
-    print(
+    tqdm.write(
         f"{len(data.train)} images to learn from, {len(data.tune)} to choose on, {len(data.vocabulary)} classes; "
         f"{steps} steps an epoch, {schedule.epochs} epochs; {device}, {lightning_precision}. Run: {directory}",
         file=sys.stderr,
@@ -223,10 +224,11 @@ def _quiet() -> None:
     """Keep what does not concern the user off the screen."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for about in (
-        "does not have many workers",
-        "`isinstance.treespec",
+    about_us = (
+        "does not have many workers",  # small data sets need none
+        "No positive samples found in target",  # left out of the means, see TaggerModule
+        "Checkpoint directory",  # ours, on a resume
         "The number of training batches",
-        "Checkpoint directory",
-    ):
+    )
+    for about in about_us:
         warnings.filterwarnings("ignore", f".*{about}")

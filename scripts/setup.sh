@@ -1,0 +1,16 @@
+# Sourced by the other scripts: an environment of the project's own in .venv (or $COCOTAG_VENV), made once. Sets $VENV.
+# usage: . scripts/setup.sh EXTRAS   such as "train" or "train,test"
+VENV=${COCOTAG_VENV:-$PWD/.venv}
+if [ ! -x "$VENV/bin/python" ]; then
+  python=$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+  "$python" -c 'import sys; sys.exit("cocotag needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+  "$python" -m venv "$VENV"
+fi
+# The versions that were tested; again only when they or the project's own list changed.
+stamp="$VENV/.cocotag-$1"
+if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ constraints.txt -nt "$stamp" ]; then
+  echo "Installing cocotag and what it needs into $VENV (the first time: several GB, some minutes) ..." >&2
+  "$VENV/bin/python" -m pip install --quiet --upgrade pip
+  "$VENV/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$1]"
+  touch "$stamp"
+fi

@@ -1,0 +1,261 @@
+"""The command line as other people's scripts rely on it: words in, exit status, stdout and files out."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cocotag.cli import COMMANDS, main
+from cocotag.data.annotations import load_split
+
+
+def run(capsys, *words):
+    """Exit status, stdout, stderr."""
+    try:
+        status = main([str(word) for word in words])
+    except SystemExit as stop:  # argparse's way out
+        status = stop.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture
+def mistake(capsys):
+    """A user's mistake: exit status 2, one line, no stack trace."""
+
+    def check(words, *needles):
+        status, out, err = run(capsys, *words)
+        assert status == 2
+        assert out == ""
+        assert err.endswith("\n")
+        assert err.count("\n") == 1, err
+        assert "Traceback" not in err
+        for needle in needles:
+            assert needle in err
+        return err
+
+    return check
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_stands_in_the_readme(capsys, name, pytestconfig):
+    status, out, _ = run(capsys, name, "--help")
+    assert status == 0
+    assert f"cocotag {name}" in out
+    assert COMMANDS[name].about[:40] in " ".join(out.split())
+    assert f"cocotag {name}" in (pytestconfig.rootpath / "README.md").read_text(encoding="utf-8")
+
+
+def test_overview_and_version(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    assert all(name in out for name in COMMANDS)
+    assert run(capsys, "--version")[1].startswith("cocotag 0.")
+    assert run(capsys)[0] == 2
+
+
+def test_the_module_runs():
+    done = subprocess.run([sys.executable, "-m", "cocotag", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("cocotag 0.")
+
+
+def test_a_mistyped_command_is_guessed(mistake):
+    mistake(["trian"], "no command 'trian'", "Did you mean train?")
+    mistake(["xyzzy"], "The commands are: sample, check, train")
+
+
+def test_flags_are_never_guessed(mistake, toy_bundle, sample_dir):
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--ou", "a.csv"], "--out")
+
+
+def test_sample_prints_where_it_is(capsys, tmp_path):
+    status, out, _ = run(capsys, "sample", tmp_path / "d", "--train", 3, "--val", 2, "--size", 48)
+    assert (status, out.strip()) == (0, str(tmp_path / "d"))
+    assert len(list((tmp_path / "d" / "train").iterdir())) == 3
+
+
+def test_tag_writes_a_row_for_every_file_and_evaluate_agrees(capsys, toy_bundle, sample_dir, tmp_path):
+    status, out, _ = run(capsys, "tag", sample_dir / "val", "--model", toy_bundle, "--out", tmp_path / "tags.csv")
+    assert (status, out) == (0, "")
+    with (tmp_path / "tags.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "status", "tags", "scores"]
+    table = load_split(sample_dir, "val")
+    assert sorted(row["path"] for row in rows) == sorted(map(str, table.paths()))
+    assert {row["status"] for row in rows} == {"ok"}
+    for row in rows:
+        scores = [float(score) for score in row["scores"].split(";") if score]
+        assert len(scores) == len([tag for tag in row["tags"].split(";") if tag])
+        assert scores == sorted(scores, reverse=True)
+        assert all(score >= 0.5 for score in scores)
+
+    status, out, _ = run(capsys, "evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", tmp_path / "e")
+    assert status == 0
+    assert "mAP" in out
+    report = json.loads((tmp_path / "e" / "report.json").read_text())
+    predicted = {entry["name"]: entry["predicted"] for entry in report["per_class"]}
+    for name in table.vocabulary.names:
+        assert predicted[name] == sum(name in row["tags"].split(";") for row in rows), name
+
+
+def test_threshold_and_top_k(capsys, toy_bundle, sample_dir, tmp_path):
+    words = ["tag", sample_dir / "val", "--model", toy_bundle, "--out", "-"]
+    many = [json.loads(line) for line in run(capsys, *words, "--threshold", 0)[1].splitlines()]
+    assert {len(row["tags"]) for row in many} == {80}
+    few = [json.loads(line) for line in run(capsys, *words, "--threshold", 0, "--top-k", 3)[1].splitlines()]
+    assert [row["tags"] for row in few] == [row["tags"][:3] for row in many]
+    sure = [json.loads(line) for line in run(capsys, *words, "--threshold", 0.9)[1].splitlines()]
+    assert [row["scores"] for row in sure] == [[s for s in row["scores"] if s >= 0.9] for row in many]
+
+
+def test_a_broken_image_is_named_and_the_rest_is_tagged(capsys, toy_bundle, sample_dir, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(sample_dir / "val", folder)
+    (folder / "zero.jpg").write_bytes(b"")
+    (folder / "words.jpg").write_text("this is no picture")
+    status, _, err = run(capsys, "tag", folder, "--model", toy_bundle, "--out", tmp_path / "tags.jsonl")
+    assert status == 1
+    assert "zero.jpg" in err
+    rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
+    assert len(rows) == 42
+    states = {row["path"].rsplit("/", 1)[-1]: row["status"] for row in rows if row["status"] != "ok"}
+    assert states == {"zero.jpg": "empty", "words.jpg": "not_an_image"}
+
+
+def test_evaluate_names_what_it_could_not_read(capsys, toy_bundle, sample_dir, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(sample_dir, root)
+    victim = next((root / "val").iterdir())
+    victim.write_bytes(b"")
+    status, out, _ = run(capsys, "evaluate", toy_bundle, "--root", root, "--split", "val", "--out", tmp_path / "e")
+    assert status == 1
+    assert victim.name in out
+    assert json.loads((tmp_path / "e" / "report.json").read_text())["data"]["images"] == 39
+
+
+def test_imbalance_of_two_splits(capsys, sample_dir, tmp_path):
+    files = [sample_dir / "annotations" / f"instances_{split}.json" for split in ("train", "val")]
+    status, out, _ = run(capsys, "imbalance", *files, "--out", tmp_path / "i")
+    assert status == 0
+    assert "train" in out
+    assert {"dataset.json", "classes.csv", "pairs.csv", "imbalance.html"} <= {path.name for path in (tmp_path / "i").iterdir()}
+    assert json.loads((tmp_path / "i" / "dataset.json").read_text())["images"] == 120
+
+
+def test_check_says_what_is_wrong_and_exits_1(capsys, sample_dir, tmp_path):
+    assert run(capsys, "check", sample_dir, "--split", "train")[0] == 0
+    root = tmp_path / "data"
+    shutil.copytree(sample_dir, root)
+    victim = next((root / "train").iterdir())
+    victim.unlink()
+    status, out, _ = run(capsys, "check", root, "--split", "train", "--json")
+    assert status == 1
+    findings = {finding["code"]: finding for finding in json.loads(out)["findings"]}
+    assert findings["missing_images"]["count"] == 1
+    assert victim.name in findings["missing_images"]["examples"][0]
+
+
+def test_info_for_people_and_for_programs(capsys, toy_bundle):
+    status, out, _ = run(capsys, "info", toy_bundle)
+    assert status == 0
+    assert "toothbrush" in out
+    document = json.loads(run(capsys, "info", toy_bundle, "--json")[1])
+    assert len(document["vocabulary"]) == len(document["thresholds"]) == 80
+    assert len(document["sha256"]) == 64
+
+
+def test_what_is_there_is_not_overwritten_unless_told(capsys, mistake, toy_bundle, sample_dir, tmp_path):
+    tags = tmp_path / "tags.csv"
+    tags.write_text("mine")
+    words = ["tag", sample_dir / "val", "--model", toy_bundle, "--out", tags]
+    mistake(words, "is there already")
+    assert tags.read_text() == "mine"
+    assert run(capsys, *words, "--overwrite")[0] == 0
+    assert tags.read_text().startswith("path,status,tags,scores")
+
+    report = tmp_path / "e" / "report.json"
+    report.parent.mkdir()
+    report.write_text("mine")
+    mistake(["evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", report.parent], "is there already")
+    mistake(["sample", report.parent], str(report.parent))
+    assert report.read_text() == "mine"
+
+
+def test_bad_input_is_one_line_that_says_what_to_do(mistake, toy_bundle, sample_dir, tmp_path):
+    (tmp_path / "words.onnx").write_text("hello")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "odd.yaml").write_text("nonsense: 1\n")
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "out.csv"
+    root = ["--root", sample_dir, "--out", tmp_path / "e"]
+    mistake(["tag", sample_dir, "--model", tmp_path / "words.onnx", "--out", out], "words.onnx", "not a bundle")
+    mistake(["tag", sample_dir, "--model", tmp_path / "none.onnx", "--out", out], "none.onnx", "tagger.onnx")
+    mistake(["tag", tmp_path / "nowhere", "--model", toy_bundle, "--out", out], "nowhere")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", tmp_path / "tags.docx"], ".csv")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", tmp_path / "file" / "tags.csv"], "cannot be written")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--threshold", "2"], "between 0 and 1")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--top-k", "0"], "at least 1")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--top-k", "x"], "top-k", "x")
+    mistake(["evaluate", toy_bundle, "--split", "test", *root], "no split 'test'", "train, val")
+    mistake(["imbalance", tmp_path / "list.json", "--out", tmp_path / "i"], "not a COCO instances file")
+    mistake(["imbalance", tmp_path / "none.json", "--out", tmp_path / "i"], "none.json is missing")
+    mistake(["check", tmp_path / "nowhere", "--split", "train"], "nowhere")
+    mistake(["info", tmp_path / "list.json"], "list.json")
+    mistake(["export", tmp_path / "list.json", "--out", tmp_path / "a.onnx"], "not a checkpoint")
+    mistake(["sample", tmp_path / "s", "--train", "0"], "train")
+    mistake(["train"], "data.root is missing")
+    mistake(["train", "--data.root", tmp_path], "no split 'train'")
+    mistake(["train", "--config", tmp_path / "odd.yaml"], "nonsense")
+    mistake(["train", "--config", "nothing"], "sample")
+    mistake(["train", "--data.rooot", tmp_path], "--data.rooot")
+    mistake(["train", "--model.width", "wide"], "width", "wide")
+    mistake(
+        ["train", "--data.root", sample_dir, "--model.output_stride", "5", "--batch_size", "0"],
+        "output_stride is 5",
+        "batch_size",
+    )
+    mistake(["train", "--data.root", sample_dir, "--stages", '[{"train": "tail"}]'], "stages[0].train", "tail")
+    mistake(["train", "--data.root", sample_dir, "--model.weights", tmp_path / "list.json"], "list.json", "state dict")
+    mistake(["train", "--resume", tmp_path], "not the directory of a run")
+    mistake(["train", "--resume", tmp_path, "--seed", "1"], "--resume")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"words.onnx", "list.json", "odd.yaml", "file"}
+
+
+def test_train_ends_with_the_run_directory(capsys, sample_dir, tmp_path):
+    words = [
+        "--config",
+        "sample",
+        "--data.root",
+        sample_dir,
+        "--data.workers",
+        0,
+        "--model.image_size",
+        64,
+        "--model.width",
+        0.25,
+    ]
+    words += ["--stages", '[{"epochs": 1, "train": "head", "lr": 0.01}]', "--out", tmp_path / "run"]
+    status, out, err = run(capsys, "train", *words)
+    assert status == 0
+    assert out.splitlines()[-1] == str(tmp_path / "run")
+    assert "macro-F1" in out
+    assert "epoch   1/1" in err
+    status, out, _ = run(capsys, "train", "--resume", tmp_path / "run")
+    assert (status, out.splitlines()[-1]) == (0, str(tmp_path / "run"))
+    status, out, _ = run(capsys, "export", tmp_path / "run" / "checkpoints" / "best.ckpt", "--out", tmp_path / "b.onnx")
+    assert (status, out.splitlines()[-1]) == (0, str(tmp_path / "b.onnx"))
+
+
+def test_python_says_the_same_as_the_command(capsys, toy_bundle, sample_dir):
+    import cocotag
+
+    path = load_split(sample_dir, "val").path(0)
+    tags = cocotag.Tagger.load(toy_bundle).tag(path)
+    row = json.loads(run(capsys, "tag", path, "--model", toy_bundle, "--out", "-")[1])
+    assert row["tags"] == [tag.name for tag in tags]
+    np.testing.assert_allclose(row["scores"], [tag.score for tag in tags], atol=1e-3)

@@ -1,0 +1,122 @@
+"""The walls between the rooms: who may import whom, read from the source and seen at run time."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cocotag"
+MODULES = {
+    ".".join(["cocotag", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imports(path):
+    """Every module that a file imports, wherever in it, but not those for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(module, *rooms):
+    return any(module == f"cocotag.{room}" or module.startswith(f"cocotag.{room}.") for room in rooms)
+
+
+def users_of(*packages):
+    return {name for name, path in MODULES.items() if any(i.split(".")[0] in packages for i in imports(path))}
+
+
+def test_torch_stays_in_its_rooms():
+    rooms = ("models", "losses", "training", "export", "data.transforms", "data.dataset", "data.datamodule")
+    strangers = {name for name in users_of("torch", "torchvision", "torchmetrics") if not within(name, *rooms)}
+    assert not strangers
+
+
+def test_lightning_and_albumentations_stay_in_theirs():
+    assert all(within(name, "training", "data.datamodule") for name in users_of("lightning"))
+    assert users_of("albumentations") == {"cocotag.data.transforms"}
+
+
+def test_the_rooms_that_know_nothing_of_each_other():
+    apart = ("models", "losses", "metrics", "thresholds")
+    for name, path in MODULES.items():
+        mine = next((room for room in apart if within(name, room)), None)
+        if mine is None:
+            continue
+        others = [room for room in (*apart, "data", "training", "config") if room != mine]
+        if name == "cocotag.models.build":  # the one file that joins config and network
+            others.remove("config")
+        assert not [i for i in imports(path) if within(i, *others)], name
+
+
+def test_nothing_imports_the_command_line():
+    assert [name for name, path in MODULES.items() if any(within(i, "cli") for i in imports(path))] == ["cocotag.__main__"]
+
+
+def test_errors_import_nothing_and_there_is_no_drawer_for_odds_and_ends():
+    assert not imports(MODULES["cocotag.errors"])
+    assert not {name.rsplit(".", 1)[-1] for name in MODULES} & {"utils", "helpers", "common"}
+
+
+HEAVY = ("torch", "torchvision", "lightning", "albumentations", "torchmetrics", "onnx")
+
+
+def loaded_by(code, *arguments):
+    """Top-level modules that a fresh interpreter has loaded after ``code``."""
+    tail = "\nimport sys; print('LOADED', *{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code + tail, *map(str, arguments)], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("LOADED")[-1].split())
+
+
+def test_help_loads_nothing_heavy():
+    loaded = loaded_by(
+        "import contextlib, io\nfrom cocotag.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main(['--help'])"
+    )
+    assert not loaded & {*HEAVY, "numpy", "pandas", "cv2", "onnxruntime", "jsonargparse"}
+
+
+def test_tagging_loads_neither_torch_nor_pandas(toy_bundle, sample_dir, tmp_path):
+    code = "import sys\nfrom cocotag.cli import main\nassert main(['tag', *sys.argv[1:]]) == 0"
+    loaded = loaded_by(code, sample_dir / "val", "--model", toy_bundle, "--out", tmp_path / "tags.csv")
+    assert not loaded & {*HEAVY, "pandas"}
+    assert "onnxruntime" in loaded
+
+
+def test_evaluating_and_reporting_run_without_torch(toy_bundle, sample_dir, tmp_path):
+    annotations = sample_dir / "annotations" / "instances_val.json"
+    code = (
+        "import sys\nbundle, root, annotations, out = sys.argv[1:]\nfrom cocotag.cli import main\n"
+        "assert main(['evaluate', bundle, '--root', root, '--split', 'val', '--out', out + '/e']) == 0\n"
+        "assert main(['imbalance', annotations, '--out', out + '/i']) == 0\n"
+        "assert main(['check', root, '--split', 'val']) == 0\n"
+        "assert main(['info', bundle]) == 0"
+    )
+    assert not loaded_by(code, toy_bundle, sample_dir, annotations, tmp_path) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "--config", "sample", "--data.root", "."], ["export", "a.ckpt", "--out", "a.onnx"]]
+)
+def test_without_the_extra_the_way_to_get_it_is_said(words):
+    code = "import sys\nsys.modules['torch'] = sys.modules['lightning'] = None\nfrom cocotag.cli import main\nsys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'cocotag[train]'" in done.stderr
+    assert "Traceback" not in done.stderr

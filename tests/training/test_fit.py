@@ -1,0 +1,282 @@
+"""Real runs of the trainer on the drawn sample: small, but nothing in them is replaced."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cocotag.bundle import read_metadata
+from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
+from cocotag.data.annotations import load_split
+from cocotag.errors import BundleError, ConfigError, DataError, OutputError
+from cocotag.export import MAX_DIFFERENCE, export_checkpoint, largest_difference, load_checkpoint
+from cocotag.images import load_square
+from cocotag.tagging.folder import predict_files
+from cocotag.tagging.tagger import Tagger
+from cocotag.training.fit import export_run, fit, precision, resume
+
+TWO_STAGES = [StageConfig(1, "head", 3e-3), StageConfig(2, "last:3", 1e-3, 0.8)]
+
+
+def small(root, **changes):
+    config = TrainConfig(
+        data=DataConfig(root=str(root), workers=0),
+        model=ModelConfig(image_size=64, width=0.25),
+        stages=TWO_STAGES,
+        batch_size=20,
+        precision="float32",
+    )
+    return replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def run(sample_dir, tmp_path_factory):
+    return fit(small(sample_dir), tmp_path_factory.mktemp("runs") / "first")
+
+
+def metrics(directory):
+    with (directory / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_directory_has_everything_that_is_promised(run):
+    names = {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "tagger.onnx",
+        "report/report.json",
+        "report/per_class.csv",
+        "report/summary.csv",
+        "report/report.html",
+    } <= names
+    assert any(name.startswith("tensorboard/events") for name in names)
+    assert not [name for name in names if name.endswith((".part", ".partial"))]
+    assert [row["epoch"] for row in metrics(run.directory)] == ["1", "2", "3"]
+    assert [row["stage"] for row in metrics(run.directory)] == ["1", "2", "2"]
+
+
+def test_the_bundle_gives_the_networks_probabilities(run, sample_dir):
+    network, metadata = load_checkpoint(run.directory / "checkpoints" / "best.ckpt")
+    images = np.stack([load_square(path, 64) for path in load_split(sample_dir, "val").paths()])
+    assert largest_difference(network, run.directory / "tagger.onnx", images) < MAX_DIFFERENCE
+    assert 0 <= run.bundle.parity["largest_difference"] < MAX_DIFFERENCE
+    assert metadata.vocabulary == run.bundle.vocabulary == read_metadata(run.directory / "tagger.onnx").vocabulary
+
+
+def test_the_best_checkpoint_is_that_of_the_best_epoch(run):
+    scores = [float(row["tune_map"]) for row in metrics(run.directory)]
+    state = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)
+    assert state["epoch"] == int(np.argmax(scores))
+
+
+def test_the_bundle_says_what_it_was_made_of(run, sample_dir):
+    metadata = read_metadata(run.directory / "tagger.onnx")
+    whole = load_split(sample_dir, "train")
+    assert metadata.train_images + metadata.tuned_on["images"] == len(whole)
+    assert metadata.tuned_on["train_split_sha256"] == whole.names_sha256()
+    assert all(part <= total for part, total in zip(metadata.positives, whole.positives.tolist(), strict=True))
+    assert all(0 < threshold < 1 for threshold in metadata.thresholds)
+    assert len(set(metadata.thresholds)) > 1
+    assert TrainConfig.from_json(metadata.config) == TrainConfig.from_json(
+        yaml.safe_load((run.directory / "config.yaml").read_text())
+    )
+
+
+def test_the_report_is_of_the_split_that_nothing_was_chosen_on(run, sample_dir):
+    report = json.loads((run.directory / "report" / "report.json").read_text())
+    assert report["data"]["split"] == "val"
+    assert report["data"]["images"] == 40
+    assert report["data"]["optimistic"] is False
+
+
+def test_a_resume_in_the_middle_ends_where_an_unbroken_run_does(run, sample_dir, tmp_path):
+    """Killed for real after its second epoch, in another process, then gone on with here."""
+    directory = tmp_path / "killed"
+    code = (
+        "import sys, yaml; from pathlib import Path; from cocotag.config import TrainConfig; from cocotag.training.fit import fit;"
+        "fit(TrainConfig.from_json(yaml.safe_load(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.directory / "config.yaml"), str(directory)], stderr=subprocess.PIPE, text=True
+    )
+    for line in child.stderr:
+        if line.startswith("epoch   2/3"):
+            break
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and child.poll() is None:
+        if (directory / "checkpoints" / "last.ckpt").is_file() and epochs_in(directory) >= 2:
+            break
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    again = resume(directory)
+    ours, theirs = metrics(again.directory), metrics(run.directory)
+    assert [row["epoch"] for row in ours] == ["1", "2", "3"]
+    for mine, unbroken in zip(ours, theirs, strict=True):
+        for name in ("lr", "train_loss", "tune_loss", "tune_map", "tune_macro_f1"):
+            assert float(mine[name]) == pytest.approx(float(unbroken[name]), abs=1e-3)
+
+
+def epochs_in(directory):
+    try:
+        return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    except (EOFError, RuntimeError, OSError):
+        return 0
+
+
+def test_a_finished_run_is_not_trained_again(run):
+    before = metrics(run.directory)
+    again = resume(run.directory)
+    assert metrics(again.directory) == before
+    assert again.evaluation.to_json()["summary"] == run.evaluation.to_json()["summary"]
+
+
+def test_a_directory_that_is_there_is_never_written_to(run, sample_dir):
+    with pytest.raises(OutputError, match="--resume"):
+        fit(small(sample_dir), run.directory)
+
+
+def test_frozen_layers_are_those_of_the_start(sample_dir, tmp_path):
+    state = torch.load(fit_stages(sample_dir, tmp_path, [StageConfig(1, "last:3", 1e-2)]), weights_only=True)["state_dict"]
+    from lightning import seed_everything
+
+    from cocotag.models.build import build_network
+
+    seed_everything(0, verbose=False)
+    network = build_network(small(sample_dir).model, 20)
+    frozen = [f"backbone.features.{number}." for number in range(17)]
+    for name, value in network.state_dict().items():
+        same = torch.equal(state[f"network.{name}"], value)
+        if name.startswith(tuple(frozen)):
+            assert same, name
+        elif name.endswith("weight"):
+            assert not same, name
+
+
+def fit_stages(sample_dir, tmp_path, stages, **changes):
+    fit(small(sample_dir, stages=stages, **changes), tmp_path / "run")
+    return tmp_path / "run" / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("name", ["bce", "focal", "soft_f1", "asymmetric"])
+def test_every_loss_trains_in_bf16_without_a_split_to_report_on(sample_dir, tmp_path, name):
+    config = small(
+        sample_dir,
+        loss=LossConfig(name=name, pos_weight="inverse"),
+        data=DataConfig(root=str(sample_dir), workers=0, val_split=None),
+        stages=[StageConfig(1, "head", 1e-2)],
+        precision="bf16",
+    )
+    made = fit(config, tmp_path / "run")
+    assert made.evaluation is None
+    assert not (tmp_path / "run" / "report").exists()
+    assert np.isfinite(float(metrics(made.directory)[0]["train_loss"]))
+
+
+def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path):
+    stages = [StageConfig(3, "head", 1e-9), StageConfig(30, "head", 1e-9)]
+    fit_stages(sample_dir, tmp_path, stages, patience=2)
+    rows = metrics(tmp_path / "run")
+    assert 5 <= len(rows) < 12
+    assert rows[2]["stage"] == "1"
+    assert rows[-1]["stage"] == "2"
+
+
+def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_path):
+    words = ["--config=sample", "--data.root", str(sample_dir), "--data.workers", "1", "--batch_size", "20"]
+    words += ["--model.image_size", "64", "--model.width", "0.25", "--out", str(tmp_path / "run")]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cocotag", "train", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    lines = []
+    for line in child.stderr:
+        lines.append(line)
+        if line.startswith("epoch   2/"):
+            child.send_signal(signal.SIGINT)
+            break
+    out, rest = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert f"cocotag train --resume {tmp_path / 'run'}" in rest
+    assert "Traceback" not in rest + "".join(lines)
+    assert out == ""
+    assert epochs_in(tmp_path / "run") >= 1
+
+
+def test_nothing_is_left_behind_by_a_run_that_cannot_start(sample_dir, tmp_path):
+    wrong = small(sample_dir, data=DataConfig(root=str(sample_dir), train_split="nope"))
+    for config, error in ((wrong, DataError), (small(sample_dir, batch_size=0), ConfigError)):
+        with pytest.raises(error):
+            fit(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="not the directory of a run"):
+        resume(tmp_path / "nothing")
+
+
+def test_export_again_gives_the_runs_bundle(run, tmp_path):
+    metadata, warning = export_run(run.directory / "checkpoints" / "best.ckpt", tmp_path / "again.onnx")
+    assert warning is None
+    assert metadata.thresholds == run.bundle.thresholds
+
+
+def test_export_without_the_data_says_that_thresholds_are_a_half(run, tmp_path):
+    state = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)
+    state["cocotag"]["config"]["data"]["root"] = str(tmp_path / "gone")
+    torch.save(state, tmp_path / "moved.ckpt")
+    metadata, warning = export_run(tmp_path / "moved.ckpt", tmp_path / "again.onnx")
+    assert "0.5" in warning
+    assert set(metadata.thresholds) == {0.5}
+
+
+def test_what_is_no_checkpoint_is_refused_and_writes_nothing(run, tmp_path):
+    (tmp_path / "text.ckpt").write_text("hello")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    for name, words in (
+        ("text.ckpt", "load safely"),
+        ("other.ckpt", "not a checkpoint of cocotag"),
+        ("none.ckpt", "load safely"),
+    ):
+        with pytest.raises(BundleError, match=words):
+            export_checkpoint(tmp_path / name, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_bundle_that_differs_from_its_network_is_not_written(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("cocotag.export.MAX_DIFFERENCE", 0.0)
+    with pytest.raises(BundleError, match="differ from the network"):
+        export_checkpoint(run.directory / "checkpoints" / "best.ckpt", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_tagging_and_evaluating_agree(run, sample_dir):
+    """The report's counts are those of the tags that the bundle gives the same files."""
+    table = load_split(sample_dir, "val")
+    tagger = Tagger.load(run.directory / "tagger.onnx")
+    names = tagger.metadata.vocabulary.names
+    counts = dict.fromkeys(names, 0)
+    for path in table.paths():
+        for tag in tagger.tag(path):
+            counts[tag.name] += 1
+    reported = run.evaluation.per_class.set_index("name")["predicted"].to_dict()
+    assert counts == reported
+    assert all(prediction.error is None for prediction in predict_files(tagger, table.paths()))
+
+
+def test_precision_is_what_was_asked_for(sample_dir):
+    assert precision(small(sample_dir)) == "32-true"
+    assert precision(small(sample_dir, precision="bf16")) == "bf16-mixed"
+    assert precision(small(sample_dir, precision="auto")) in ("bf16-mixed", "16-mixed", "32-true")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="CUDA"):
+            precision(small(sample_dir, precision="fp16"))

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+
+from cocotag.config import StageConfig
+from cocotag.training.freezing import apply_freezing
+from cocotag.training.schedule import END, START, Schedule, one_cycle
+
+STAGES = [StageConfig(2, "head", 1.0), StageConfig(3, "last:2", 0.1, 0.5), StageConfig(1, "0-1", 0.01)]
+SCHEDULE = Schedule(STAGES, groups=4, steps_per_epoch=10)
+
+
+def test_one_cycle_starts_low_peaks_once_and_ends_near_nothing():
+    rates = [one_cycle(position / 100) for position in range(101)]
+    assert rates[0] == pytest.approx(START)
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(END)
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_stages_follow_each_other():
+    assert SCHEDULE.epochs == 6
+    assert [SCHEDULE.stage_at(epoch) for epoch in range(8)] == [0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_frozen_groups_have_rate_zero_and_no_others():
+    for step in range(60):
+        trained = SCHEDULE.trained(SCHEDULE.stage_at(step // 10))
+        assert [group for group in range(4) if SCHEDULE.rate(group, step) > 0] == trained
+
+
+def test_each_stage_is_a_cycle_of_its_own_rate():
+    for stage, steps in ((0, range(20)), (1, range(20, 50)), (2, range(50, 60))):
+        group = SCHEDULE.trained(stage)[-1]
+        rates = [SCHEDULE.rate(group, step) for step in steps]
+        decay = STAGES[stage].lr_decay ** (3 - group)
+        assert max(rates) == pytest.approx(STAGES[stage].lr * decay, rel=0.05)
+        assert rates[0] == pytest.approx(STAGES[stage].lr * decay * START)
+        assert rates[-1] == pytest.approx(STAGES[stage].lr * decay * END)
+
+
+def test_rate_decays_by_layer_group():
+    assert SCHEDULE.rate(2, 30) == pytest.approx(0.5 * SCHEDULE.rate(3, 30))
+
+
+def layers():
+    return [nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)) for _ in range(4)]
+
+
+def test_frozen_layers_change_neither_weights_nor_statistics():
+    groups = layers()
+    network = nn.Sequential(*groups)
+    network.train()
+    apply_freezing(groups, [2, 3])
+    before = [{name: value.clone() for name, value in group.state_dict().items()} for group in groups]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    network(torch.randn(16, 3)).square().sum().backward()
+    optimizer.step()
+    for number, group in enumerate(groups):
+        same = {name: torch.equal(value, before[number][name]) for name, value in group.state_dict().items()}
+        assert all(same.values()) if number < 2 else not same["1.running_mean"] and not same["1.weight"]
+
+
+def test_done_twice_is_done_once_and_another_stage_undoes_it():
+    groups = layers()
+    for _ in range(2):
+        apply_freezing(groups, [3])
+        assert [group.training for group in groups] == [False, False, False, True]
+        assert [all(p.requires_grad for p in group.parameters()) for group in groups] == [False, False, False, True]
+    apply_freezing(groups, range(4))
+    assert all(group.training and p.requires_grad for group in groups for p in group.parameters())
