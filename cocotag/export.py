@@ -12,7 +12,7 @@ import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -192,6 +192,6 @@ def _thresholds(bundle: Path, tune: AnnotationTable) -> tuple[float, ...]:
     for prediction in predict_files(Tagger.load(bundle), tune.paths()):
         if prediction.error is not None:
             raise prediction.error
-        probs.append(prediction.probs)
+        probs.append(cast(NDArray[np.float32], prediction.probs))
     chosen = choose_thresholds(np.stack(probs), tune.targets, tune.known)
     return tuple(float(value) for value in chosen.values)

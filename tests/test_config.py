@@ -64,10 +64,35 @@ def test_every_problem_is_named_at_once_with_its_key(config):
         patience=0,
         seed=-1,
     )
-    keys = """data.root data.val_split data.tune_fraction data.min_crop data.workers model.output_stride model.width
-        model.image_size model.prior model.dropout model.weights model.num_classes loss.gamma loss.alpha loss.gamma_neg
-        loss.gamma_pos loss.shift loss.pos_weight_cap stages[0].epochs stages[0].train stages[0].lr stages[0].lr_decay
-        batch_size weight_decay gradient_clip patience seed""".split()
+    keys = [
+        "data.root",
+        "data.val_split",
+        "data.tune_fraction",
+        "data.min_crop",
+        "data.workers",
+        "model.output_stride",
+        "model.width",
+        "model.image_size",
+        "model.prior",
+        "model.dropout",
+        "model.weights",
+        "model.num_classes",
+        "loss.gamma",
+        "loss.alpha",
+        "loss.gamma_neg",
+        "loss.gamma_pos",
+        "loss.shift",
+        "loss.pos_weight_cap",
+        "stages[0].epochs",
+        "stages[0].train",
+        "stages[0].lr",
+        "stages[0].lr_decay",
+        "batch_size",
+        "weight_decay",
+        "gradient_clip",
+        "patience",
+        "seed",
+    ]
     found = problems(broken)
     for key in keys:
         assert any(problem.startswith((f"{key} ", f"{key}:")) for problem in found), key
@@ -121,5 +146,5 @@ def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
     for words in (["--seed", "5", "--config", "sample"], ["--config", "sample", "--seed", "5"]):
         made, _, _ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
         assert made.seed == 5
-        assert made.model.image_size == 128
+        assert made.model.image_size == 96
         assert made.stages == [StageConfig(epochs=3, lr=0.5)]

@@ -115,7 +115,8 @@ def test_evaluating_and_reporting_run_without_torch(toy_bundle, sample_dir, tmp_
     "words", [["train", "--config", "sample", "--data.root", "."], ["export", "a.ckpt", "--out", "a.onnx"]]
 )
 def test_without_the_extra_the_way_to_get_it_is_said(words):
-    code = "import sys\nsys.modules['torch'] = sys.modules['lightning'] = None\nfrom cocotag.cli import main\nsys.exit(main(sys.argv[1:]))"
+    hide = "import sys\nsys.modules['torch'] = sys.modules['lightning'] = None\n"
+    code = hide + "from cocotag.cli import main\nsys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'cocotag[train]'" in done.stderr

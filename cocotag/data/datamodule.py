@@ -79,8 +79,9 @@ class TaggingData(LightningDataModule):
         missing = [path for path in table.paths() if str(path) not in there]
         if missing:
             raise DataError(
-                f"The annotations of {name} name {len(missing)} files that are not in {table.image_dir} (first: {missing[0].name}). "
-                f"Training would stop at the first of them. Check the folder, or run: cocotag check ROOT --split SPLIT"
+                f"The annotations of {name} name {len(missing)} files that are not in {table.image_dir} "
+                f"(first: {missing[0].name}). Training would stop at the first of them. "
+                "Check the folder, or run: cocotag check ROOT --split SPLIT"
             )
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or the import asks the network for a newer version
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 Augment = Literal["standard", "plain", "none"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cocotag.config import ModelConfig
 from cocotag.errors import ConfigError
 from cocotag.models.heads import LinearHead
-from cocotag.models.mobilenet_v2 import MobileNetV2
+from cocotag.models.mobilenet_v2 import InvertedResidual, MobileNetV2
 from cocotag.models.network import TaggerNetwork
 
 
@@ -34,13 +34,15 @@ def build_network(config: ModelConfig, num_classes: int, *, pretrained: bool = T
     if pretrained and config.weights is not None:
         load_backbone(backbone, config.weights)
     head = LinearHead(backbone.out_channels, num_classes, dropout=config.dropout, prior=config.prior)
-    return TaggerNetwork(backbone, head).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return TaggerNetwork(backbone, head).to(memory_format=torch.channels_last)
 
 
 def initialise(backbone: nn.Module) -> None:
-    """He initialisation for convolutions, one and zero for the norms.
+    """He initialisation for convolutions, one and zero for the norms, zero for the last norm of a residual branch.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out: the variance of the gradients stays level.
+    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out: the variance of the gradients stays level. Branches that
+    start as nothing make the network a shallow one that deepens as it learns, Goyal et al. 2017, section 5.1,
+    https://arxiv.org/abs/1706.02677: from scratch, a short training gets much further.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
@@ -48,6 +50,9 @@ def initialise(backbone: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+    for module in backbone.modules():
+        if isinstance(module, InvertedResidual) and module.residual:
+            nn.init.zeros_(cast(nn.BatchNorm2d, module.conv[-1]).weight)
 
 
 def load_backbone(backbone: nn.Module, weights: str) -> None:

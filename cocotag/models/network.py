@@ -56,11 +56,9 @@ class TaggerNetwork(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         """uint8 ``(N, H, W, 3)`` -> feature map ``(N, channels, h, w)``."""
         x = self.normalize(images)
-        # A permuted NHWC tensor is channels-last already; torch.export does not keep strides, so say it where it can matter.
-        if not torch.compiler.is_exporting():
-            x = x.contiguous(memory_format=torch.channels_last)
-        else:
-            x = x.contiguous()
+        # Permuted NHWC is channels-last already, but only if said so; ONNX knows no strides and wants plain NCHW.
+        layout = torch.contiguous_format if torch.compiler.is_exporting() else torch.channels_last
+        x = x.contiguous(memory_format=layout)
         return cast(Tensor, self.backbone(x))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class Evaluation:
         """The headlines for a terminal, percent with one decimal and their 95% intervals."""
         lines = [f"{self.data['images']} images{', optimistic: something was chosen on them' if self.optimistic else ''}"]
         for metric, label in HEADLINES.items():
-            row = self.summary.loc[metric]
+            row: dict[Any, Any] = self.summary.loc[metric].to_dict()
             figure, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
             lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])

@@ -124,7 +124,7 @@ def precision(config: TrainConfig) -> str:
         wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif wanted == "auto":
         # Without instructions of its own bf16 is emulated, and slower than float32.
-        can = getattr(torch.cpu, "get_capabilities", dict)()
+        can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         wanted = "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     if wanted == "fp16" and not cuda:
         raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
@@ -229,6 +229,7 @@ def _quiet() -> None:
         "No positive samples found in target",  # left out of the means, see TaggerModule
         "Checkpoint directory",  # ours, on a resume
         "The number of training batches",
+        r"`isinstance\(treespec",  # Lightning's own affair
     )
     for about in about_us:
         warnings.filterwarnings("ignore", f".*{about}")

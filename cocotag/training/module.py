@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -105,7 +108,7 @@ class TaggerModule(LightningModule):
         self.f1.reset()
         self.log("stage", float(self.stage))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over all layer groups at once, so that its state survives a stage's change; frozen ones have rate 0."""
         parameters: list[dict[str, Any]] = []
         of_group: list[int] = []
@@ -119,7 +122,7 @@ class TaggerModule(LightningModule):
         # The fused step unscales gradients by itself, which fp16's scaler and clipping cannot both do.
         fused = self.trainer.precision != "16-mixed"
         optimizer = AdamW(parameters, lr=1.0, fused=fused)
-        rates = [lambda step, number=number: self.schedule.rate(number, step) for number in of_group]
+        rates: list[Callable[[int], float]] = [partial(self.schedule.rate, number) for number in of_group]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, rates), "interval": "step"}}
 
     def configure_gradient_clipping(

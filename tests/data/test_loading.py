@@ -110,7 +110,7 @@ def test_missing_files_are_counted_before_the_first_epoch(sample_dir, tmp_path):
     victims = sorted((root / "train").iterdir())[:3]
     for path in victims:
         path.unlink()
-    with pytest.raises(DataError, match="name [23] files that are not in") as error:  # one may be a tune image
+    with pytest.raises(DataError, match=r"name [23] files that are not in") as error:  # one may be a tune image
         make(root)
     assert any(path.name in str(error.value) for path in victims)
 

@@ -105,7 +105,8 @@ def test_a_resume_in_the_middle_ends_where_an_unbroken_run_does(run, sample_dir,
     """Killed for real after its second epoch, in another process, then gone on with here."""
     directory = tmp_path / "killed"
     code = (
-        "import sys, yaml; from pathlib import Path; from cocotag.config import TrainConfig; from cocotag.training.fit import fit;"
+        "import sys, yaml; from pathlib import Path\n"
+        "from cocotag.config import TrainConfig; from cocotag.training.fit import fit\n"
         "fit(TrainConfig.from_json(yaml.safe_load(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))"
     )
     child = subprocess.Popen(
