@@ -144,7 +144,7 @@ def _train(words: list[str]) -> int:
         print(f"Report: {run.directory / 'report' / 'report.html'}")
     print(f"Bundle: {run.directory / 'tagger.onnx'}")
     print(run.directory)
-    return DONE
+    return DONE_WITH_FAULTS if run.failures else DONE
 
 
 def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:

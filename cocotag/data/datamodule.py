@@ -65,23 +65,11 @@ class TaggingData(LightningDataModule):
                 raise DataError(
                     f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
                 )
-            self._check_files(name, table)
+        check_files(self.train, str(config.root), config.train_split)
+        check_files(self.tune, str(config.root), config.tune_split or config.train_split)
         if len(self.train) < self.batch_size:
             raise DataError(
                 f"There are {len(self.train)} images to train on, fewer than batch_size {self.batch_size}. Lower it."
-            )
-
-    @staticmethod
-    def _check_files(name: str, table: AnnotationTable) -> None:
-        # One listing a folder, not one look a file: COCO's folder holds 118,287.
-        folders = {path.parent for path in table.paths()}
-        there = {entry.path for folder in folders if folder.is_dir() for entry in os.scandir(folder)}
-        missing = [path for path in table.paths() if str(path) not in there]
-        if missing:
-            raise DataError(
-                f"The annotations of {name} name {len(missing)} files that are not in {table.image_dir} "
-                f"(first: {missing[0].name}). Training would stop at the first of them. "
-                "Check the folder, or run: cocotag check ROOT --split SPLIT"
             )
 
     @property
@@ -121,4 +109,21 @@ class TaggingData(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             **options,
+        )
+
+
+def check_files(table: AnnotationTable, root: str, split: str) -> None:
+    """See that the images of a table are there, before the first is wanted.
+
+    Raises:
+        DataError: How many are not, and the first.
+    """
+    # One listing a folder, not one look a file: COCO's folder holds 118,287.
+    folders = {path.parent for path in table.paths()}
+    there = {entry.path for folder in folders if folder.is_dir() for entry in os.scandir(folder)}
+    missing = [path for path in table.paths() if str(path) not in there]
+    if missing:
+        raise DataError(
+            f"The annotations of split {split!r} name {len(missing)} files that are not in {table.image_dir} "
+            f"(first: {missing[0].name}). Check the folder, or run: cocotag check {root} --split {split}"
         )

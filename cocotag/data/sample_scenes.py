@@ -18,7 +18,7 @@ Picture = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 """``(S, S)``."""
 
-SMALLEST, LARGEST = 0.28, 0.6
+SMALLEST, LARGEST = 0.36, 0.66
 """Length of an object over the side of the picture."""
 STRAY = 0.15
 """Share of the pictures whose background is of another setting than their objects."""

@@ -21,13 +21,14 @@ from tqdm import tqdm
 
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig, check
-from cocotag.data.annotations import load_split
-from cocotag.data.datamodule import TaggingData
-from cocotag.errors import CocotagError, ConfigError, Interrupted, OutputError
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.datamodule import TaggingData, check_files
+from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import export_checkpoint, load_checkpoint
 from cocotag.files import write_text
 from cocotag.models.build import build_network
+from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
 from cocotag.tagging.tagger import Tagger
 from cocotag.training.log import EpochLog
@@ -43,11 +44,13 @@ class Run:
         directory: Where everything is.
         bundle: What ``tagger.onnx`` says.
         evaluation: On the split that nothing was chosen on; None without one.
+        failures: A line for each image of that split that could not be read.
     """
 
     directory: Path
     bundle: BundleMetadata
     evaluation: Evaluation | None
+    failures: list[str]
 
 
 def fit(config: TrainConfig, directory: Path) -> Run:
@@ -59,10 +62,11 @@ def fit(config: TrainConfig, directory: Path) -> Run:
         Interrupted: Ctrl-C; ``resume`` goes on.
     """
     check(config)
-    if config.data.root is not None:  # the run must be found again from another folder
-        config = replace(config, data=replace(config.data, root=str(Path(config.data.root).resolve())))
+    config = _absolute(config)
+    precision(config)
     data = _data(config)
-    network = build_network(config.model, len(data.vocabulary))  # before the directory: weights may be wrong
+    _val_table(config, data)
+    network = _network(config, data)  # before the directory: weights may be wrong
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
@@ -89,9 +93,12 @@ def resume(directory: Path) -> Run:
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.")
     config = TrainConfig.from_json(plain)
+    if _last(directory).is_file():  # which has the weights; the file that they started from may be gone
+        config = replace(config, model=replace(config.model, weights=None))
     check(config)
     data = _data(config)
-    network = build_network(config.model, len(data.vocabulary), pretrained=not _last(directory).is_file())
+    _val_table(config, data)
+    network = _network(config, data)
     return _train(config, data, directory, network)
 
 
@@ -134,6 +141,11 @@ def precision(config: TrainConfig) -> str:
 class StopEarly(EarlyStopping):
     """Lightning's, in the last stage only: an earlier one is not the end."""
 
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
+        """A run that had stopped stays stopped when it is resumed."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
         """Count the epoch if it belongs to the last stage."""
         module = cast(TaggerModule, pl_module)
@@ -145,11 +157,35 @@ def _data(config: TrainConfig) -> TaggingData:
     return TaggingData(config.data, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
 
 
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The config with absolute paths, so that the run can be gone on with from another folder."""
+    root, weights = config.data.root, config.model.weights
+    if weights not in (None, "imagenet"):
+        config = replace(config, model=replace(config.model, weights=str(Path(str(weights)).resolve())))
+    return replace(config, data=replace(config.data, root=str(Path(str(root)).resolve())))
+
+
+def _val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None:
+    """What is reported on in the end; read before hours are spent, in case it is not there."""
+    if config.data.val_split is None:
+        return None
+    table = load_split(str(config.data.root), config.data.val_split)
+    if not set(table.vocabulary.names) & set(data.vocabulary.names):
+        raise DataError(f"Split {config.data.val_split!r} has no class in common with split {config.data.train_split!r}.")
+    check_files(table, str(config.data.root), config.data.val_split)
+    return table
+
+
+def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
+    seed_everything(config.seed, verbose=False)
+    return build_network(config.model, len(data.vocabulary))
+
+
 def _last(directory: Path) -> Path:
     return directory / "checkpoints" / "last.ckpt"
 
 
-def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Any) -> Run:  # noqa: ANN401
+def _train(config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork) -> Run:
     lightning_precision = precision(config)
     steps = len(data.train) // config.batch_size
     schedule = Schedule(config.stages, len(network.layer_groups()), steps)
@@ -177,6 +213,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Any
     _quiet()
     trainer = Trainer(
         max_epochs=schedule.epochs,
+        devices=1,  # several would be DDP, for which nothing here is made yet
         precision=cast(Any, lightning_precision),
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
@@ -194,30 +231,40 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Any
     )
     last = _last(directory)
     _run(trainer, module, data, last if last.is_file() else None, directory)
+    try:
+        return _finish(config, data, directory)
+    except KeyboardInterrupt:
+        raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}") from None
+
+
+def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
+    """Bundle and report of a trained run."""
     bundle = directory / "tagger.onnx"
-    metadata = export_checkpoint(checkpoints / "best.ckpt", bundle, data.tune)
-    return Run(directory, metadata, _evaluate(config, directory, bundle))
+    metadata = export_checkpoint(directory / "checkpoints" / "best.ckpt", bundle, data.tune)
+    table = _val_table(config, data)
+    if table is None:
+        return Run(directory, metadata, None, [])
+    evaluation, failures = evaluate_bundle(Tagger.load(bundle), table, split=str(config.data.val_split))
+    evaluation.write(directory / "report")
+    return Run(directory, metadata, evaluation, failures)
 
 
 def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, checkpoint: Path | None, directory: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
+        text = str(error).strip().splitlines()[-1]
+        raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
+    except torch.OutOfMemoryError:
+        size = module.config.batch_size
+        raise ConfigError(f"batch_size {size} does not fit in the device's memory. Lower it or model.image_size.") from None
     except SystemExit:  # Lightning's answer to Ctrl-C
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
         raise Interrupted(f"Stopped. The finished epochs are kept; go on with: cocotag train --resume {directory}") from None
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _evaluate(config: TrainConfig, directory: Path, bundle: Path) -> Evaluation | None:
-    if config.data.val_split is None:
-        return None
-    table = load_split(cast(str, config.data.root), config.data.val_split)
-    evaluation, _ = evaluate_bundle(Tagger.load(bundle), table, split=config.data.val_split)
-    evaluation.write(directory / "report")
-    return evaluation
 
 
 def _quiet() -> None:
