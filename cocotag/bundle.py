@@ -35,8 +35,8 @@ class BundleMetadata:
         vocabulary: The classes, in the order of the columns of ``probs``.
         image_size: Side of the square input, pixels.
         thresholds: Per class, on probs, met with ``>=``; ``C`` floats.
-        positives: Images of the training split on which the class is, ``C`` ints.
-        train_images: Images in the training split.
+        positives: Images that were learned from and have the class, ``C`` ints.
+        train_images: Images that were learned from, without those that chose.
         tuned_on: Where checkpoint and thresholds were chosen, ``{"split", "images", "sha256", "train_split_sha256"}``, the
             hashes those of `AnnotationTable.names_sha256`. A figure taken on either is optimistic.
         config: The training config, as plain JSON.
@@ -79,6 +79,9 @@ class BundleMetadata:
         Raises:
             BundleError: Another schema version, or keys that are missing or impossible.
         """
+        parts = ("tuned_on", "config", "made_by", "parity")
+        if not isinstance(document, dict) or not all(isinstance(document.get(key, {}), dict) for key in parts):
+            raise BundleError("the bundle's metadata are damaged. Export it again.")
         found = document.get("schema_version")
         if found != SCHEMA_VERSION:
             raise BundleError(f"the bundle has schema version {found!r}, this cocotag reads {SCHEMA_VERSION}. Export it again.")
@@ -89,7 +92,7 @@ class BundleMetadata:
                 thresholds=tuple(float(value) for value in document["thresholds"]),
                 positives=tuple(int(value) for value in document["positives"]),
                 train_images=int(document["train_images"]),
-                **{key: document.get(key) or {} for key in ("tuned_on", "config", "made_by", "parity")},
+                **{key: document.get(key, {}) for key in parts},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"the bundle's metadata are damaged ({error!r}). Export it again.") from None

@@ -67,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE_WITH_FAULTS
+    except OSError as error:  # a full disk, most of all
+        print(f"cocotag: {error.filename or 'a file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
+        return NOT_STARTED
 
 
 def _parser(name: str) -> Parser:
@@ -227,9 +230,10 @@ def _evaluate(words: list[str]) -> int:
 
     from cocotag.data.annotations import load_split
     from cocotag.evaluate import evaluate_bundle
+    from cocotag.reports.evaluation import FILES
     from cocotag.tagging.tagger import Tagger
 
-    _refuse_existing(args.out / "report.json", args.overwrite)
+    _refuse_existing(args.overwrite, *(args.out / name for name in FILES))
     tagger = Tagger.load(args.bundle)
     evaluation, failures = evaluate_bundle(tagger, load_split(args.root, args.split), split=args.split)
     evaluation.write(args.out)
@@ -253,14 +257,17 @@ def _imbalance(words: list[str]) -> int:
     parser.add_argument(
         "--out", required=True, metavar="DIR", type=Path, help="folder for dataset.json, *.csv and imbalance.html"
     )
+    parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the images, if not beside annotations/")
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
     args = parser.parse_args(words)
 
     from cocotag.data.annotations import load_annotations
-    from cocotag.reports.imbalance import imbalance, write
+    from cocotag.reports.imbalance import FILES, imbalance, write
 
-    _refuse_existing(args.out / "dataset.json", args.overwrite)
-    found = [imbalance(load_annotations(path), split=path.stem.removeprefix("instances_")) for path in args.annotations]
+    _refuse_existing(args.overwrite, *(args.out / name for name in FILES))
+    found = [
+        imbalance(load_annotations(path, args.images), split=path.stem.removeprefix("instances_")) for path in args.annotations
+    ]
     write(found, args.out)
     for one in found:
         print(one.to_text())
@@ -303,7 +310,7 @@ def _export(words: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
     args = parser.parse_args(words)
 
-    _refuse_existing(args.out, args.overwrite)
+    _refuse_existing(args.overwrite, args.out)
     try:
         from cocotag.training.fit import export_run
     except ModuleNotFoundError as error:
@@ -356,22 +363,25 @@ def _without_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} is there already. Add --overwrite to replace it, or choose another --out.")
+def _refuse_existing(overwrite: bool, *paths: Path) -> None:
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise OutputError(f"{there[0]} is there already. Add --overwrite to replace it, or choose another --out.")
 
 
 COMMANDS = {

@@ -57,13 +57,13 @@ def evaluate_bundle(
         np.stack(list(probs.values())),
         tagger.metadata,
         run={
-            "bundle": str(tagger.path),
+            "bundle": tagger.path.name,
             "sha256": fingerprint(tagger.path),
             "made_by": tagger.metadata.made_by,
             "cocotag": cocotag.__version__,
             "seconds": round(time.perf_counter() - start, 1),
         },
-        data={"split": split, "image_dir": str(table.image_dir)},
+        data={"split": split, "image_dir": table.image_dir.name},
         warnings=warnings,
         optimistic=table.names_sha256() in (tuned_on.get("sha256"), tuned_on.get("train_split_sha256")),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import pickle
 import platform
 import tempfile
 import warnings
@@ -103,22 +102,33 @@ def largest_difference(network: TaggerNetwork, bundle: Path | str, images: NDArr
     return worst
 
 
+def _read_checkpoint(path: Path | str) -> dict[str, Any]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling what is no pickle can raise anything
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise BundleError(
+            f"{path} is not a checkpoint that torch can load safely ({reason}). Give a run's best.ckpt."
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("cocotag"), dict):
+        raise BundleError(f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.")
+    return state
+
+
 def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
     """The network of a checkpoint, in evaluation mode, and what its bundle will say; thresholds are 0.5.
 
     Raises:
         BundleError: Missing, unreadable, or not a cocotag checkpoint.
     """
+    state = _read_checkpoint(path)
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise BundleError(
-            f"{path} is not a checkpoint that torch can load safely ({reason}). Give a run's best.ckpt."
-        ) from None
-    facts = state.get("cocotag") if isinstance(state, dict) else None
-    if not isinstance(facts, dict):
-        raise BundleError(f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.")
+        return _from_facts(state, state["cocotag"])
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{path} is a damaged checkpoint, or one of another version ({str(error)[:120]!r}).") from None
+
+
+def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNetwork, BundleMetadata]:
     config = TrainConfig.from_json(facts["config"])
     vocabulary = Vocabulary.from_json(facts["vocabulary"])
     network = build_network(config.model, len(vocabulary), pretrained=False)
@@ -131,7 +141,7 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
         positives=tuple(facts["positives"]),
         train_images=facts["train_images"],
         tuned_on=facts["tuned_on"],
-        config=config.to_json(),
+        config=_without_folders(config).to_json(),
         made_by={
             "cocotag": cocotag.__version__,
             "torch": torch.__version__,
@@ -141,6 +151,25 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
         },
     )
     return network.eval(), metadata
+
+
+def _without_folders(config: TrainConfig) -> TrainConfig:
+    """The config with bare names in place of paths: where somebody keeps their data is nothing to publish."""
+    root, weights = config.data.root, config.model.weights
+    return replace(
+        config,
+        data=replace(config.data, root=root and Path(root).name),
+        model=replace(config.model, weights=weights and Path(weights).name),
+    )
+
+
+def checkpoint_config(path: Path | str) -> TrainConfig:
+    """The config that a checkpoint was trained by, its paths as they were.
+
+    Raises:
+        BundleError: As `load_checkpoint`.
+    """
+    return TrainConfig.from_json(_read_checkpoint(path)["cocotag"]["config"])
 
 
 def export_checkpoint(checkpoint: Path | str, out: Path | str, tune: AnnotationTable | None = None) -> BundleMetadata:

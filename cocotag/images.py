@@ -33,6 +33,9 @@ MAX_BYTES = 2**30
 MIN_SIDE = 2
 """Shortest side that is a picture, pixels: 1 x 1 images are web counters and placeholders, with nothing to tag."""
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF", "HEIF")
+"""What Pillow may decode, by content. Not EPS: for that it would start Ghostscript on a stranger's file."""
+
 HEADROOM = 2
 """A reduced decode keeps at least so many times the side that is asked for: its filter is coarser than area averaging,
 and right down at the input size fine patterns would come out otherwise than from the full picture."""
@@ -210,7 +213,7 @@ def _decode_with_pillow(name: str, data: bytes) -> NDArray[np.uint8]:
     if data[4:8] == b"ftyp":
         _register_heif()
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_known_formats()) as image:
             _check_size(name, image.width, image.height)
             return from_pillow(image)
     except ImageError:
@@ -222,6 +225,12 @@ def _decode_with_pillow(name: str, data: bytes) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's plugins let through whatever their parsing stumbles over
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ImageError("truncated", f"{name}: cut short or damaged ({reason}). Copy or download it again.") from error
+
+
+def _known_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 @cache

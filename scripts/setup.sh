@@ -2,7 +2,8 @@
 # usage: . scripts/setup.sh EXTRAS   such as "train" or "train,test"
 VENV=${COCOTAG_VENV:-$PWD/.venv}
 if [ ! -x "$VENV/bin/python" ]; then
-  python=$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+  python=$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3 || true)
+  [ -n "$python" ] || { echo "cocotag needs Python 3.11 or newer, and there is none." >&2; exit 2; }
   "$python" -c 'import sys; sys.exit("cocotag needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
   "$python" -m venv "$VENV"
 fi

@@ -182,6 +182,12 @@ def test_what_is_there_is_not_overwritten_unless_told(capsys, mistake, toy_bundl
     report.write_text("mine")
     mistake(["evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", report.parent], "is there already")
     mistake(["sample", report.parent], str(report.parent))
+    report.rename(report.with_name("summary.csv"))
+    mistake(["evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", report.parent], "summary.csv is there")
+    report.with_name("summary.csv").rename(report)
+    (tmp_path / "t.csv.partial").write_text("rows of a stopped run")
+    mistake(["tag", sample_dir / "val", "--model", toy_bundle, "--out", tmp_path / "t.csv"], "t.csv.partial")
+    assert (tmp_path / "t.csv.partial").read_text() == "rows of a stopped run"
     assert report.read_text() == "mine"
 
 
@@ -197,9 +203,9 @@ def test_bad_input_is_one_line_that_says_what_to_do(mistake, toy_bundle, sample_
     mistake(["tag", tmp_path / "nowhere", "--model", toy_bundle, "--out", out], "nowhere")
     mistake(["tag", sample_dir, "--model", toy_bundle, "--out", tmp_path / "tags.docx"], ".csv")
     mistake(["tag", sample_dir, "--model", toy_bundle, "--out", tmp_path / "file" / "tags.csv"], "cannot be written")
-    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--threshold", "2"], "between 0 and 1")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--threshold", "2"], "a number between 0 and 1")
     mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--top-k", "0"], "at least 1")
-    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--top-k", "x"], "top-k", "x")
+    mistake(["tag", sample_dir, "--model", toy_bundle, "--out", out, "--top-k", "x"], "x is not a whole number")
     mistake(["evaluate", toy_bundle, "--split", "test", *root], "no split 'test'", "train, val")
     mistake(["imbalance", tmp_path / "list.json", "--out", tmp_path / "i"], "not a COCO instances file")
     mistake(["imbalance", tmp_path / "none.json", "--out", tmp_path / "i"], "none.json is missing")

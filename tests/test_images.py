@@ -342,3 +342,11 @@ def test_photographs_look_alike_on_both_roads(coco_mini):
 def test_decoding_imports_neither_torch_nor_pandas():
     code = "import sys, cocotag.images; sys.exit(bool({'torch', 'pandas', 'pi_heif'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_postscript_called_jpg_is_never_handed_to_ghostscript(tmp_path):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_bytes(eps)
+    with pytest.raises(ImageError) as error:
+        decode(tmp_path / "a.jpg")
+    assert error.value.reason == "not_an_image"

@@ -65,7 +65,7 @@ class AnnotationTable:
 
     def names_sha256(self) -> str:
         """Which images these are, whatever their order: SHA-256 of the sorted file names, hexadecimal."""
-        return hashlib.sha256("\n".join(sorted(self.file_names.tolist())).encode()).hexdigest()
+        return hashlib.sha256("\n".join(sorted(self.file_names.tolist())).encode("utf-8", "surrogatepass")).hexdigest()
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> AnnotationTable:
         """The table of some rows, in the order given (indices or a mask)."""
@@ -159,7 +159,7 @@ def _read_document(path: Path) -> dict[str, Any]:
             document = json.load(file)
     except FileNotFoundError:
         raise DataError(f"{path} is missing. Check the path.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable as JSON ({error}). Download or export it again.") from None
     wrong = "is not a JSON object"
     if isinstance(document, dict):
@@ -173,6 +173,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _check_images(path: Path, images: list[Any]) -> None:
     for place, image in enumerate(images):
         good = isinstance(image, dict) and type(image.get("id")) is int and isinstance(image.get("file_name"), str)
+        good = good and abs(image["id"]) < 2**63
         if not good or not image["file_name"]:
             raise DataError(f"{path}: images[{place}] is {image!r:.100}: an integer id and a file_name are needed.")
         name = image["file_name"].replace("\\", "/")
@@ -219,5 +220,6 @@ def _annotation_arrays(
 def _box_area(annotation: dict[str, Any]) -> float:
     box = annotation.get("bbox")
     if isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box):
-        return max(0.0, float(box[2])) * max(0.0, float(box[3]))
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits is no box
+            return max(0.0, float(box[2])) * max(0.0, float(box[3]))
     return 0.0

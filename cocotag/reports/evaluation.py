@@ -33,6 +33,9 @@ ENOUGH_SUPPORT = 10
 DRAWN_CLASSES = 200
 """Rows of the dot plot; with more classes, those of most support."""
 
+FILES = ("report.json", "per_class.csv", "summary.csv", "report.html")
+"""What `Evaluation.write` writes."""
+
 Bools = NDArray[np.bool_]
 
 

@@ -26,6 +26,10 @@ SHOWN_ROWS = 20
 GROUP_COLORS = {"head": "c1", "medium": "c7", "tail": "c3", "absent": "c7"}
 
 
+FILES = ("dataset.json", "classes.csv", "pairs.csv", "drift.csv", "imbalance.html")
+"""What `write` writes, ``drift.csv`` only for several splits."""
+
+
 @dataclass(frozen=True)
 class Imbalance:
     """What `imbalance` found in one split.

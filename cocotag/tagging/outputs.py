@@ -85,12 +85,12 @@ def open_writer(
 
     The rows are in ``OUT.partial`` until the block ends well, and take the place of ``out`` then. If it ends otherwise
     (Ctrl-C, a full disk, a killed process), ``out`` stays as it was and the complete rows stay in ``OUT.partial``, which
-    the next run writes over. So whatever is at ``out`` is complete.
+    no later run writes over unless told. So whatever is at ``out`` is complete.
 
     Args:
         out: ``.csv``, ``.jsonl``, or ``-`` for JSON Lines on stdout, flushed after each row.
         metadata: Of the bundle that tags; names the classes.
-        overwrite: Replace ``out`` if it is there.
+        overwrite: Replace ``out`` and ``OUT.partial`` if they are there.
         all_scores: Write ``all_scores`` as well, an object of every class's score: the shortest number that gives back
             the float16 that tags are decided on. Null where the image failed. JSON Lines only.
 
@@ -109,8 +109,10 @@ def open_writer(
     if all_scores and ending == ".csv":
         raise OutputError(f"{out}: CSV has no column for all scores. Write to .jsonl.")
     if out.exists() and (not overwrite or not out.is_file()):
-        raise OutputError(f"{out} is there already. Choose another name{' or overwrite it' if out.is_file() else ''}.")
+        raise OutputError(f"{out} is there already. Choose another name{', or add --overwrite' if out.is_file() else ''}.")
     unfinished = out.with_name(f"{out.name}.partial")
+    if unfinished.exists() and not overwrite:
+        raise OutputError(f"{unfinished} holds the rows of a run that was stopped. Move it away, or add --overwrite.")
     with _output_errors(str(out)):
         out.parent.mkdir(parents=True, exist_ok=True)
         stream = unfinished.open("w", encoding="utf-8", newline="")

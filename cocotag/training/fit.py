@@ -25,7 +25,7 @@ from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.data.datamodule import TaggingData, check_files
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
-from cocotag.export import export_checkpoint, load_checkpoint
+from cocotag.export import checkpoint_config, export_checkpoint
 from cocotag.files import write_text
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
@@ -111,7 +111,7 @@ def export_run(checkpoint: Path, out: Path) -> tuple[BundleMetadata, str | None]
     Raises:
         CocotagError: As `cocotag.export.export_checkpoint`.
     """
-    config = TrainConfig.from_json(load_checkpoint(checkpoint)[1].config)
+    config = checkpoint_config(checkpoint)
     try:
         tune = _data(config).tune
     except CocotagError as error:

@@ -89,9 +89,9 @@ def test_the_bundle_says_what_it_was_made_of(run, sample_dir):
     assert all(part <= total for part, total in zip(metadata.positives, whole.positives.tolist(), strict=True))
     assert all(0 < threshold < 1 for threshold in metadata.thresholds)
     assert len(set(metadata.thresholds)) > 1
-    assert TrainConfig.from_json(metadata.config) == TrainConfig.from_json(
-        yaml.safe_load((run.directory / "config.yaml").read_text())
-    )
+    written = TrainConfig.from_json(yaml.safe_load((run.directory / "config.yaml").read_text()))
+    assert metadata.config == replace(written, data=replace(written.data, root=sample_dir.name)).to_json()
+    assert str(sample_dir) not in (run.directory / "tagger.onnx").read_bytes().decode("latin1")
 
 
 def test_the_report_is_of_the_split_that_nothing_was_chosen_on(run, sample_dir):
@@ -190,6 +190,7 @@ def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path):
     stages = [StageConfig(3, "head", 1e-9), StageConfig(30, "head", 1e-9)]
     fit_stages(sample_dir, tmp_path, stages, patience=2)
     rows = metrics(tmp_path / "run")
+    assert metrics(resume(tmp_path / "run").directory) == rows
     assert 5 <= len(rows) < 12
     assert rows[2]["stage"] == "1"
     assert rows[-1]["stage"] == "2"
@@ -199,13 +200,17 @@ def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_
     words = ["--config=sample", "--data.root", str(sample_dir), "--data.workers", "1", "--batch_size", "20"]
     words += ["--model.image_size", "64", "--model.width", "0.25", "--out", str(tmp_path / "run")]
     child = subprocess.Popen(
-        [sys.executable, "-m", "cocotag", "train", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "cocotag", "train", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     lines = []
     for line in child.stderr:
         lines.append(line)
         if line.startswith("epoch   2/"):
-            child.send_signal(signal.SIGINT)
+            os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the loader's workers get it too
             break
     out, rest = child.communicate(timeout=120)
     assert child.returncode == 130
@@ -217,7 +222,11 @@ def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_
 
 def test_nothing_is_left_behind_by_a_run_that_cannot_start(sample_dir, tmp_path):
     wrong = small(sample_dir, data=DataConfig(root=str(sample_dir), train_split="nope"))
-    for config, error in ((wrong, DataError), (small(sample_dir, batch_size=0), ConfigError)):
+    late = small(sample_dir, data=DataConfig(root=str(sample_dir), val_split="nope"))
+    cases = [(wrong, DataError), (late, DataError), (small(sample_dir, batch_size=0), ConfigError)]
+    if not torch.cuda.is_available():
+        cases.append((small(sample_dir, precision="fp16"), ConfigError))
+    for config, error in cases:
         with pytest.raises(error):
             fit(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -281,3 +290,31 @@ def test_precision_is_what_was_asked_for(sample_dir):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="CUDA"):
             precision(small(sample_dir, precision="fp16"))
+
+
+def test_the_seed_makes_the_start(sample_dir, tmp_path):
+    made = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.manual_seed(len(name) + seed)  # whatever was drawn before
+        config = small(sample_dir, stages=[StageConfig(1, "head", 1e-9)], seed=seed)
+        fit(config, tmp_path / name)
+        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        made.append(state["network.backbone.features.3.conv.0.0.weight"])
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_an_unreadable_image_in_a_worker_is_one_line(sample_dir, tmp_path, capsys):
+    import shutil
+
+    from cocotag.cli import main
+
+    shutil.copytree(sample_dir, tmp_path / "data")
+    for path in (tmp_path / "data" / "train").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    words = ["--config=sample", "--data.root", str(tmp_path / "data"), "--data.workers", "1", "--batch_size", "20"]
+    assert main(["train", *words, "--model.image_size", "64", "--out", str(tmp_path / "run")]) == 2
+    message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cocotag:")]
+    assert len(message) == 1
+    assert "truncated" in message[0] or "cut short" in message[0]
+    assert "Traceback" not in message[0]
