@@ -146,5 +146,5 @@ def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
     for words in (["--seed", "5", "--config", "sample"], ["--config", "sample", "--seed", "5"]):
         made, _, _ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
         assert made.seed == 5
-        assert made.model.image_size == 96
+        assert made.model.image_size == 112
         assert made.stages == [StageConfig(epochs=3, lr=0.5)]

@@ -111,7 +111,7 @@ def open_writer(
     if out.exists() and (not overwrite or not out.is_file()):
         raise OutputError(f"{out} is there already. Choose another name{', or add --overwrite' if out.is_file() else ''}.")
     unfinished = out.with_name(f"{out.name}.partial")
-    if unfinished.exists() and not overwrite:
+    if unfinished.is_file() and not overwrite:
         raise OutputError(f"{unfinished} holds the rows of a run that was stopped. Move it away, or add --overwrite.")
     with _output_errors(str(out)):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -72,8 +72,12 @@ class TaggerModule(LightningModule):
         return self.schedule.stage_at(self.current_epoch if self._trainer is not None else 0)
 
     def on_train_epoch_start(self) -> None:
-        """Freeze and thaw: Lightning has called ``train()`` before it counted the epoch on."""
+        """Freeze and thaw: Lightning has called ``train()`` before it counted the epoch on.
+
+        Dropout's chances are those of the epoch, so that a resumed run goes on as the unbroken one would have.
+        """
         self.train()
+        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """One batch to its loss."""

@@ -24,7 +24,7 @@ from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
 from cocotag.training.fit import export_run, fit, precision, resume
 
-TWO_STAGES = [StageConfig(1, "head", 3e-3), StageConfig(2, "last:3", 1e-3, 0.8)]
+TWO_STAGES = [StageConfig(1, "head", 3e-2), StageConfig(2, "last:3", 1e-2, 0.8)]
 
 
 def small(root, **changes):
@@ -187,12 +187,12 @@ def test_every_loss_trains_in_bf16_without_a_split_to_report_on(sample_dir, tmp_
 
 
 def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path):
-    stages = [StageConfig(3, "head", 1e-9), StageConfig(30, "head", 1e-9)]
+    stages = [StageConfig(2, "head", 1e-9), StageConfig(30, "head", 1e-9)]
     fit_stages(sample_dir, tmp_path, stages, patience=2)
     rows = metrics(tmp_path / "run")
     assert metrics(resume(tmp_path / "run").directory) == rows
-    assert 5 <= len(rows) < 12
-    assert rows[2]["stage"] == "1"
+    assert 4 <= len(rows) < 12
+    assert rows[1]["stage"] == "1"
     assert rows[-1]["stage"] == "2"
 
 
@@ -316,5 +316,5 @@ def test_an_unreadable_image_in_a_worker_is_one_line(sample_dir, tmp_path, capsy
     assert main(["train", *words, "--model.image_size", "64", "--out", str(tmp_path / "run")]) == 2
     message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cocotag:")]
     assert len(message) == 1
-    assert "truncated" in message[0] or "cut short" in message[0]
+    assert "end early" in message[0]
     assert "Traceback" not in message[0]
