@@ -72,12 +72,12 @@ class TaggerModule(LightningModule):
         return self.schedule.stage_at(self.current_epoch if self._trainer is not None else 0)
 
     def on_train_epoch_start(self) -> None:
-        """Freeze and thaw: Lightning has called ``train()`` before it counted the epoch on.
-
-        Dropout's chances are those of the epoch, so that a resumed run goes on as the unbroken one would have.
-        """
+        """Freeze and thaw: Lightning has called ``train()`` before it counted the epoch on."""
         self.train()
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401 (Lightning's hook)
+        """Make dropout's chances those of the step, so that a resumed run goes on as the unbroken one would have."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """One batch to its loss."""
