@@ -131,8 +131,8 @@ def main() -> None:
         cold = cold_seconds(out / f"staged-{args.seeds[0]}")
     text = f"""# coco-mini: real photographs
 
-Written by `.venv/bin/python scripts/measure_coco_mini.py --seeds {" ".join(map(str, args.seeds))}` on {os.cpu_count()} CPU cores \
-({platform.machine()}), Python {platform.python_version()}.
+Written by `.venv/bin/python scripts/measure_coco_mini.py --seeds {" ".join(map(str, args.seeds))}` on \
+{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}.
 
 `configs/coco_mini.yaml`: 317 COCO photographs to learn from (a tenth of them chooses checkpoint and thresholds), 150 that only
 this report is taken on. Percent; mean{" and standard deviation" if len(args.seeds) > 1 else ""} over seeds \
