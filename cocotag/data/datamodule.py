@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import cv2
@@ -107,9 +108,15 @@ class TaggingData(LightningDataModule):
             batch_size=self.batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_ignore_interrupt if workers else None,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Ctrl-C in a terminal reaches the workers too; who trains decides what it means, and may still need the batch at hand."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def check_files(table: AnnotationTable, root: str, split: str) -> None:

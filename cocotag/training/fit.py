@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
 from cocotag.tagging.tagger import Tagger
+from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.log import EpochLog
 from cocotag.training.module import TaggerModule
 from cocotag.training.schedule import Schedule
@@ -202,7 +202,9 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
     module = TaggerModule(config, network, schedule, share, facts)
     checkpoints = directory / "checkpoints"
     options: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False, "save_top_k": 1}
+    interrupt = StopOnInterrupt()
     callbacks: list[Callback] = [
+        interrupt,
         EpochLog(directory / "metrics.csv"),
         ModelCheckpoint(filename="best", monitor="tune/map", mode="max", **options),
         ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **options),
@@ -229,8 +231,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
         f"{steps} steps an epoch, {schedule.epochs} epochs; {device}, {lightning_precision}. Run: {directory}",
         file=sys.stderr,
     )
-    last = _last(directory)
-    _run(trainer, module, data, last if last.is_file() else None, directory)
+    _run(trainer, module, data, directory, interrupt)
     try:
         return _finish(config, data, directory)
     except KeyboardInterrupt:
@@ -249,10 +250,13 @@ def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
     return Run(directory, metadata, evaluation, failures)
 
 
-def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, checkpoint: Path | None, directory: Path) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, directory: Path, interrupt: StopOnInterrupt) -> None:
+    last = _last(directory)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with interrupt:
+            trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        if interrupt.pressed:  # after the last step
+            raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}")
     except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
         text = str(error).strip().splitlines()[-1]
         raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
@@ -263,8 +267,6 @@ def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, checkpoint: 
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
         raise Interrupted(f"Stopped. The finished epochs are kept; go on with: cocotag train --resume {directory}") from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _quiet() -> None:

@@ -22,7 +22,7 @@ from cocotag.export import MAX_DIFFERENCE, export_checkpoint, largest_difference
 from cocotag.images import load_square
 from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
-from cocotag.training.fit import export_run, fit, precision, resume
+from cocotag.training.fit import Run, export_run, fit, precision, resume
 
 TWO_STAGES = [StageConfig(1, "head", 3e-2), StageConfig(2, "last:3", 1e-2, 0.8)]
 
@@ -41,6 +41,12 @@ def small(root, **changes):
 @pytest.fixture(scope="module")
 def run(sample_dir, tmp_path_factory):
     return fit(small(sample_dir), tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture
+def without_bundle(monkeypatch):
+    """Leaves the export out, which takes most of a small run's time, where a test is about the training alone."""
+    monkeypatch.setattr("cocotag.training.fit._finish", lambda config, data, directory: Run(directory, None, None, []))
 
 
 def metrics(directory):
@@ -149,7 +155,7 @@ def test_a_directory_that_is_there_is_never_written_to(run, sample_dir):
         fit(small(sample_dir), run.directory)
 
 
-def test_frozen_layers_are_those_of_the_start(sample_dir, tmp_path):
+def test_frozen_layers_are_those_of_the_start(sample_dir, tmp_path, without_bundle):
     state = torch.load(fit_stages(sample_dir, tmp_path, [StageConfig(1, "last:3", 1e-2)]), weights_only=True)["state_dict"]
     from lightning import seed_everything
 
@@ -172,21 +178,21 @@ def fit_stages(sample_dir, tmp_path, stages, **changes):
 
 
 @pytest.mark.parametrize("name", ["bce", "focal", "soft_f1", "asymmetric"])
-def test_every_loss_trains_in_bf16_without_a_split_to_report_on(sample_dir, tmp_path, name):
-    config = small(
-        sample_dir,
-        loss=LossConfig(name=name, pos_weight="inverse"),
-        data=DataConfig(root=str(sample_dir), workers=0, val_split=None),
-        stages=[StageConfig(1, "head", 1e-2)],
-        precision="bf16",
-    )
-    made = fit(config, tmp_path / "run")
-    assert made.evaluation is None
-    assert not (tmp_path / "run" / "report").exists()
+def test_every_loss_trains_in_bf16(sample_dir, tmp_path, without_bundle, name):
+    loss, stages = LossConfig(name=name, pos_weight="inverse"), [StageConfig(1, "head", 1e-2)]
+    made = fit(small(sample_dir, loss=loss, stages=stages, precision="bf16"), tmp_path / "run")
     assert np.isfinite(float(metrics(made.directory)[0]["train_loss"]))
 
 
-def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path):
+def test_without_a_split_to_report_on_there_is_no_report(sample_dir, tmp_path):
+    data = DataConfig(root=str(sample_dir), workers=0, val_split=None)
+    made = fit(small(sample_dir, data=data, stages=[StageConfig(1, "head", 1e-2)]), tmp_path / "run")
+    assert made.evaluation is None
+    assert (tmp_path / "run" / "tagger.onnx").is_file()
+    assert not (tmp_path / "run" / "report").exists()
+
+
+def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path, without_bundle):
     stages = [StageConfig(2, "head", 1e-9), StageConfig(30, "head", 1e-9)]
     fit_stages(sample_dir, tmp_path, stages, patience=2)
     rows = metrics(tmp_path / "run")
@@ -292,7 +298,7 @@ def test_precision_is_what_was_asked_for(sample_dir):
             precision(small(sample_dir, precision="fp16"))
 
 
-def test_the_seed_makes_the_start(sample_dir, tmp_path):
+def test_the_seed_makes_the_start(sample_dir, tmp_path, without_bundle):
     made = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(len(name) + seed)  # whatever was drawn before

@@ -1,0 +1,49 @@
+"""Ctrl-C while training: the step is finished, then the run stops where it can be gone on with."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from lightning import Callback
+from tqdm import tqdm
+
+
+class StopOnInterrupt(Callback):
+    """Turns Ctrl-C into a stop between two batches; a second Ctrl-C does not wait.
+
+    An interrupt in the middle of a step can end in a place where it is swallowed (a finaliser, a callback from C) or where a
+    file is being written. So the handler only notes it, and the next batch does not begin. Used as a context manager around
+    ``Trainer.fit``; outside the main thread, which alone may handle signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopOnInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+        tqdm.write("Stopping after this step. Ctrl-C again to stop at once.", file=sys.stderr)
+
+    def _stop(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    on_train_batch_start = _stop
+    on_train_batch_end = _stop
+    on_validation_batch_end = _stop
+    on_train_start = _stop
