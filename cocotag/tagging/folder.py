@@ -16,20 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cocotag import raw
 from cocotag.errors import DataError, ImageError
-from cocotag.images import load_square
+from cocotag.images import FORMATS, load_square
 from cocotag.tagging.outputs import Row, Writer
 from cocotag.tagging.tagger import Tagger, check_top_k, decide, make_tags
 
-_JPEG = (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo")
-_OTHER = (".bmp", ".dib", ".gif", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp")
-_NEWER = (".avif", ".heic", ".heif", ".hif", ".j2k", ".jp2")
-IMAGE_SUFFIXES = frozenset({*_JPEG, *_OTHER, *_NEWER})
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Endings that are taken for images in a folder, in either case. A file that is named is taken whatever its ending."""
 
 BATCH_SIZE = 4  # on CPU larger batches are no faster for a MobileNet, and hold more memory
 MAX_DECODERS = 8  # as many decode faster than the network of any CPU takes
 FIRST_FAILURES = 3
+_INSTALL_RAW = "pip install 'cocotag[raw]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,14 @@ class TagSummary:
         ok: Files that were tagged, be it with no tag.
         failed: Files that could not be, by reason.
         first_failures: The messages of the first of them.
+        raw_left_out: Camera RAW files that were left out, as `find_images` says; no fault, for they often lie beside a JPEG.
         seconds: From the first file to the last, wall clock.
     """
 
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     first_failures: list[str] = field(default_factory=list)
+    raw_left_out: int = 0
     seconds: float = 0.0
 
     @property
@@ -71,10 +72,12 @@ class TagSummary:
             lines[0] += f"; failed: {counts}"
             more = self.failed.total() - len(self.first_failures)
             lines += [f"  {message}" for message in self.first_failures] + ([f"  and {more} more"] if more else [])
+        if self.raw_left_out:
+            lines.append(f"{self.raw_left_out} camera RAW files left out. To tag them too: {_INSTALL_RAW}")
         return "\n".join(lines)
 
 
-def find_images(paths: Iterable[Path | str]) -> Iterator[Path]:
+def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = None) -> Iterator[Path]:
     """Find the image files under some paths, in an order that depends on the names alone.
 
     A folder is walked with all below it, sorted by name, and gives its files with a known ending. Hidden files and
@@ -82,8 +85,13 @@ def find_images(paths: Iterable[Path | str]) -> Iterator[Path]:
     once however many ways lead there, so loops end. A folder that may not be listed is given itself, so that it gets its
     error as a file would.
 
+    Camera RAW files in a folder are taken where the extra ``raw`` is installed, each for itself, also beside a JPEG of the
+    same name. Where it is not, they are left out: each would only fail, and most who shoot RAW and JPEG have the picture
+    anyway.
+
     Args:
         paths: Files and folders; a file is always taken.
+        left_out: Gets the camera RAW files that are left out.
 
     Returns:
         The files, each as the path given and the way from there.
@@ -96,7 +104,18 @@ def find_images(paths: Iterable[Path | str]) -> Iterator[Path]:
     if missing:
         raise DataError(f"{', '.join(map(repr, missing[:3]))}: {len(missing)} of {len(starts)} paths do not exist. Check them.")
     seen: set[tuple[int, int]] = set()
-    return (file for start in starts for file in (_walk(start, seen) if start.is_dir() else (start,)))
+    found = (file for start in starts for file in (_walk(start, seen) if start.is_dir() else (start,)))
+    if raw.available():
+        return found
+    return _without_raw(found, frozenset(starts), [] if left_out is None else left_out)
+
+
+def _without_raw(files: Iterator[Path], named: frozenset[Path], left_out: list[Path]) -> Iterator[Path]:
+    for file in files:
+        if file in named or file.suffix.lower() not in FORMATS["RAW"]:
+            yield file
+        else:
+            left_out.append(file)
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -201,10 +220,13 @@ def tag_paths(
     """
     thresholds = tagger.thresholds(threshold)
     check_top_k(top_k)
-    files = list(find_images(paths))
+    left_out: list[Path] = []
+    files = list(find_images(paths, left_out=left_out))
+    if not files and left_out:
+        raise DataError(f"There are only camera RAW files under the given paths, {len(left_out)} of them. Run: {_INSTALL_RAW}")
     if not files:
         raise DataError("There are no image files (.jpg, .png, .heic, ...) under the given paths. Check them.")
-    summary = TagSummary()
+    summary = TagSummary(raw_left_out=len(left_out))
     start = time.perf_counter()
     with tqdm(total=len(files), unit="image", smoothing=0.1, disable=None if progress else True) as bar:
         for prediction in predict_files(tagger, files):

@@ -1,0 +1,102 @@
+"""JPEG: what the header says, and fast decoding at full or reduced scale. Knows no other format and no orientation."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from cocotag.progressive import for_eighth
+
+START = b"\xff\xd8\xff"
+HEADROOM = 2
+"""A reduced decode keeps at least so many times the side that is asked for: its filter is coarser than area averaging,
+and right down at the input size fine patterns would come out otherwise than from the full picture."""
+
+_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)  # over filler bytes
+_SCAN_CODE, _SCAN, _END = 0xDA, b"\xff\xda", b"\xff\xd9"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15, less DHT, JPG and DAC
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+
+@dataclass(slots=True)
+class Header:
+    """What stands before the compressed data, and what is known of their end.
+
+    Attributes:
+        width: Pixels, as stored.
+        height: Pixels, as stored.
+        components: 1 grey, 3 colour, 4 CMYK; 0 if no frame was found.
+        exif: The EXIF block from its ``Exif`` on, empty if there is none.
+        scans: Passes over the whole picture that decoding takes; more than one in a progressive file.
+        complete: The picture begins and ends.
+        frame: Where the frame header's marker is.
+        scan: Where the first scan's marker is.
+    """
+
+    width: int = 0
+    height: int = 0
+    components: int = 0
+    exif: bytes = b""
+    scans: int = 0
+    complete: bool = False
+    frame: int = 0
+    scan: int = 0
+
+
+def read_header(data: bytes) -> Header:
+    """Walk the segments up to the compressed data, and look for the end marker after that.
+
+    Decoders fill what is missing of a cut JPEG with grey, some without a word. In compressed data an FF is always
+    followed by 00 or a restart marker, so the end marker is found only where the picture is whole. Looking at the
+    file's last bytes would not do: cameras append previews, films and padding.
+    """
+    header = Header()
+    place, progressive = 2, False
+    while (marker := _MARKER.search(data, place)) is not None and marker.end() + 8 <= len(data):
+        code, place = marker[1][0], marker.end()
+        if code == _SCAN_CODE:
+            header.scan = place - 2
+            header.complete = header.components > 0 and data.rfind(_END, place) >= 0
+            whole = not progressive and data[place + 2] == header.components  # one scan that holds all components
+            header.scans = 1 if whole else 1 + data.count(_SCAN, place)
+            break
+        if code in _FRAMES:
+            progressive = code in _PROGRESSIVE
+            header.frame = place - 2
+            header.height, header.width, header.components = struct.unpack_from(">HHB", data, place + 3)
+        length = int.from_bytes(data[place : place + 2], "big")
+        if code == 0xE1 and data.startswith(b"Exif\0\0", place + 2):
+            header.exif = header.exif or data[place + 2 : place + length]
+        place += length
+    return header
+
+
+def decode(data: bytes, header: Header, min_side: int | None = None) -> NDArray[np.uint8] | None:
+    """Decode a grey or colour JPEG with libjpeg-turbo, at 1/2, 1/4 or 1/8 where that is enough.
+
+    Damage inside is drawn over as far as it can be, as browsers do. The decoder is simplejpeg's, which gives OpenCV's pixels
+    to the bit; OpenCV's own prints a line to the terminal for every damaged file.
+
+    Args:
+        data: The file.
+        header: Its header.
+        min_side: The shorter side keeps at least so many pixels; None for full size.
+
+    Returns:
+        ``(H, W, 3)`` RGB uint8 as stored, not turned; None where this decoder has no answer.
+    """
+    shorter = min(header.width, header.height)
+    scale = next((scale for scale in (8, 4, 2) if min_side is not None and shorter // scale >= min_side), 1)
+    height, width = -(-header.height // scale), -(-header.width // scale)
+    if scale == 8:
+        data = for_eighth(data, header.frame, header.scan)
+    try:
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=False)
+    except (ValueError, RuntimeError):
+        return None
+    return image
