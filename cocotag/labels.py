@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cocotag.errors import DataError
 
+Id = int | str
+"""What COCO files number things by: integers, and strings in the files of some tools. They are kept as they are."""
+
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no report can be written with: NUL, and halves of surrogate pairs, which are in no UTF-8."""
+
+
+def read_id(value: object) -> Id | None:
+    """An id from JSON: an integer of 64 bits (``7.0`` is 7) or a string of up to 255 characters; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else None
+    return value if isinstance(value, str) and len(value) <= 255 and not _NOT_TEXT.search(value) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One class: COCO's id (they have gaps), its name and the group it belongs to."""
+    """One class: the id that its file gives it (COCO's have gaps), its name and the group it belongs to."""
 
-    id: int
+    id: Id
     name: str
     supercategory: str = ""
 
@@ -27,7 +44,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         """Refuse two classes with one id or one name: neither could be told apart afterwards."""
         for what, values in (("id", self.ids), ("name", self.names)):
-            seen: set[int | str] = set()
+            seen: set[Id] = set()
             twice = next((value for value in values if value in seen or seen.add(value)), None)  # type: ignore[func-returns-value]
             if twice is not None:
                 raise DataError(f"Two categories have the {what} {twice!r}. Rename or merge one of them.")
@@ -39,7 +56,7 @@ class Vocabulary:
         return iter(self.categories)
 
     @property
-    def ids(self) -> list[int]:
+    def ids(self) -> list[Id]:
         """Category ids by index."""
         return [category.id for category in self.categories]
 
@@ -53,7 +70,7 @@ class Vocabulary:
         """Supercategories by index; empty where there is none."""
         return [category.supercategory for category in self.categories]
 
-    def index_by_id(self) -> dict[int, int]:
+    def index_by_id(self) -> dict[Id, int]:
         """Category id -> class index."""
         return {category.id: index for index, category in enumerate(self.categories)}
 
@@ -70,14 +87,46 @@ class Vocabulary:
         """From COCO's ``categories`` list, in its order.
 
         Raises:
-            DataError: An entry without an integer id or a name, or two of one id or name.
+            DataError: An entry without an id or a name, or two of one id or name.
         """
-        made = []
+        return cls(tuple(_category(place, entry) for place, entry in enumerate(categories)))
+
+    @classmethod
+    def merge_json(cls, categories: Iterable[Mapping[str, Any]]) -> tuple[Vocabulary, dict[Id, int]]:
+        """From a ``categories`` list in which names may repeat: entries of one name are one class.
+
+        A tagger knows a class by its name, so two of one name could not be told apart afterwards. Id and supercategory of
+        the class are its first entry's.
+
+        Returns:
+            The vocabulary, and every listed id -> class index.
+
+        Raises:
+            DataError: An entry without an id or a name, or one id with two names.
+        """
+        classes: dict[str, Category] = {}
+        name_of: dict[Id, str] = {}
         for place, entry in enumerate(categories):
-            if not isinstance(entry, Mapping) or type(entry.get("id")) is not int or not isinstance(entry.get("name"), str):
-                raise DataError(f"categories[{place}] is {entry!r:.100}: an integer id and a name are needed.")
-            made.append(Category(entry["id"], entry["name"], str(entry.get("supercategory") or "")))
-        return cls(tuple(made))
+            category = _category(place, entry)
+            name = name_of.setdefault(category.id, category.name)
+            if name != category.name:
+                raise DataError(
+                    f"categories[{place}] has the id {category.id!r} of an earlier one and another name, {category.name!r} "
+                    f"for {name!r}. Give it an id of its own."
+                )
+            classes.setdefault(category.name, category)
+        vocabulary = cls(tuple(classes.values()))
+        index_of = vocabulary.index_by_name()
+        return vocabulary, {number: index_of[name] for number, name in name_of.items()}
+
+
+def _category(place: int, entry: object) -> Category:
+    if isinstance(entry, Mapping):
+        number, name, supercategory = read_id(entry.get("id")), entry.get("name"), entry.get("supercategory")
+        if number is not None and isinstance(name, str) and name and not _NOT_TEXT.search(name):
+            told = isinstance(supercategory, str) and not _NOT_TEXT.search(supercategory)
+            return Category(number, name, str(supercategory) if told else "")
+    raise DataError(f"categories[{place}] is {reprlib.repr(entry)}: an id (integer or string) and a name are needed.")
 
 
 def _coco80() -> Vocabulary:
