@@ -1,62 +1,73 @@
 """The data set doctor: what is wrong with a data set, before hours are spent on it. Knows no torch.
 
-A check is a function from what is known of a split to its findings; `CHECKS` lists them in the order of the report.
-Every image file is decoded once, before the checks.
+The annotation file is read by `entries`, every image file once by `survey`; `check_labels` and `check_images` say what that
+means. Codes of findings are stable; by severity (a few have two, by how much was found):
+
+- error: ``missing_images``, ``empty_images``, ``truncated_images``, ``unreadable_images``, ``outside_paths``,
+  ``duplicate_file_names``, ``duplicate_image_ids``, ``duplicate_category_ids``, ``bad_image_entries``,
+  ``bad_category_entries``, ``bad_annotation_entries``, ``annotations_of_unknown_images``,
+  ``annotations_of_unknown_categories``, ``annotations_refused``, ``no_labels``, ``leaked_images``, ``fed_not_divided``,
+  ``fed_not_normalised``, ``fed_normalised_twice``, ``fed_divided_twice``, ``fed_out_of_range``, ``fed_not_finite``
+- warning: ``leaked_images`` (a handful), ``identical_images``, ``fed_channels_swapped``, ``size_mismatch``, ``bad_boxes``,
+  ``boxes_without_area``, ``boxes_outside``, ``duplicate_annotation_ids``, ``duplicate_category_names``,
+  ``classes_without_positives``, ``classes_with_few_positives``, ``low_contrast_images``
+- error where they are many: ``identical_images`` with other labels, ``boxes_outside`` wholly, ``low_contrast_images``; warning
+  where they are many: ``dark_images``, ``bright_images``, ``images_without_labels``
+- note: ``dark_images``, ``bright_images``, ``images_without_labels``, ``crowd_only``, ``unlisted_files``,
+  ``compared_by_bytes``, ``splits_not_compared``
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cocotag.data.annotations import AnnotationTable, load_split
-from cocotag.errors import ImageError
-from cocotag.images import decode
+from cocotag.data.annotations import load_split, split_paths
+from cocotag.data.check_images import IMAGE_CHECKS, find_unlisted
+from cocotag.data.check_labels import FEW_POSITIVES, LABEL_CHECKS
+from cocotag.data.entries import MAX_EXAMPLES, read_entries
+from cocotag.data.findings import Case, Finding, Severity, shown
+from cocotag.data.survey import FED_SIDE, Survey, survey
+from cocotag.errors import DataError
+from cocotag.normalization import FedStatistics, statistics_of_pixels
 
-FEW_POSITIVES = 10
-"""Below this many positives the F1 of a class says little: one image moves its recall by more than 10 points."""
-MAX_EXAMPLES = 20
-"""Examples kept with a finding; its count is of all."""
+__all__ = ["FEW_POSITIVES", "MAX_EXAMPLES", "CheckReport", "Finding", "check_split"]
 
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+WIDTH = 100
+"""Columns of the report for people."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a check found.
-
-    Attributes:
-        severity: ``error`` where training would stop or learn something false, ``warning`` where figures would
-            mislead, ``note`` where it is good to know.
-        code: A stable name for programs.
-        message: One line: what, how many, the first of them, what follows or what to do.
-        count: How many.
-        examples: The first of them, at most `MAX_EXAMPLES`.
-    """
-
-    severity: Severity
-    code: str
-    message: str
-    count: int
-    examples: list[str]
+_HEADINGS: dict[Severity, tuple[str, str]] = {
+    "error": ("ERROR", "training would stop or learn something false"),
+    "warning": ("WARNING", "figures would mislead"),
+    "note": ("NOTE", "good to know"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All that was found in one split."""
+    """All that was found in one split.
+
+    Attributes:
+        root: The data set.
+        split: Which split of it.
+        images: Images that the annotations list.
+        annotations: Annotations.
+        classes: Categories.
+        compared_with: Other splits whose images were compared with this one's.
+        fed: What the network is fed; None where no image can be used.
+        findings: Worst first.
+    """
 
     root: Path
     split: str
     images: int
+    annotations: int
+    classes: int
+    compared_with: list[str]
+    fed: FedStatistics | None
     findings: list[Finding]
 
     @property
@@ -70,41 +81,49 @@ class CheckReport:
             "root": str(self.root),
             "split": self.split,
             "images": self.images,
+            "annotations": self.annotations,
+            "classes": self.classes,
+            "compared_with": self.compared_with,
             "ok": self.ok,
-            "findings": [asdict(finding) for finding in self.findings],
+            "fed": self.fed.to_json() if self.fed else None,
+            "findings": [finding.to_json() for finding in self.findings],
         }
 
     def to_text(self) -> str:
-        """One line for each finding and one for the whole."""
-        severities = Counter(finding.severity for finding in self.findings)
-        counts = ", ".join(
-            f"{severities[name]} {name}{'s' * (severities[name] > 1)}" for name in SEVERITIES if severities[name]
+        """For people: by severity, worst first, at most `WIDTH` columns; the last line sums up."""
+        lines = [f"{shown(str(self.root))}, split {self.split}"]
+        counts = []
+        for severity, (word, meaning) in _HEADINGS.items():
+            found = [finding for finding in self.findings if finding.severity == severity]
+            if not found:
+                continue
+            title = f"{len(found)} {word}{'S' * (len(found) > 1)}"
+            counts.append(title.lower())
+            lines += ["", f"{title}: {meaning}"]
+            for finding in found:
+                lines += ["", *finding.to_lines(WIDTH)]
+        lines += ["", *self._fed_lines()]
+        compared = f"; compared with {', '.join(self.compared_with)}" if self.compared_with else ""
+        lines.append(
+            f"{self.images} images, {self.annotations} annotations, {self.classes} classes{compared}: "
+            f"{', '.join(counts) or 'nothing found'}."
         )
-        lines = [f"{finding.severity}: {finding.message} [{finding.code}]" for finding in self.findings]
-        return "\n".join([*lines, f"{self.root}, split {self.split}: {self.images} images, {counts or 'nothing found'}."])
+        return "\n".join(lines)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Survey:
-    """What the checks look at.
-
-    Attributes:
-        table: The labels.
-        faults: Row -> why its image cannot be used, an `ImageError.reason`.
-        sizes: Width and height as decoded, upright, ``(N, 2)`` int32; 0 where the image cannot be used.
-    """
-
-    table: AnnotationTable
-    faults: dict[int, str]
-    sizes: NDArray[np.int32]
-
-    def names(self, rows: Iterable[int]) -> list[str]:
-        """The file names of some rows."""
-        return [str(self.table.file_names[row]) for row in rows]
+    def _fed_lines(self) -> list[str]:
+        if self.fed is None:
+            return []
+        rows = zip(("mean", "spread"), (self.fed.mean, self.fed.std), strict=True)
+        parts = [f"{name} {' '.join(f'{value:.2f}' for value in values)}" for name, values in rows]
+        ranges = " ".join(f"{low:.2f}..{high:.2f}" for low, high in zip(self.fed.low, self.fed.high, strict=True))
+        return [f"The network is fed, by channel (R G B, {FED_SIDE} px):", f"{', '.join(parts)}, range {ranges}", ""]
 
 
 def check_split(root: Path | str, split: str, *, progress: bool = True) -> CheckReport:
-    """Look a split over: its annotation file, and every image file, each decoded once.
+    """Look a split over: its annotation file, and every image file, each read once.
+
+    Images are compared by their pixels, as they are decoded for the network, with each other and with those of the other
+    splits of the data set.
 
     Args:
         root: The data set, in COCO's own layout.
@@ -112,117 +131,72 @@ def check_split(root: Path | str, split: str, *, progress: bool = True) -> Check
         progress: Show a bar on stderr if that is a terminal.
 
     Raises:
-        DataError: The annotation file is missing or not COCO's format, so there is nothing to check.
+        DataError: The annotation file is missing, or not COCO's format at all, so there is nothing to check.
     """
     root = Path(root)
-    table = load_split(root, split)
-    survey = _survey(table, progress)
-    findings = [finding for check in CHECKS for finding in check(survey)]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return CheckReport(root=root, split=split, images=len(table), findings=findings)
-
-
-def _survey(table: AnnotationTable, progress: bool) -> Survey:
-    faults: dict[int, str] = {}
-    sizes = np.zeros((len(table), 2), np.int32)
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        looks = pool.map(_look, table.paths())
-        bar = tqdm(looks, total=len(table), unit="image", desc="check", disable=None if progress else True)
-        for row, (size, fault) in enumerate(bar):
-            sizes[row] = size
-            if fault is not None:
-                faults[row] = fault
-    return Survey(table=table, faults=faults, sizes=sizes)
-
-
-def _look(path: Path) -> tuple[tuple[int, int], str | None]:
-    """Width and height, and the reason if there are none."""
+    annotations, image_dir = split_paths(root, split)
+    refusal = None
     try:
-        height, width = decode(path).shape[:2]
-    except ImageError as error:
-        return (0, 0), error.reason
-    return (width, height), None
+        load_split(root, split)
+    except DataError as error:
+        if not annotations.is_file():
+            raise
+        refusal = str(error)
+    others, unread = _other_splits(root, split)
+    with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
+        entries = read_entries(annotations)
+    images = survey(root, image_dir, entries.file_names, entries.outside, others, progress=progress)
+    here = image_dir.resolve()
+    shared = [name for folder, names in others.values() if folder.resolve() == here for name in names]
+    case = Case(
+        root=root,
+        split=split,
+        image_dir=image_dir,
+        entries=entries,
+        survey=images,
+        unlisted=find_unlisted(image_dir, [*entries.file_names, *shared]),
+        fed=_fed(images),
+        refusal=refusal,
+        unread=unread,
+    )
+    findings = [finding for check in (*IMAGE_CHECKS, *LABEL_CHECKS) for finding in check(case)]
+    findings.sort(key=lambda finding: list(_HEADINGS).index(finding.severity))
+    return CheckReport(
+        root=root,
+        split=split,
+        images=len(entries.file_names),
+        annotations=entries.annotations,
+        classes=len(entries.names),
+        compared_with=[name for name, other in images.others.items() if other.there],
+        fed=case.fed,
+        findings=findings,
+    )
 
 
-def _found(
-    severity: Severity, code: str, what: str, examples: list[str], follow: str, of: int | None = None
-) -> Iterator[Finding]:
-    """A finding if there are examples (all of them are given), with the first in its one line."""
-    if examples:
-        shown = [text if text.isprintable() else repr(text) for text in examples[:MAX_EXAMPLES]]
-        first = ", ".join(shown[:3]) + (", ..." if len(examples) > 3 else "")
-        count = f"{len(examples)}" if of is None else f"{len(examples)} of {of}"
-        yield Finding(severity, code, f"{what}: {count} ({first}). {follow}", len(examples), shown)
+def _other_splits(root: Path, split: str) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
+    """Image folder and file names of the other splits, and of those that cannot be read the reason."""
+    others, unread = {}, {}
+    for path in sorted(root.glob("annotations/instances_*.json")):
+        name = path.stem.removeprefix("instances_")
+        if name == split:
+            continue
+        try:
+            others[name] = split_paths(root, name)[1], _names(root, name, path)
+        except DataError as error:
+            unread[name] = str(error)
+    return others, unread
 
 
-def _missing_images(survey: Survey) -> Iterator[Finding]:
-    missing = survey.names(row for row, fault in survey.faults.items() if fault == "missing")
-    what = f"images that are not in {survey.table.image_dir.name}/"
-    follow = "Training would stop at the first of them. Check the split, or copy the files there."
-    yield from _found("error", "missing_images", what, missing, follow, of=len(survey.table))
+def _names(root: Path, split: str, annotations: Path) -> list[str]:
+    """The file names of a split; of one that the loader refuses, those that are sound."""
+    try:
+        names: list[str] = load_split(root, split).file_names.tolist()
+    except DataError:
+        entries = read_entries(annotations)
+        return [name for name, outside in zip(entries.file_names, entries.outside.tolist(), strict=True) if not outside]
+    return names
 
 
-def _unreadable_images(survey: Survey) -> Iterator[Finding]:
-    broken = [f"{survey.table.file_names[row]}: {fault}" for row, fault in survey.faults.items() if fault != "missing"]
-    follow = "Training would stop at the first of them. Download or export them again."
-    yield from _found("error", "unreadable_images", "image files that cannot be decoded", broken, follow, of=len(survey.table))
-
-
-def _duplicate_file_names(survey: Survey) -> Iterator[Finding]:
-    twice = [name for name, times in Counter(survey.table.file_names.tolist()).items() if times > 1]
-    follow = "What only one entry labels counts as absent in the others. Merge the entries."
-    yield from _found("error", "duplicate_file_names", "files that are listed more than once", twice, follow)
-
-
-def _size_mismatch(survey: Survey) -> Iterator[Finding]:
-    said, found = survey.table.sizes, survey.sizes
-    known = (said > 0).all(axis=1) & (found > 0).all(axis=1)
-    # Sides in order of length: the JSON may have the size from before the EXIF rotation.
-    differs = (np.sort(said, axis=1) != np.sort(found, axis=1)).any(axis=1)
-    examples = []
-    for row in np.flatnonzero(known & differs).tolist():
-        (width, height), (file_width, file_height) = said[row].tolist(), found[row].tolist()
-        examples.append(f"{survey.table.file_names[row]}: {width}x{height}, file {file_width}x{file_height}")
-    follow = "They may be resized or other pictures, and their boxes do not fit. Check where they came from."
-    yield from _found("warning", "size_mismatch", "images of another size than the JSON says", examples, follow, of=len(said))
-
-
-def _class_support(survey: Survey) -> Iterator[Finding]:
-    names, positives = survey.table.vocabulary.names, survey.table.positives.tolist()
-    none = [name for name, count in zip(names, positives, strict=True) if count == 0]
-    few = [f"{name}: {count}" for name, count in zip(names, positives, strict=True) if 0 < count < FEW_POSITIVES]
-    if len(none) == len(names):
-        follow = "There is nothing to learn. Check the annotation file."
-        yield Finding(
-            "error", "no_labels", f"no image has a label of any class: {len(names)} classes. {follow}", len(names), []
-        )
-        return
-    follow = "They cannot be learned or scored here."
-    yield from _found("warning", "classes_without_positives", "classes that are on no image", none, follow, of=len(names))
-    what, follow = f"classes that are on fewer than {FEW_POSITIVES} images", "Their scores will be uncertain."
-    yield from _found("warning", "classes_with_few_positives", what, few, follow, of=len(names))
-
-
-def _images_without_labels(survey: Survey) -> Iterator[Finding]:
-    table = survey.table
-    bare = survey.names(np.flatnonzero(~table.targets.any(axis=1) & table.known.all(axis=1)).tolist())
-    follow = "They count as negatives of every class; if nobody looked at them, leave them out."
-    yield from _found("note", "images_without_labels", "images without labels", bare, follow, of=len(table))
-
-
-def _crowd_only(survey: Survey) -> Iterator[Finding]:
-    table = survey.table
-    cells = [f"{table.file_names[row]}: {table.vocabulary.names[index]}" for row, index in np.argwhere(~table.known).tolist()]
-    follow = "Neither present nor absent there, so left out of loss and scores."
-    yield from _found("note", "crowd_only", "classes that are on an image only as a crowd", cells, follow)
-
-
-CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (
-    _missing_images,
-    _unreadable_images,
-    _duplicate_file_names,
-    _size_mismatch,
-    _class_support,
-    _images_without_labels,
-    _crowd_only,
-)
+def _fed(images: Survey) -> FedStatistics | None:
+    usable = images.usable
+    return statistics_of_pixels(images.levels, images.channels[usable]) if usable.any() else None

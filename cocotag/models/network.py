@@ -7,9 +7,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-# Mean and standard deviation of ImageNet's pixels over 255, which the published weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from cocotag.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(Protocol):
