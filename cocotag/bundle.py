@@ -37,8 +37,9 @@ class BundleMetadata:
         thresholds: Per class, on probs, met with ``>=``; ``C`` floats.
         positives: Images that were learned from and have the class, ``C`` ints.
         train_images: Images that were learned from, without those that chose.
-        tuned_on: Where checkpoint and thresholds were chosen, ``{"split", "images", "sha256", "train_split_sha256"}``, the
-            hashes those of `AnnotationTable.names_sha256`. A figure taken on either is optimistic.
+        tuned_on: Where checkpoint and thresholds were chosen, ``{"split", "images", "sha256", "train_split_sha256"}``, and for
+            several data sets ``"sources"``, each ``{"split", "images", "sha256"}``; the hashes are those of
+            `AnnotationTable.names_sha256`. A figure taken on any of these is optimistic.
         config: The training config, as plain JSON.
         made_by: Versions and date.
         parity: Largest difference in probability from the torch network, on how many images.

@@ -18,12 +18,36 @@ LAYER_GROUPS = {"mobilenet_v2": 20}
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """One of several data sets to learn from together.
+
+    Attributes:
+        root: Its folder: annotations/instances_SPLIT.json and SPLIT/.
+        split: Split of it to learn from.
+        aliases: What its class names are called among the classes that are learned: a YAML file, or the name of one that comes
+            with cocotag (voc, open_images); null matches equal names only, whatever their case and spaces.
+        known: Its classes that somebody looked for on every image, so that no label means absent; of the others only labels
+            count. null takes what the alias file says, else the classes that it annotates at least once.
+    """
+
+    root: str
+    split: str = "train"
+    aliases: str | None = None
+    known: list[str] | None = None
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """What to learn from.
 
     Attributes:
-        root: Folder of the data set: annotations/instances_SPLIT.json and SPLIT/.
-        train_split: Split to learn from.
+        root: Folder of the data set: annotations/instances_SPLIT.json and SPLIT/; null takes the first source's.
+        train_split: Split to learn from, if there are no sources.
+        sources: Several data sets to learn from together, in place of train_split; val and tune splits stay those of root.
+        classes: What is learned: own (the classes of train_split, or of the first source), coco80, union (of all sources), or
+            a list of names.
+        fraction: Share of the training images that is used, for quick runs; every class keeps that share, and at least one.
+        cache_images: Keep shrunken copies of the images, made on first use, and load those: several times as fast.
         val_split: Split that is only reported on; null reports nothing.
         tune_split: Split that picks the checkpoint, stops early and sets thresholds; null takes a fraction of train.
         tune_fraction: That fraction, stratified by class.
@@ -34,6 +58,10 @@ class DataConfig:
 
     root: str | None = None
     train_split: str = "train"
+    sources: list[SourceConfig] = field(default_factory=list)
+    classes: Literal["own", "coco80", "union"] | list[str] = "own"
+    fraction: float = 1.0
+    cache_images: bool = False
     val_split: str | None = "val"
     tune_split: str | None = None
     tune_fraction: float = 0.1
@@ -152,14 +180,15 @@ class TrainConfig:
         """
         try:
             rest = {key: plain[key] for key in plain if key not in ("data", "model", "loss", "stages")}
+            data = dict(plain.get("data", {}))
             return cls(
-                data=DataConfig(**plain.get("data", {})),
+                data=DataConfig(**{**data, "sources": [SourceConfig(**source) for source in data.get("sources", [])]}),
                 model=ModelConfig(**plain.get("model", {})),
                 loss=LossConfig(**plain.get("loss", {})),
                 stages=[StageConfig(**stage) for stage in plain.get("stages", [])],
                 **rest,
             )
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"the config is not one of this version ({error}).") from None
 
 
@@ -202,8 +231,35 @@ def parse_groups(text: str, groups: int) -> list[int]:
     return sorted(chosen)
 
 
+def find_config(key: str, name: str, folder: str = "") -> Path:
+    """A YAML file by its path, or by its name among those that come with cocotag.
+
+    Args:
+        key: The flag or key that named it, for the message.
+        name: Path or name.
+        folder: Folder of ``configs/`` that names are looked for in.
+
+    Raises:
+        ConfigError: It is neither; the message lists the names there are.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).parent
+    # In a wheel the configs are inside the package; in a checkout they are beside it.
+    configs = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package) / folder
+    if (configs / f"{name}.yaml").is_file():
+        return configs / f"{name}.yaml"
+    known = ", ".join(sorted(path.stem for path in configs.glob("*.yaml")))
+    raise ConfigError(f"{key} is {name}, which is neither a file nor one of cocotag's own: {known}.")
+
+
+def root_of(data: DataConfig) -> str:
+    """The data set that validation and tune splits are of: ``root``, or the first source's; empty if there is neither."""
+    return data.root or (data.sources[0].root if data.sources else "")
+
+
 def problems(config: TrainConfig) -> list[str]:
-    """Every fault of a config at once, each with its key; empty when there is none. Looks at no data but ``data.root``."""
+    """Every fault of a config at once, each with its key; empty when there is none. Of files it only sees if they are there."""
     return [*_data_problems(config.data), *_model_problems(config.model), *_loss_problems(config.loss), *_run_problems(config)]
 
 
@@ -225,20 +281,51 @@ def _range(key: str, value: float, low: float, high: float, note: str = "") -> I
 
 
 def _data_problems(data: DataConfig) -> Iterator[str]:
-    if not data.root:
+    if not root_of(data):
         yield "data.root is missing, give the folder of the data set with --data.root DIR"
-    elif not Path(data.root).is_dir():
+    elif data.root and not Path(data.root).is_dir():
         yield f"data.root is {data.root}, which is not a folder"
+    learned = {"data.train_split": _place(root_of(data), data.train_split)}
+    if data.sources:
+        learned = {f"data.sources[{place}]": _place(source.root, source.split) for place, source in enumerate(data.sources)}
+        yield from _source_problems(data.sources)
     for key, split in (("val_split", data.val_split), ("tune_split", data.tune_split)):
-        if split == data.train_split:
-            yield f"data.{key} is {split!r}, the same as data.train_split: figures taken there would mean nothing"
+        same = [name for name, place in learned.items() if split is not None and place == _place(root_of(data), split)]
+        if same:
+            yield f"data.{key} is {split!r}, the same as {same[0]}: figures taken there would mean nothing"
     if data.val_split is not None and data.val_split == data.tune_split:
         yield f"data.tune_split is {data.tune_split!r}, the same as data.val_split: choosing and claiming need different images"
     if data.tune_split is None:
         yield from _range("data.tune_fraction", data.tune_fraction, 0.01, 0.5)
+    if not isinstance(data.classes, str):
+        if not data.classes:
+            yield "data.classes is an empty list, so nothing would be learned"
+        for name in dict.fromkeys(name for name in data.classes if data.classes.count(name) > 1):
+            yield f"data.classes names {name!r} more than once"
+    yield from _range("data.fraction", data.fraction, 1e-6, 1)
     yield from _range("data.min_crop", data.min_crop, 0.01, 1)
     if data.workers is not None:
         yield from _range("data.workers", data.workers, 0, 256)
+
+
+def _source_problems(sources: list[SourceConfig]) -> Iterator[str]:
+    places = [_place(source.root, source.split) for source in sources]
+    for number, source in enumerate(sources):
+        key = f"data.sources[{number}]"
+        if not source.root or not Path(source.root).is_dir():
+            yield f"{key}.root is {source.root!r}, which is not a folder"
+        if places.index(places[number]) < number:
+            yield f"{key} is data.sources[{places.index(places[number])}] again: every image would count twice"
+        if source.aliases is not None:
+            try:
+                find_config(f"{key}.aliases", source.aliases, "aliases")
+            except ConfigError as error:
+                yield str(error).rstrip(".")
+
+
+def _place(root: str, split: str) -> tuple[Path, str]:
+    """A split as something that can be compared, however its folder is written."""
+    return Path(root).resolve(), split
 
 
 def _model_problems(model: ModelConfig) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,6 @@ def evaluate_bundle(
             probs[row] = prediction.probs
     if not probs:
         raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
-    tuned_on = tagger.metadata.tuned_on
     warnings = []
     if failures:
         first = next(iter(failures.values()))
@@ -65,6 +65,12 @@ def evaluate_bundle(
         },
         data={"split": split, "image_dir": table.image_dir.name},
         warnings=warnings,
-        optimistic=table.names_sha256() in (tuned_on.get("sha256"), tuned_on.get("train_split_sha256")),
+        optimistic=_was_seen(table, tagger.metadata.tuned_on),
     )
     return evaluation, list(failures.values())
+
+
+def _was_seen(table: AnnotationTable, tuned_on: dict[str, Any]) -> bool:
+    """Whether these are the images that chose, or one of the splits that those and the learned ones were taken from."""
+    seen = {tuned_on.get("sha256"), tuned_on.get("train_split_sha256")}
+    return table.names_sha256() in seen | {source.get("sha256") for source in tuned_on.get("sources", [])}

@@ -156,9 +156,13 @@ def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNet
 def _without_folders(config: TrainConfig) -> TrainConfig:
     """The config with bare names in place of paths: where somebody keeps their data is nothing to publish."""
     root, weights = config.data.root, config.model.weights
+    sources = [
+        replace(source, root=Path(source.root).name, aliases=source.aliases and Path(source.aliases).name)
+        for source in config.data.sources
+    ]
     return replace(
         config,
-        data=replace(config.data, root=root and Path(root).name),
+        data=replace(config.data, root=root and Path(root).name, sources=sources),
         model=replace(config.model, weights=weights and Path(weights).name),
     )
 

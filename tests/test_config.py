@@ -7,11 +7,14 @@ from cocotag.config import (
     DataConfig,
     LossConfig,
     ModelConfig,
+    SourceConfig,
     StageConfig,
     TrainConfig,
     check,
+    find_config,
     parse_groups,
     problems,
+    root_of,
 )
 from cocotag.errors import ConfigError
 
@@ -52,7 +55,9 @@ def test_a_sound_config_has_no_problems(config):
 def test_every_problem_is_named_at_once_with_its_key(config):
     broken = replace(
         config,
-        data=DataConfig(root="/nowhere/at/all", val_split="train", tune_fraction=0.9, min_crop=0, workers=-1),
+        data=DataConfig(
+            root="/nowhere/at/all", val_split="train", tune_fraction=0.9, min_crop=0, workers=-1, classes=[], fraction=0
+        ),
         model=ModelConfig(
             output_stride=7, width=0.0, image_size=8, prior=0.9, dropout=1.0, weights="/no/file.pth", num_classes=0
         ),
@@ -70,6 +75,8 @@ def test_every_problem_is_named_at_once_with_its_key(config):
         "data.tune_fraction",
         "data.min_crop",
         "data.workers",
+        "data.classes",
+        "data.fraction",
         "model.output_stride",
         "model.width",
         "model.image_size",
@@ -128,9 +135,9 @@ def test_a_config_of_another_version_is_refused():
 
 
 def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
-    from cocotag.cli import _find_config, _train_config
+    from cocotag.cli import _train_config
 
-    folder = _find_config("sample").parent
+    folder = find_config("--config", "sample").parent
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     assert names == ["coco_mini", "coco_mobilenetv2", "coco_original", "sample"]
     for name in names:
@@ -148,3 +155,89 @@ def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
         assert made.seed == 5
         assert made.model.image_size == 112
         assert made.stages == [StageConfig(epochs=3, lr=0.5)]
+
+
+def with_sources(config, *sources, **changes):
+    return replace(config, data=replace(config.data, sources=list(sources), **changes))
+
+
+def test_every_problem_of_a_source_is_named_with_its_place(config, tmp_path):
+    (tmp_path / "a").mkdir()
+    sources = [
+        SourceConfig(str(tmp_path / "a"), aliases="voc"),
+        SourceConfig(str(tmp_path / "a" / ".." / "a")),
+        SourceConfig("/nowhere"),
+        SourceConfig("", aliases="vco"),
+    ]
+    found = problems(with_sources(config, *sources, root=None, tune_split="train", classes=["a", "b", "a"]))
+    for words in (
+        "data.sources[1] is data.sources[0] again",
+        "data.sources[2].root is '/nowhere'",
+        "data.sources[3].root is ''",
+        "data.sources[3].aliases is vco, which is neither a file nor one of cocotag's own: open_images, voc",
+        "data.tune_split is 'train', the same as data.sources[0]",
+        "data.classes names 'a' more than once",
+    ):
+        assert any(problem.startswith(words) for problem in found), words
+    assert len(found) == 6
+
+
+def test_a_split_of_one_name_in_another_folder_is_another(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    source = SourceConfig(str(tmp_path / "other"), "val")
+    assert problems(with_sources(config, source, train_split="val")) == []
+    assert any("data.val_split" in problem for problem in problems(with_sources(config, source, root=source.root)))
+
+
+def test_without_a_root_the_first_source_has_the_other_splits(config, tmp_path):
+    assert root_of(with_sources(config, SourceConfig("b"), SourceConfig("c"), root=None).data) == "b"
+    assert root_of(with_sources(config, SourceConfig("b"), root="a").data) == "a"
+    assert root_of(DataConfig()) == ""
+
+
+def test_sources_saved_then_loaded_are_the_same(config):
+    sources = [SourceConfig("a"), SourceConfig("b", "dev", "voc", ["cat", "no"]), SourceConfig("c", known=[])]
+    other = with_sources(config, *sources, root=None, classes=["cat", "dog"], fraction=0.1)
+    assert TrainConfig.from_json(yaml.safe_load(yaml.safe_dump(other.to_json()))) == other
+
+
+@pytest.mark.parametrize(
+    "data", [{"sources": 3}, {"sources": [3]}, {"sources": ["a"]}, {"sources": [{"split": "a"}]}, None, "a"]
+)
+def test_what_is_no_data_config_is_refused(data):
+    with pytest.raises(ConfigError, match="not one of this version"):
+        TrainConfig.from_json({"data": data})
+
+
+def test_sources_come_from_flags_and_yaml_alike(tmp_path):
+    from cocotag.cli import _train_config
+
+    file = tmp_path / "mine.yaml"
+    file.write_text("data:\n  sources:\n  - root: VOC\n    aliases: voc\n  - {root: mine, known: [a]}\n  classes: [a, b]\n")
+    sources = '[{"root": "VOC", "split": "train", "aliases": "voc"}, {"root": "mine", "known": ["a"]}]'
+    flags = _train_config(["--data.sources", sources, "--data.classes", '["a", "b"]'])[0]
+    assert _train_config(["--config", str(file)])[0] == flags
+    assert flags.data.sources == [SourceConfig("VOC", aliases="voc"), SourceConfig("mine", known=["a"])]
+    assert _train_config(["--config", str(file), "--data.classes", "union"])[0].data.classes == "union"
+
+
+@pytest.mark.parametrize(
+    ("words", "needles"),
+    [
+        (["--data.sources", '[{"root": "a", "splitt": "b"}]'], ["root, split, aliases, known", "'splitt' is not accepted"]),
+        (["--data.sources", '[{"split": "b"}]'], ["root, split, aliases, known", "required: root"]),
+        (["--data.sources", '{"root": "a"}'], ["data.sources"]),
+        (["--data.sources", "[3]"], ["data.sources"]),
+        (["--data.classes", "cat"], ["data.classes", "coco80", "cat"]),
+        (["--data.fraction", "x"], ["data.fraction"]),
+    ],
+)
+def test_a_mistake_in_a_flag_is_one_line(capsys, words, needles):
+    from cocotag.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *words])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("cocotag train: ")
+    assert all(needle in err for needle in needles)

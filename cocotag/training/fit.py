@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import sys
 import warnings
@@ -20,8 +21,8 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from tqdm import tqdm
 
 from cocotag.bundle import BundleMetadata
-from cocotag.config import TrainConfig, check
-from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.config import TrainConfig, check, root_of
+from cocotag.data.annotations import AnnotationTable
 from cocotag.data.datamodule import TaggingData, check_files
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
@@ -160,20 +161,25 @@ def _data(config: TrainConfig) -> TaggingData:
 
 def _absolute(config: TrainConfig) -> TrainConfig:
     """The config with absolute paths, so that the run can be gone on with from another folder."""
-    root, weights = config.data.root, config.model.weights
+    weights, data = config.model.weights, config.data
     if weights not in (None, "imagenet"):
         config = replace(config, model=replace(config.model, weights=str(Path(str(weights)).resolve())))
-    return replace(config, data=replace(config.data, root=str(Path(str(root)).resolve())))
+    sources = []
+    for source in data.sources:
+        own = source.aliases is None or not Path(source.aliases).is_file()  # a name of cocotag's stays one
+        aliases = source.aliases if own else str(Path(str(source.aliases)).resolve())
+        sources.append(replace(source, root=str(Path(source.root).resolve()), aliases=aliases))
+    return replace(config, data=replace(data, root=str(Path(root_of(data)).resolve()), sources=sources))
 
 
 def _val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None:
     """What is reported on in the end; read before hours are spent, in case it is not there."""
     if config.data.val_split is None:
         return None
-    table = load_split(str(config.data.root), config.data.val_split)
+    table = data.of_root(config.data.val_split)
     if not set(table.vocabulary.names) & set(data.vocabulary.names):
         raise DataError(f"Split {config.data.val_split!r} has no class in common with split {config.data.train_split!r}.")
-    check_files(table, str(config.data.root), config.data.val_split)
+    check_files(table, [(data.root, config.data.val_split)])
     return table
 
 
@@ -229,6 +235,10 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
     device = trainer.strategy.root_device
     if device.type == "cpu":
         keep_freed_memory()
+    if data.joined is not None:
+        records = [record.to_json() for record in data.joined.records]
+        write_text(directory / "sources.json", json.dumps(records, indent=2) + "\n")
+        tqdm.write("\n".join(data.joined.to_lines()), file=sys.stderr)
     tqdm.write(
         f"{len(data.train)} images to learn from, {len(data.tune)} to choose on, {len(data.vocabulary)} classes; "
         f"{steps} steps an epoch, {schedule.epochs} epochs; {device}, {lightning_precision}. Run: {directory}",

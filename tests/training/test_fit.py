@@ -298,6 +298,24 @@ def test_precision_is_what_was_asked_for(sample_dir):
             precision(small(sample_dir, precision="fp16"))
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_freed_memory_is_kept_for_the_next_step(keep):
+    """In a process of its own: filling 64 MiB again and again touches new pages only if they were given back."""
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from cocotag.training.fit import keep_freed_memory\n"
+        "if sys.argv[1] == 'True': assert keep_freed_memory()\n"
+        "faults = []\n"
+        "for _ in range(3):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    np.empty(2**26, np.uint8).fill(1)\n"
+        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+        "print(faults[-1])"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(keep)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert (int(out) == 0) is keep
+
+
 def test_the_seed_makes_the_start(sample_dir, tmp_path, without_bundle):
     made = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -1,0 +1,319 @@
+"""Several data sets -> one table: classes matched by name, images by path. No pixels, no torch.
+
+**What is known.** A cell of the table is positive where any source labels the class on the image; it is negative where a source
+looked for the class on that image and did not find it; everything else is unknown. A source looked for the classes that it
+annotates at least once, or for those that its config or alias file names under ``known``: a class that it lists but never
+annotates, or does not list at all, is unknown there and not negative. What is only a crowd stays unknown.
+
+**Which file is which.** An image that two sources list, by the same path after links to folders are followed, is one row with
+the knowledge of both; a label outweighs the other's not finding it. An image of which nothing is known at all is left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cocotag.config import SourceConfig
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.matching import Aliases, Columns, find_classes, load_aliases, match_classes
+from cocotag.errors import DataError
+from cocotag.labels import Vocabulary
+
+Bools = NDArray[np.bool_]
+SHOWN_CLASSES = 10
+"""Classes named in a line for people; the record has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What became of one source.
+
+    Attributes:
+        root: Its folder, as the config has it.
+        split: Its split.
+        images: Of the split.
+        shared: Images that an earlier source has as well.
+        left_out: Images of which nothing is known among the learned classes.
+        classes: Learned class -> the names that it has here.
+        unmapped: Classes that are none of the learned ones -> how many objects of them are annotated.
+        looked_for: Learned classes that were looked for on every image: no label means absent.
+        only_positive: Learned classes that it labels, but whose absence it does not tell.
+        unknown: Learned classes of which it knows nothing.
+        sha256: Of its file names, as `AnnotationTable.names_sha256`.
+    """
+
+    root: str
+    split: str
+    images: int
+    shared: int
+    left_out: int
+    classes: dict[str, list[str]]
+    unmapped: dict[str, int]
+    looked_for: list[str]
+    only_positive: list[str]
+    unknown: list[str]
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The folder's own name and the split."""
+        return f"{Path(self.root).name}/{self.split}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """One line for a terminal."""
+        nothing = [f"{name}: {count}" for name, count in sorted(self.unmapped.items(), key=lambda item: -item[1])]
+        parts = [f"{self.images} images, {len(self.looked_for) + len(self.only_positive)} of the learned classes"]
+        parts += [f"{self.shared} images are an earlier source's too"] * bool(self.shared)
+        parts += [f"{self.left_out} images left out, since nothing is known of them"] * bool(self.left_out)
+        parts += [f"only labels count, not their absence, for {_some(self.only_positive)}"] * bool(self.only_positive)
+        parts += [f"unknown here: {_some(self.unknown)}"] * bool(self.unknown)
+        parts += [f"map to nothing, with their objects: {_some(nothing)}"] * bool(nothing)
+        return f"{self.name}: {'; '.join(parts)}."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Several sources as one.
+
+    Attributes:
+        table: Their images; ``file_names`` are relative to the folder that all image folders have in common.
+        records: What became of each source.
+        members: Which sources have the image, ``(N, S)`` bool.
+    """
+
+    table: AnnotationTable
+    records: list[SourceRecord]
+    members: Bools
+
+    def to_lines(self) -> list[str]:
+        """For a terminal: a line for each source, and one for each kind of class that cannot be learned."""
+        table, names = self.table, np.array(self.table.vocabulary.names)
+        never = names[table.positives == 0].tolist()
+        always = names[(table.positives > 0) & ~(table.known & ~table.targets).any(axis=0)].tolist()
+        lines = [f"source {record.to_text()}" for record in self.records]
+        if never:
+            lines.append(f"No source labels {_some(never)}: nothing is learned of them.")
+        if always:
+            lines.append(
+                f"No source tells where {_some(always)} are absent, so they will be seen everywhere. Add a source that looked "
+                "for them, or name them under its known."
+            )
+        return lines
+
+
+def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] = "own") -> Joined:
+    """Read several data sets into one table.
+
+    Args:
+        sources: At least one.
+        classes: The vocabulary: ``own`` (the classes of the first source), ``union`` (of all), ``coco80``, or names; see
+            `match_classes`.
+
+    Raises:
+        ConfigError: An alias file is not there or not one.
+        DataError: A split is missing or not COCO's format, a source has no class in common with the vocabulary, a name of the
+            list is no source's, or ``known`` names no class of its source.
+    """
+    aliases = [
+        load_aliases(source.aliases, f"data.sources[{number}].aliases") if source.aliases else Aliases()
+        for number, source in enumerate(sources)
+    ]
+    tables = [load_split(source.root, source.split) for source in sources]
+    vocabulary, columns = match_classes([(t.vocabulary, a) for t, a in zip(tables, aliases, strict=True)], classes)
+    image_dir, file_names, rows = _images(tables)
+    count, width = len(file_names), len(vocabulary)
+    targets, absent, doubtful = np.zeros((3, count, width), bool)
+    instances, sizes = np.zeros((count, width), np.uint16), np.zeros((count, 2), np.int32)
+    largest = np.full(count, np.nan, np.float32)
+    members = np.zeros((count, len(sources)), bool)
+    records = []
+    for number, (source, table, row, column) in enumerate(zip(sources, tables, rows, columns, strict=True)):
+        part = _Part.of(table, column, vocabulary, f"{source.root}, split {source.split!r},")
+        looked = _looked(table, column, width, _known(number, source, table, aliases[number]))
+        # .at, since a source may list an image twice.
+        np.logical_or.at(targets, row, part.targets)
+        np.logical_or.at(absent, row, looked & ~part.targets & ~part.doubtful)
+        np.logical_or.at(doubtful, row, part.doubtful)
+        np.maximum.at(instances, row, part.instances)
+        np.fmax.at(largest, row, table.largest)
+        new = ~sizes[row].all(axis=1)
+        sizes[row[new]] = table.sizes[new]
+        shared = int(members[np.unique(row)].any(axis=1).sum())
+        members[row, number] = True
+        records.append(_record(source, table, column, vocabulary, shared, looked, np.asarray(part.targets.any(axis=0))))
+    known: Bools = targets | (absent & ~doubtful)
+    use = np.asarray(known.any(axis=1))
+    joined = AnnotationTable(
+        vocabulary=vocabulary,
+        image_dir=image_dir,
+        file_names=np.array(file_names, np.str_),
+        image_ids=_image_ids(tables, rows, count),
+        targets=targets,
+        known=known,
+        instances=instances,
+        sizes=sizes,
+        largest=largest,
+    )
+    records = [replace(record, left_out=int((~use[row]).sum())) for record, row in zip(records, rows, strict=True)]
+    return Joined(joined if use.all() else joined.take(use), records, members[use])
+
+
+def align(
+    table: AnnotationTable,
+    vocabulary: Vocabulary,
+    *,
+    name: str,
+    aliases: Aliases | None = None,
+    looked_for: Sequence[str] | None = None,
+) -> AnnotationTable:
+    """The table of another split in the learned classes; every image stays.
+
+    Args:
+        table: The split, in its own classes.
+        vocabulary: The learned classes.
+        name: What to call the split in a message.
+        aliases: Of the data set that it is a split of.
+        looked_for: Learned classes that were looked for on every image, as in `SourceRecord`; None for all that it lists.
+
+    Raises:
+        DataError: No class in common.
+    """
+    column = find_classes(vocabulary, table.vocabulary, aliases or Aliases())
+    part = _Part.of(table, column, vocabulary, name)
+    listed = np.isin(np.arange(len(vocabulary)), column)
+    looked = listed & np.array([looked_for is None or one in looked_for for one in vocabulary.names])
+    known = part.targets | (looked & ~part.doubtful)
+    return replace(table, vocabulary=vocabulary, targets=part.targets, known=known, instances=part.instances)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The labels of a table in the ``K`` learned classes."""
+
+    targets: Bools  # (N, K)
+    doubtful: Bools  # only a crowd, (N, K)
+    instances: NDArray[np.uint16]  # (N, K)
+
+    @classmethod
+    def of(cls, table: AnnotationTable, column: Columns, vocabulary: Vocabulary, name: str) -> _Part:
+        if (column < 0).all():
+            raise DataError(
+                f"{name} has no class in common with what is learned: {_some(table.vocabulary.names, 3)} there, "
+                f"{_some(vocabulary.names, 3)} here. Give it an alias file, or other data.classes."
+            )
+        shape = len(table), len(vocabulary)
+        targets, doubtful, instances = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, np.int32)
+        for own, learned in enumerate(column.tolist()):
+            if learned >= 0:
+                targets[:, learned] |= table.targets[:, own] & table.known[:, own]
+                doubtful[:, learned] |= ~table.known[:, own]
+                instances[:, learned] += table.instances[:, own]
+        return cls(targets, doubtful & ~targets, np.minimum(instances, np.iinfo(np.uint16).max).astype(np.uint16))
+
+
+def _known(number: int, source: SourceConfig, table: AnnotationTable, aliases: Aliases) -> Bools | None:
+    """The classes of a source that were looked for on every image, ``(C,)``, if anybody says so."""
+    named = source.known if source.known is not None else aliases.known
+    names = table.vocabulary.names
+    for name in source.known or ():
+        if name not in names:
+            near = ", ".join(difflib.get_close_matches(name, names, 1) or names[:3])
+            raise DataError(f"data.sources[{number}].known names {name!r}, no class of {source.root} (there is {near} ...).")
+    return None if named is None else np.array([name in named for name in names])
+
+
+def _looked(table: AnnotationTable, column: Columns, width: int, known: Bools | None) -> Bools:
+    """The learned classes that were looked for on every image, ``(K,)``.
+
+    One that is several classes here was looked for if all of them were, those never annotated aside.
+    """
+    annotated = np.asarray(table.targets.any(axis=0) | ~table.known.all(axis=0))  # be it as a crowd
+    mapped = column >= 0
+    looked, overlooked = np.zeros((2, width), bool)
+    known = annotated if known is None else known
+    looked[column[mapped & known]] = True
+    overlooked[column[mapped & annotated & ~known]] = True
+    return looked & ~overlooked
+
+
+def _record(
+    source: SourceConfig,
+    table: AnnotationTable,
+    column: Columns,
+    vocabulary: Vocabulary,
+    shared: int,
+    looked: Bools,
+    labelled: Bools,
+) -> SourceRecord:
+    """All but ``left_out``, which is not known before all sources are."""
+    learned = np.array(vocabulary.names)
+    objects = table.instances.sum(axis=0, dtype=np.int64)
+    classes: dict[str, list[str]] = {}
+    unmapped: dict[str, int] = {}
+    for own, name in enumerate(table.vocabulary.names):
+        if column[own] >= 0:
+            classes.setdefault(vocabulary.names[column[own]], []).append(name)
+        else:
+            unmapped[name] = int(objects[own])
+    return SourceRecord(
+        root=source.root,
+        split=source.split,
+        images=len(table),
+        shared=shared,
+        left_out=0,
+        classes=classes,
+        unmapped=unmapped,
+        looked_for=learned[looked].tolist(),
+        only_positive=learned[labelled & ~looked].tolist(),
+        unknown=learned[~labelled & ~looked].tolist(),
+        sha256=table.names_sha256(),
+    )
+
+
+def _images(tables: Sequence[AnnotationTable]) -> tuple[Path, list[str], list[NDArray[np.int64]]]:
+    """The folder that the image folders have in common, the images' names in it, and of each table the rows of its images."""
+    folders = [Path(os.path.abspath(table.image_dir)) for table in tables]  # noqa: PTH100 (resolve would follow links)
+    common = Path(os.path.commonpath(folders))
+    names: list[str] = []
+    row_of: dict[tuple[Path, str], int] = {}
+    rows = []
+    for table, folder in zip(tables, folders, strict=True):
+        prefix = "" if folder == common else f"{folder.relative_to(common).as_posix()}/"
+        real: dict[str, Path] = {}  # many images, few folders
+        row = []
+        for name in table.file_names.tolist():
+            head, _, tail = name.rpartition("/")
+            if head not in real:
+                real[head] = (folder / head).resolve()
+            row.append(row_of.setdefault((real[head], tail), len(names)))
+            if row[-1] == len(names):
+                names.append(prefix + name)
+        rows.append(np.array(row, np.int64))
+    return common, names, rows
+
+
+def _image_ids(tables: Sequence[AnnotationTable], rows: Sequence[NDArray[np.int64]], count: int) -> NDArray[Any]:
+    """The images' own ids if no two share one, else the row numbers."""
+    ids: dict[int, Any] = {}
+    for table, row in zip(tables, rows, strict=True):
+        for place, number in zip(row.tolist(), table.image_ids.tolist(), strict=True):
+            ids.setdefault(place, number)
+    distinct = len(set(ids.values())) == count and len({type(number) for number in ids.values()}) == 1
+    return np.array([ids[place] for place in range(count)]) if distinct else np.arange(count)
+
+
+def _some(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} class{'es' if len(names) != 1 else ''} ({', '.join(names[:most])}{rest})"
