@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,60 @@ def _check(words: list[str]) -> int:
     return DONE if report.ok else DONE_WITH_FAULTS
 
 
+# import
+
+
+def _import(words: list[str]) -> int:
+    parser = _parser("import")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = IMPORT_EXAMPLES
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a CSV table, or a folder of images")
+    parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the data set")
+    kinds = ("csv", "folders", "keywords")
+    parser.add_argument("--from", dest="kind", choices=kinds, help="where the labels are (default: csv, if SOURCE is a file)")
+    parser.add_argument("--val", type=_share, metavar="SHARE", help="held out as the split val, stratified (default: 0.2)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed holds others out (default: 0)")
+    parser.add_argument("--min-images", type=_count, default=1, metavar="N", help="leave out tags on fewer images (default: 1)")
+    parser.add_argument("--copy", action="store_true", help="copy the images; by default hard links, which take no space")
+    parser.add_argument("--images", metavar="DIR", type=Path, help="csv: where its paths start (default: the table's folder)")
+    parser.add_argument("--separator", metavar="MARK", help="csv: between tags (default: the first of ; | , that there is)")
+    parser.add_argument("--keep-untagged", action="store_true", help="keywords: photographs without any show nothing")
+    args = parser.parse_args(words)
+    kind = args.kind or ("csv" if not args.source.is_dir() else None)
+    if kind is None:
+        parser.error(f"{args.source} is a folder: add --from folders (each class has its folder) or --from keywords")
+    for flag, of in (("images", "csv"), ("separator", "csv"), ("keep_untagged", "keywords")):
+        if getattr(args, flag) and kind != of:
+            parser.error(f"--{flag.replace('_', '-')} goes with --from {of}, not with {kind}")
+
+    from cocotag.data import labelled
+    from cocotag.data.importing import import_labels, refuse_place
+
+    refuse_place(args.out, args.source)
+    if kind == "csv":
+        found = labelled.read_csv(args.source, images=args.images, separator=args.separator)
+    elif kind == "folders":
+        found = labelled.read_folders(args.source)
+    else:
+        found = labelled.read_photographs(args.source, keep_untagged=args.keep_untagged)
+    summary = import_labels(found, args.out, val=args.val, seed=args.seed, min_images=args.min_images, copy=args.copy)
+    print(f"{summary.to_text()}\nNext: cocotag check {shlex.quote(str(args.out))} --split train\n{args.out}")
+    return DONE if summary.ok else DONE_WITH_FAULTS
+
+
+IMPORT_EXAMPLES = """\
+examples:
+  cocotag import labels.csv data
+      a table with the columns path and tags:   holiday/1.jpg,dog;beach
+      no tags: somebody looked, and there is nothing. A column split (train, val) is kept to.
+  cocotag import photos data --from folders
+      photos/dog/1.jpg, photos/cat/2.jpg: the folder is the tag. The same file in both: both tags.
+  cocotag import photos data --from keywords --min-images 20
+      keywords that Lightroom, digiKam, darktable, ... wrote into the photographs or beside them (.xmp)
+
+SOURCE is never changed. OUT is then a data set for cocotag check, train and evaluate."""
+
+
 # train
 
 
@@ -160,7 +215,10 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
 
     class TrainParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            self.exit(NOT_STARTED, f"{self.prog}: {' '.join(message.split())} See {self.prog} --help\n")
+            # A list's entry is read by a parser of its own, which knows neither the command nor the list.
+            keys = ", ".join(action.dest for action in self._actions if action.dest != "help")
+            entry = "" if self.prog == "cocotag train" else f"in an entry of {keys}: "
+            self.exit(NOT_STARTED, f"cocotag train: {entry}{' '.join(message.split()).rstrip('.')}. See cocotag train --help\n")
 
     parser = TrainParser(
         prog="cocotag train",
@@ -189,6 +247,8 @@ def _config_first(words: list[str]) -> tuple[list[str], str]:
     Returns:
         The words, and the config's name.
     """
+    from cocotag.config import find_config
+
     configs: list[str] = []
     rest: list[str] = []
     queue = list(words)
@@ -200,20 +260,8 @@ def _config_first(words: list[str]) -> tuple[list[str], str]:
             configs.append(word.removeprefix("--config="))
         else:
             rest.append(word)
-    files = [_find_config(config) for config in configs]
+    files = [find_config("--config", config) for config in configs]
     return [*(f"--config={file}" for file in files), *rest], files[-1].stem if files else "run"
-
-
-def _find_config(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    package = Path(__file__).parent
-    # In a wheel the configs are inside the package; in a checkout they are beside it.
-    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
-    if (folder / f"{name}.yaml").is_file():
-        return folder / f"{name}.yaml"
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-    raise ConfigError(f"--config {name} is neither a file nor one of cocotag's own: {known}.")
 
 
 # evaluate
@@ -351,7 +399,7 @@ def _info(words: list[str]) -> int:
     print("index  id  threshold  positives  name")
     rows = zip(metadata.vocabulary, metadata.thresholds, metadata.positives, strict=True)
     for index, (category, threshold, positives) in enumerate(rows):
-        print(f"{index:5d}{category.id:4d}  {threshold:9.3f}  {positives:9d}  {category.name}")
+        print(f"{index:5d} {category.id!s:>3}  {threshold:9.3f}  {positives:9d}  {category.name}")
     return DONE
 
 
@@ -394,6 +442,11 @@ COMMANDS = {
         "Look for what is wrong with a data set before hours are spent on it.",
         "cocotag check data --split train",
         _check,
+    ),
+    "import": Command(
+        "Make a data set of your own labels: a CSV table, class folders, or keywords in the photographs.",
+        "cocotag import labels.csv data",
+        _import,
     ),
     "train": Command(
         "Train a tagger and write its bundle and report.",

@@ -65,7 +65,7 @@ def test_the_module_runs():
 
 def test_a_mistyped_command_is_guessed(mistake):
     mistake(["trian"], "no command 'trian'", "Did you mean train?")
-    mistake(["xyzzy"], "The commands are: sample, check, train")
+    mistake(["xyzzy"], "The commands are: sample, check, import, train")
 
 
 def test_flags_are_never_guessed(mistake, toy_bundle, sample_dir):
