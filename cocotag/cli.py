@@ -273,17 +273,25 @@ def _evaluate(words: list[str]) -> int:
     parser.add_argument("--root", required=True, metavar="DIR", type=Path, help="data set in COCO's layout")
     parser.add_argument("--split", required=True, help="split to report on; not one that was trained on")
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder for report.json, *.csv and report.html")
+    parser.add_argument(
+        "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
     args = parser.parse_args(words)
 
     from cocotag.data.annotations import load_split
+    from cocotag.data.matching import load_aliases
+    from cocotag.data.sources import align
     from cocotag.evaluate import evaluate_bundle
     from cocotag.reports.evaluation import FILES
     from cocotag.tagging.tagger import Tagger
 
     _refuse_existing(args.overwrite, *(args.out / name for name in FILES))
     tagger = Tagger.load(args.bundle)
-    evaluation, failures = evaluate_bundle(tagger, load_split(args.root, args.split), split=args.split)
+    table = load_split(args.root, args.split)
+    if args.aliases:
+        table = align(table, tagger.metadata.vocabulary, name=str(args.root), aliases=load_aliases(args.aliases, "--aliases"))
+    evaluation, failures = evaluate_bundle(tagger, table, split=args.split)
     evaluation.write(args.out)
     print(evaluation.to_text())
     print(args.out / "report.html")

@@ -285,6 +285,8 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
         yield "data.root is missing, give the folder of the data set with --data.root DIR"
     elif data.root and not Path(data.root).is_dir():
         yield f"data.root is {data.root}, which is not a folder"
+    for key in ("train_split", "val_split", "tune_split"):
+        yield from _split_problems(f"data.{key}", getattr(data, key))
     learned = {"data.train_split": _place(root_of(data), data.train_split)}
     if data.sources:
         learned = {f"data.sources[{place}]": _place(source.root, source.split) for place, source in enumerate(data.sources)}
@@ -314,6 +316,7 @@ def _source_problems(sources: list[SourceConfig]) -> Iterator[str]:
         key = f"data.sources[{number}]"
         if not source.root or not Path(source.root).is_dir():
             yield f"{key}.root is {source.root!r}, which is not a folder"
+        yield from _split_problems(f"{key}.split", source.split)
         if places.index(places[number]) < number:
             yield f"{key} is data.sources[{places.index(places[number])}] again: every image would count twice"
         if source.aliases is not None:
@@ -321,6 +324,11 @@ def _source_problems(sources: list[SourceConfig]) -> Iterator[str]:
                 find_config(f"{key}.aliases", source.aliases, "aliases")
             except ConfigError as error:
                 yield str(error).rstrip(".")
+
+
+def _split_problems(key: str, split: str | None) -> Iterator[str]:
+    if split is not None and (not split or split in (".", "..") or set(split) & set("/\\\0")):
+        yield f"{key} is {split!r}, which is not the name of a folder in the data set"
 
 
 def _place(root: str, split: str) -> tuple[Path, str]:

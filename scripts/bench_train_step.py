@@ -87,7 +87,7 @@ def main() -> None:
         f"Written by `.venv/bin/python scripts/bench_train_step.py` on {os.cpu_count()} CPU cores ({platform.machine()}).",
         "",
         "MobileNetV2, width 1, batch 32, float32. *Kept*: freed memory stays with the process, which is what `cocotag train`",
-        "does (`cocotag.training.fit.keep_freed_memory`). Medians over processes in turns; the ratio is the median of the pairs'.",
+        "does (`cocotag.training.fit.keep_freed_memory`). Medians over processes in turns; the ratio is the median of pairs.",
         "",
         "| input | as glibc comes | kept | times as fast | page faults a step | kept |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -60,8 +60,8 @@ def make_coco_mini(coco_root: Path, out: Path) -> None:
             else:
                 made.rename(out)
     except OSError as error:
-        what = f"{out} cannot be written ({error.strerror or error})."
-        raise OutputError(f"{what} Choose another place or free some space.") from error
+        what = f"{error.filename or out} cannot be read or written ({error.strerror or error})."
+        raise OutputError(f"{what} Check it and the disk; {out} is as it was.") from error
 
 
 def _gather(

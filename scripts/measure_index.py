@@ -327,7 +327,7 @@ def report(figures: dict[str, list[dict[str, Any]]], loading: dict[str, Any], pa
             "",
             f"Written by `python scripts/measure_index.py` on {os.cpu_count()} CPU cores ({platform.machine()}), Python "
             f"{platform.python_version()}, numpy {np.__version__}, torch {version('torch')}, pycocotools "
-            f"{version('pycocotools')}.",
+            f"{version('pycocotools')}. Reading and loading may have been measured one after the other, by `--part`.",
             "",
             *(f"- {'reached' if reached else '**not reached**'}: {what}" for reached, what in verdicts),
             "",
@@ -363,6 +363,12 @@ def report(figures: dict[str, list[dict[str, Any]]], loading: dict[str, Any], pa
             f"epoch; every name is a hard link to one of coco-mini's {loading['photographs']} photographs:",
             "",
             memory_table(ours),
+            "",
+            f"From the first batch to the last RSS changes by {(ours[-1]['Rss'] - ours[0]['Rss']) / 1e6:+.1f} MB and private "
+            f"memory by {growth(ours, 0):+.1f} MB: first the buffers for decoding, then slowly pages of Python's table of "
+            "interned strings, which is as large as the parent made it when it looked for all files at once. `pathlib` enters "
+            "the parts of each path there, so a worker that makes a path copies a page. It ends when all of that table is "
+            "copied.",
             "",
             "To show what growth looks like, the same read-out over a list with a tuple for each image, without any decoding:",
             "",

@@ -114,6 +114,17 @@ def test_choosing_and_claiming_on_one_split_is_refused(config):
     assert any("data.tune_split" in problem for problem in problems(shared))
 
 
+@pytest.mark.parametrize("name", ["", "..", "../other", "a/b", "/etc", "a\\b"])
+def test_a_split_is_a_folder_of_the_data_set(config, name):
+    for key in ("train_split", "val_split", "tune_split"):
+        found = problems(replace(config, data=replace(config.data, **{key: name})))
+        assert any(problem.startswith(f"data.{key} ") for problem in found)
+    sources = [SourceConfig(config.data.root, name)]
+    assert any(
+        "data.sources[0].split" in problem for problem in problems(replace(config, data=replace(config.data, sources=sources)))
+    )
+
+
 def test_weights_only_fit_width_one(config, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"x")
     narrow = replace(config, model=ModelConfig(width=0.5, weights=str(tmp_path / "w.pth")))

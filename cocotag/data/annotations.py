@@ -369,6 +369,8 @@ def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | No
         suspect = max(map(len, names)) > MAX_NAME or any(sign in b"\0" + text.tobytes() for sign in _FAULT_SIGNS)
         shape = len(names), len(vocabulary)
         instances, known = np.zeros(shape, np.uint16), np.ones(shape, bool)
+        if not (_is_rising(arrays["cells"]) and _is_rising(arrays["unknown"])):
+            return None
         instances.ravel()[arrays["cells"]] = arrays["instances"]
         known.ravel()[arrays["unknown"]] = False
         table = AnnotationTable(
@@ -388,6 +390,11 @@ def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | No
     except (KeyError, TypeError, ValueError, IndexError, DataError):
         return None
     return table if sound else None
+
+
+def _is_rising(places: NDArray[Any]) -> bool:
+    """Whether these are indices as `numpy.flatnonzero` gives them."""
+    return places.ndim == 1 and places.dtype == np.int64 and bool((np.diff(places, prepend=-1) > 0).all())
 
 
 def _to_text(strings: list[str]) -> NDArray[np.uint8]:

@@ -118,7 +118,8 @@ def import_labels(
 
     A tag on an image becomes one box, the whole image: that is how labels of images go into COCO's format. A class that is
     one of COCO's 80 gets its id and supercategory. Spellings that differ in case are one class, and files of the same bytes
-    one image with the tags of all, so that no copy is in both splits. The same images give the same bytes.
+    one image with the tags of all, so that no copy is in both splits (unless the source itself put it there: see
+    ``cocotag check``). The same images give the same bytes.
 
     Args:
         found: The images, as a reader of `cocotag.data.labelled` gives them.

@@ -185,12 +185,20 @@ def align(
         vocabulary: The learned classes.
         name: What to call the split in a message.
         aliases: Of the data set that it is a split of.
-        looked_for: Learned classes that were looked for on every image, as in `SourceRecord`; None for all that it lists.
+        looked_for: Learned classes that were looked for on every image, as in `SourceRecord`; None for what the aliases say,
+            else all that it lists.
 
     Raises:
         DataError: No class in common.
     """
-    column = find_classes(vocabulary, table.vocabulary, aliases or Aliases())
+    aliases = aliases or Aliases()
+    column = find_classes(vocabulary, table.vocabulary, aliases)
+    if looked_for is None and aliases.known is not None:
+        looked_for = [
+            vocabulary.names[learned]
+            for own, learned in zip(table.vocabulary.names, column.tolist(), strict=True)
+            if learned >= 0 and own in aliases.known
+        ]
     part = _Part.of(table, column, vocabulary, name)
     listed = np.isin(np.arange(len(vocabulary)), column)
     looked = listed & np.array([looked_for is None or one in looked_for for one in vocabulary.names])

@@ -36,6 +36,8 @@ two seconds."""
 FIRST_LINE = f"cocotag {cocotag.__version__} table 1\n".encode()
 """What a cache is, down to the version: what another one made of the file may differ."""
 DIGEST_CHARACTERS = 64
+SLACK_BYTES = 2**20
+"""A cache is smaller than its file; what is larger by more than this is none, and is not read."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ def load(source: Path) -> Stored | None:
         return None
     now: Stamp | None = None
     for place in _places(source):
-        stamp, stored = _read(place) or (None, None)
+        stamp, stored = _read(place, look.st_size + SLACK_BYTES) or (None, None)
         if stamp is None or stored is None or stamp.size != look.st_size:
             continue
         if stamp.fits(look):
@@ -152,7 +154,9 @@ def _same(look: os.stat_result, later: os.stat_result) -> bool:
 
 def _places(source: Path) -> Iterator[Path]:
     """Where the cache of a file may lie, the better place first."""
-    yield source.parent / ".cocotag" / f"{source.name}.table"
+    beside = source.parent / ".cocotag"
+    if not beside.is_symlink():  # a data set from a stranger may bring along a link that leads elsewhere
+        yield beside / f"{source.name}.table"
     if folder := user_folder():
         # Resolved, so that every folder from which the file is named finds the one cache.
         where = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()
@@ -194,10 +198,10 @@ def _write(source: Path, stamp: Stamp, stored: Stored) -> OutputError | None:
     return failure
 
 
-def _read(place: Path) -> tuple[Stamp, Stored] | None:
-    """A cache file; None if there is none, or it is not whole, or not of this version."""
+def _read(place: Path, limit: int) -> tuple[Stamp, Stored] | None:
+    """A cache file; None if there is none, or it is not whole, or not of this version, or has more bytes than the limit."""
     try:
-        content = place.read_bytes() if place.is_file() else b""
+        content = place.read_bytes() if place.is_file() and place.stat().st_size <= limit else b""
     except OSError:
         return None
     start = len(FIRST_LINE) + DIGEST_CHARACTERS + 1
@@ -214,6 +218,8 @@ def _read(place: Path) -> tuple[Stamp, Stored] | None:
             flat = np.frombuffer(content, np.dtype(dtype), count, offset)
             arrays[name] = flat.reshape(shape).astype(flat.dtype.newbyteorder("="))
             offset += flat.nbytes
-        return Stamp(**header["stamp"]), Stored(header["facts"], arrays)
-    except (ValueError, KeyError, TypeError, RecursionError):  # somebody made it by hand
+        stamp = Stamp(**header["stamp"])
+        sound = all(type(value) is int for value in (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.seen_ns))
+        return (stamp, Stored(header["facts"], arrays)) if sound else None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError, SyntaxError, MemoryError):  # made by hand
         return None

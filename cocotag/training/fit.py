@@ -69,6 +69,7 @@ def fit(config: TrainConfig, directory: Path) -> Run:
     data = _data(config)
     _val_table(config, data)
     network = _network(config, data)  # before the directory: weights may be wrong
+    data.prepare_data()  # likewise: it reads every image, if copies are wanted
     try:
         directory.mkdir(parents=True)
     except FileExistsError:

@@ -181,6 +181,8 @@ def test_another_split_is_seen_with_the_knowledge_of_its_source(tmp_path):
     assert seen.known.tolist() == [[True, True, False, False], [True, False, False, False]]
     assert seen.targets.tolist() == [[True, False, False, False], [False] * 4]
     assert align(table, learned, name="val", aliases=aliases).known[0].tolist() == [True, True, False, True]
+    looked = Aliases({"Hund": "dog"}, known=["Hund"])  # what the alias file says of the data set
+    assert align(table, learned, name="val", aliases=looked).known.tolist() == [[True, False, False, False]] * 2
     with pytest.raises(DataError, match="val has no class in common"):
         align(table.take([0]), COCO80, name="val", aliases=Aliases({"cat": None}))
 

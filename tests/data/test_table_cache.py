@@ -221,10 +221,10 @@ def test_a_damaged_cache_is_noticed(tmp_path_factory, data):
             damaged = bytearray(sound)
             damaged[place] ^= 1 << data.draw(st.integers(0, 7))
         beside(source).write_bytes(damaged)
-        assert table_cache._read(beside(source)) is None
+        assert table_cache._read(beside(source), 2**20) is None
         assert digest(load_annotations(source)) == digest(first)
         assert beside(source).read_bytes()[: len(FIRST_LINE)] == FIRST_LINE  # made anew
-        assert table_cache._read(beside(source)) is not None
+        assert table_cache._read(beside(source), 2**20) is not None
 
 
 def seal(body, first_line=FIRST_LINE):
@@ -245,6 +245,11 @@ def seal(body, first_line=FIRST_LINE):
         seal(b'{"arrays": [["a", "<i8", [1000000000000]]], "stamp": {}, "facts": {}}\n'),
         seal(b'{"arrays": [], "stamp": {"size": 1}, "facts": {}}\n'),
         seal(b"[" * 100_000 + b"\n"),
+        seal(b'{"arrays": [["a", "<i8", [1180591620717411303424]]], "stamp": {}, "facts": {}}\n'),
+        seal(b'{"arrays": [["a", "i4,(", [1]]], "stamp": {}, "facts": {}}\n12345678'),
+        seal(
+            b'{"arrays": [], "stamp": {"size": 1, "mtime_ns": 1, "ctime_ns": 1, "seen_ns": "x", "sha256": ""}, "facts": {}}\n'
+        ),
     ],
 )
 def test_what_is_no_cache_is_replaced(source, content, readings):
@@ -268,7 +273,7 @@ def test_the_cache_of_another_file_or_version_is_not_believed(source, readings):
 
 def forge(source, change):
     """Rewrite the cache with its checksum right."""
-    stamp, stored = table_cache._read(beside(source))
+    stamp, stored = table_cache._read(beside(source), 2**20)
     change(stored)
     assert table_cache._write(source, stamp, stored) is None
 
@@ -281,6 +286,8 @@ def forge(source, change):
         lambda stored: stored.arrays.update(file_names=np.frombuffer(b"\xff\0a\0a\0a\0a", np.uint8)),
         lambda stored: stored.arrays.update(cells=np.array([10**9]), instances=np.array([1], np.uint16)),
         lambda stored: stored.arrays.update(unknown=np.array([0.5])),
+        lambda stored: stored.arrays.update(cells=np.array([-1]), instances=np.array([1], np.uint16)),
+        lambda stored: stored.arrays.update(unknown=np.array([3, 2])),
         lambda stored: stored.arrays.update(sizes=np.zeros((5, 3), np.int32)),
         lambda stored: stored.arrays.update(sizes=np.zeros((5, 2), np.int64)),
         lambda stored: stored.arrays.update(largest=np.zeros(5, np.complex64)),
@@ -314,6 +321,23 @@ def test_a_folder_that_takes_no_cache_is_no_problem(source, tmp_path, readings, 
     assert digest(load_annotations(source)) == digest(first)
     assert len(readings) == 1
     assert "not kept" not in caplog.text
+
+
+def test_a_link_that_came_with_the_data_is_not_written_through(source, tmp_path, readings):
+    (tmp_path / "victim").mkdir()
+    beside(source).parent.symlink_to(tmp_path / "victim")
+    first = load_annotations(source)
+    assert digest(load_annotations(source)) == digest(first)
+    assert len(readings) == 1  # kept in the user's folder
+    assert not list((tmp_path / "victim").iterdir())
+
+
+def test_a_cache_larger_than_its_file_is_not_read(source, readings):
+    beside(source).parent.mkdir()
+    with beside(source).open("wb") as file:
+        file.truncate(2**40)  # sparse
+    load_annotations(source)
+    assert len(readings) == 1
 
 
 def test_a_truly_read_only_folder_is_no_problem(source, tmp_path, monkeypatch, readings):

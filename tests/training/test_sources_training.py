@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,15 @@ def test_a_link_out_of_the_data_set_is_refused_and_a_linked_folder_is_not(config
         (tmp_path / "second" / "kept" / path.name).write_bytes((sample_dir / "train" / path.name).read_bytes())
         path.symlink_to(tmp_path / "second" / "kept" / path.name)
     data_of(config, sources=sources)
+    document = json.loads((tmp_path / "second" / "annotations" / "instances_train.json").read_text())
+    shutil.copytree(tmp_path / "second" / "annotations", tmp_path / "third" / "annotations")
+    (tmp_path / "third" / "train").mkdir()
+    (tmp_path / "third" / "train" / "sub").symlink_to(sample_dir / "train")
+    for image in document["images"]:
+        image["file_name"] = f"sub/{image['file_name']}"
+    (tmp_path / "third" / "annotations" / "instances_train.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"images are links to files outside"):
+        data_of(config, sources=[config.data.sources[0], SourceConfig(str(tmp_path / "third"))])
     paths[5].unlink()
     paths[5].symlink_to(sample_dir / "train" / paths[5].name)
     with pytest.raises(DataError, match=rf"1 images are links .*first: {paths[5]} -> {sample_dir}.*Copy the files"):
