@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cocotag.config import DataConfig
-from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.config import DataConfig, SourceConfig, root_of
+from cocotag.data.annotations import AnnotationTable, load_split, split_paths
 from cocotag.data.dataset import EpochSampler, Item, TaggedImages
-from cocotag.data.split import stratified_holdout
+from cocotag.data.image_cache import cached_paths
+from cocotag.data.matching import load_aliases
+from cocotag.data.sources import Joined, align, join_sources
+from cocotag.data.split import stratified_holdout, stratified_sample
 from cocotag.data.transforms import Augmentation
 from cocotag.errors import DataError
 from cocotag.labels import Vocabulary
@@ -35,8 +42,10 @@ class TaggingData(LightningDataModule):
     Attributes:
         train: Table that is learned from.
         tune: Table that checkpoint and thresholds are chosen on.
+        joined: What became of each source; None where one data set is learned from as it is.
 
     Raises:
+        ConfigError: An alias file is not there or not one.
         DataError: A split is missing or cannot be learned from.
     """
 
@@ -46,28 +55,62 @@ class TaggingData(LightningDataModule):
         self.image_size = image_size
         self.batch_size = batch_size
         self.seed = seed
-        root = config.root or "."
-        whole = load_split(root, config.train_split)
+        self.root = root_of(config) or "."
+        self.sources = config.sources or [SourceConfig(self.root, config.train_split)]
+        self.joined: Joined | None = None
+        self._copies: NDArray[np.bytes_] | None = None
+        if config.sources or config.classes != "own":
+            self.joined = join_sources(self.sources, config.classes)
+        whole = self.joined.table if self.joined else load_split(self.root, config.train_split)
         self._train_split_sha256 = whole.names_sha256()
+        strata = whole.targets & whole.known
+        if self.joined is not None and len(self.sources) > 1:
+            strata = np.hstack([strata, self.joined.members])  # each source keeps its share too: it knows what others do not
+        if config.fraction < 1:
+            kept = stratified_sample(strata, config.fraction, seed)
+            whole, strata = whole.take(kept), strata[kept]
         if config.tune_split is None:
-            held = stratified_holdout(whole.targets, config.tune_fraction, seed)
+            held = stratified_holdout(strata, config.tune_fraction, seed)
             self.train, self.tune = whole.take(~held), whole.take(held)
         else:
-            self.train, self.tune = whole, load_split(root, config.tune_split)
+            self.train, self.tune = whole, self.of_root(config.tune_split)
         self._check()
+
+    def of_root(self, split: str) -> AnnotationTable:
+        """A split to choose or to report on, in the classes that are learned.
+
+        What the source of the same folder is found to know, this split knows as well; of a folder that is no source's, all
+        that it lists.
+
+        Raises:
+            DataError: It is missing, not COCO's format, or has no class in common with what is learned.
+        """
+        table = load_split(self.root, split)
+        if self.joined is None:
+            return table
+        name, here = f"{self.root}, split {split!r},", Path(self.root).resolve()
+        for source, record in zip(self.sources, self.joined.records, strict=True):
+            if Path(source.root).resolve() == here:
+                aliases = load_aliases(source.aliases) if source.aliases else None
+                return align(table, self.joined.table.vocabulary, name=name, aliases=aliases, looked_for=record.looked_for)
+        return align(table, self.joined.table.vocabulary, name=name)
 
     def _check(self) -> None:
         config = self.config
-        tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of split {config.train_split!r}"
+        learned = " and ".join(f"split {source.split!r} of {source.root}" for source in self.sources)
+        if not config.sources:
+            learned = f"split {config.train_split!r}"
+        tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {learned}"
         if self.tune.vocabulary.ids != self.train.vocabulary.ids:
-            raise DataError(f"The {tune_name} lists other categories than split {config.train_split!r}. Use one list for both.")
-        for name, table in ((f"split {config.train_split!r}", self.train), (tune_name, self.tune)):
+            raise DataError(f"The {tune_name} lists other categories than {learned}. Use one list for both.")
+        for name, table in ((learned, self.train), (tune_name, self.tune)):
             if not table.positives.any():
                 raise DataError(
                     f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
                 )
-        check_files(self.train, str(config.root), config.train_split)
-        check_files(self.tune, str(config.root), config.tune_split or config.train_split)
+        places = [(source.root, source.split) for source in self.sources]
+        check_files(self.train, places)
+        check_files(self.tune, [(self.root, config.tune_split)] if config.tune_split else places)
         if len(self.train) < self.batch_size:
             raise DataError(
                 f"There are {len(self.train)} images to train on, fewer than batch_size {self.batch_size}. Lower it."
@@ -80,22 +123,46 @@ class TaggingData(LightningDataModule):
 
     def tuned_on(self) -> dict[str, Any]:
         """Which images choose, for the bundle: a later evaluation on them, or on all they were taken from, is optimistic."""
+        records = self.joined.records if self.joined and self.config.sources else []
+        names = [record.name for record in records] or [self.config.train_split]
+        sources = [{"split": record.name, "images": record.images, "sha256": record.sha256} for record in records]
         return {
-            "split": self.config.tune_split or f"{self.config.tune_fraction:g} of {self.config.train_split}",
+            "split": self.config.tune_split or f"{self.config.tune_fraction:g} of {' + '.join(names)}",
             "images": len(self.tune),
             "sha256": self.tune.names_sha256(),
             "train_split_sha256": self._train_split_sha256,
+            **({"sources": sources} if sources else {}),
         }
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Augmented, in an order of each epoch's own; the last incomplete batch is left out for the batch norms' sake."""
         augmentation = Augmentation(self.config.augment, size=self.image_size, min_crop=self.config.min_crop)
-        dataset = TaggedImages(self.train, image_size=self.image_size, augmentation=augmentation, seed=self.seed)
+        cached = self._cached(self.train)
+        dataset = TaggedImages(self.train, image_size=self.image_size, augmentation=augmentation, seed=self.seed, cached=cached)
         return self._loader(dataset, sampler=EpochSampler(len(dataset), self.seed), drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The tune images, plainly: Lightning's validation is where we choose."""
-        return self._loader(TaggedImages(self.tune, image_size=self.image_size), shuffle=False)
+        dataset = TaggedImages(self.tune, image_size=self.image_size, cached=self._cached(self.tune))
+        return self._loader(dataset, shuffle=False)
+
+    def prepare_data(self) -> None:
+        """Lightning's hook, in one process: copies of the images are made here if the config wants them."""
+        if self.config.cache_images:
+            self._cached_paths()
+
+    def _cached(self, table: AnnotationTable) -> NDArray[np.bytes_] | None:
+        """The copies of the train or the tune images; None without them."""
+        if not self.config.cache_images:
+            return None
+        paths = self._cached_paths()
+        return paths[: len(self.train)] if table is self.train else paths[len(self.train) :]
+
+    def _cached_paths(self) -> NDArray[np.bytes_]:
+        if self._copies is None:
+            roots = [self.root, *(source.root for source in self.sources)]
+            self._copies = cached_paths([*self.train.paths(), *self.tune.paths()], roots, self.image_size)
+        return self._copies
 
     def _loader(self, dataset: TaggedImages, **options: Any) -> DataLoader[Item]:  # noqa: ANN401
         workers = self.config.workers
@@ -119,18 +186,54 @@ def _ignore_interrupt(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def check_files(table: AnnotationTable, root: str, split: str) -> None:
-    """See that the images of a table are there, before the first is wanted.
+def check_files(table: AnnotationTable, places: Sequence[tuple[str, str]]) -> None:
+    """See that the images of a table are there, before the first is wanted, and that none is a link out of its data set.
+
+    Folders may be links: that is how people keep COCO's images in one place. A single file that leads elsewhere is what a
+    data set from a stranger would bring along to have something else read.
+
+    Args:
+        table: The images.
+        places: Root and split of each data set that they are from.
 
     Raises:
-        DataError: How many are not, and the first.
+        DataError: How many are not there or lead out of it, and the first.
     """
     # One listing a folder, not one look a file: COCO's folder holds 118,287.
     folders = {path.parent for path in table.paths()}
-    there = {entry.path for folder in folders if folder.is_dir() for entry in os.scandir(folder)}
+    there, links = set[str](), set[str]()
+    for entry in (entry for folder in folders if folder.is_dir() for entry in os.scandir(folder)):
+        there.add(entry.path)
+        if entry.is_symlink():
+            links.add(entry.path)
     missing = [path for path in table.paths() if str(path) not in there]
     if missing:
+        root, split = _place_of(missing[0], places)
         raise DataError(
             f"The annotations of split {split!r} name {len(missing)} files that are not in {table.image_dir} "
-            f"(first: {missing[0].name}). Check the folder, or run: cocotag check {root} --split {split}"
+            f"(first: {missing[0].relative_to(table.image_dir)}). Check the folder, or run: "
+            f"cocotag check {root} --split {split}"
         )
+    away = {folder for folder in folders if not _stays(folder, *_place_of(folder, places))}
+    leaving = [
+        path
+        for path in table.paths()
+        if path.parent in away or (str(path) in links and not _stays(path, *_place_of(path, places)))
+    ]
+    if leaving:
+        raise DataError(
+            f"{len(leaving)} images are links to files outside their data set (first: {leaving[0]} -> {leaving[0].resolve()}), "
+            "which are not followed. Copy the files there, or make the folder of the images the link."
+        )
+
+
+def _place_of(path: Path, places: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Root and split of the data set that an image is from."""
+    of = (place for place in places if path.is_relative_to(os.path.abspath(split_paths(Path(place[0]), place[1])[1])))  # noqa: PTH100
+    return next(of, places[0])
+
+
+def _stays(link: Path, root: str, split: str) -> bool:
+    """Whether a link leads to a file of its own data set: below its root, or in its image folder, which may be a link."""
+    inside = (Path(root).resolve(), split_paths(Path(root), split)[1].resolve())
+    return any(link.resolve().is_relative_to(folder) for folder in inside)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +28,24 @@ class TaggedImages(Dataset[Item]):
         image_size: Side of the square input, pixels.
         augmentation: For training; None gives what evaluation and tagging see.
         seed: Of the augmentation.
+        cached: Files to read in place of the table's, ``(N,)``, as `cached_paths` gives them. Where one turns out unreadable,
+            the image itself is read.
     """
 
     def __init__(
-        self, table: AnnotationTable, *, image_size: int, augmentation: Augmentation | None = None, seed: int = 0
+        self,
+        table: AnnotationTable,
+        *,
+        image_size: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cached: NDArray[np.bytes_] | None = None,
     ) -> None:
         self.table = table
         self.image_size = image_size
         self.augmentation = augmentation
         self.seed = seed
+        self.cached = cached
 
     def __len__(self) -> int:
         return len(self.table)
@@ -51,16 +63,25 @@ class TaggedImages(Dataset[Item]):
             DataError: The image cannot be read. It is never replaced by another.
         """
         row = index % len(self)
-        path = self.table.path(row)
+        seed = (self.seed * 1_000_003 + index) % 2**32
+        cropped = self.augmentation is not None and self.augmentation.kind == "standard"
+        if self.augmentation is not None and cropped:
+            width, height = self.table.sizes[row].tolist()
+            image = self._read(row, min_side=self.augmentation.min_side(seed, width, height), headroom=1)
+        else:
+            image = to_square(self._read(row, min_side=self.image_size), self.image_size)
+        if self.augmentation is not None:
+            image = self.augmentation(image, seed)
+        return image, self.table.targets[row], self.table.known[row]
+
+    def _read(self, row: int, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (decode's)
+        if self.cached is not None:
+            with suppress(ImageError):  # a copy may be deleted or damaged at any time
+                return decode(os.fsdecode(self.cached[row]), **options)
         try:
-            image = decode(path, min_side=self.augmentation.min_side if self.augmentation else self.image_size)
+            return decode(self.table.path(row), **options)
         except ImageError as error:
             raise DataError(f"{error} Remove it from the annotations, or run: cocotag check ROOT --split SPLIT") from None
-        if self.augmentation is None or self.augmentation.kind != "standard":
-            image = to_square(image, self.image_size)
-        if self.augmentation is not None:
-            image = self.augmentation(image, seed=(self.seed * 1_000_003 + index) % 2**32)
-        return image, self.table.targets[row], self.table.known[row]
 
 
 class EpochSampler(Sampler[int]):

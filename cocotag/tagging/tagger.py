@@ -13,7 +13,7 @@ from PIL import Image
 from cocotag.bundle import BundleMetadata, open_session, session_metadata
 from cocotag.errors import ConfigError
 from cocotag.images import from_pillow, load_square, to_square
-from cocotag.labels import Vocabulary
+from cocotag.labels import Id, Vocabulary
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,7 +32,7 @@ class Tag:
 
     name: str
     score: float
-    category_id: int
+    category_id: Id
     supercategory: str
 
 

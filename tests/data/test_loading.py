@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 
 import cv2
@@ -9,9 +10,9 @@ from cocotag.config import DataConfig
 from cocotag.data.annotations import load_split
 from cocotag.data.datamodule import TaggingData
 from cocotag.data.dataset import EpochSampler, TaggedImages
-from cocotag.data.transforms import Augmentation
+from cocotag.data.transforms import MAX_ENLARGED, Augmentation, recolour, resized_crop
 from cocotag.errors import DataError
-from cocotag.images import load_square
+from cocotag.images import decode, load_square
 
 
 def make(sample_dir, **changes):
@@ -77,12 +78,115 @@ def test_every_epoch_has_every_row_once():
 @pytest.mark.parametrize("kind", ["standard", "plain"])
 def test_augmentation_depends_on_the_seed_alone(kind):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    before = image.copy()
     augmentation = Augmentation(kind, size=64)
     made = augmentation(image, 1)
     assert (made.shape, made.dtype) == ((64, 64, 3), np.uint8)
     np.testing.assert_array_equal(augmentation(image, 1), made)
     assert any((augmentation(image, seed) != made).any() for seed in range(2, 6))
     np.testing.assert_array_equal(Augmentation(kind, size=64)(image, 1), made)
+    np.testing.assert_array_equal(image, before)
+
+
+def crops(augmentation, width, height, seeds):
+    """Area and proportions of the crops, each over the image's or as width over height."""
+    for seed in seeds:
+        x1, y1, x2, y2 = augmentation.crop(random.Random(seed), width, height)
+        yield (x2 - x1) * (y2 - y1) / (width * height), (x2 - x1) / (y2 - y1)
+
+
+def test_crops_have_the_area_and_proportions_that_are_asked_for():
+    areas, ratios = np.array(list(crops(Augmentation("standard", size=64, min_crop=0.3), 640, 480, range(500)))).T
+    assert 0.295 < areas.min() < 0.33
+    assert areas.max() > 0.95
+    assert 0.74 < ratios.min() < 0.8
+    assert 1.28 < ratios.max() < 1.35
+
+
+def test_flip_and_colour_are_drawn_apart_from_the_crop():
+    seeds = range(400)
+    augmentation = Augmentation("standard", size=32)
+    ramp = np.repeat(np.linspace(40, 200, 400, dtype=np.uint8)[None, :, None], 300, axis=0).repeat(3, axis=2)
+    areas = np.array([area for area, _ in crops(augmentation, 400, 300, seeds)])
+    made = np.stack([augmentation(ramp, seed) for seed in seeds]).astype(float)
+    flipped = made[:, :, 0].mean(axis=(1, 2)) > made[:, :, -1].mean(axis=(1, 2))
+    brightness = made.mean(axis=(1, 2, 3))
+    assert 0.4 < flipped.mean() < 0.6
+    for other in (flipped, brightness):
+        assert abs(np.corrcoef(areas, other)[0, 1]) < 0.15
+    assert abs(np.corrcoef(flipped, brightness)[0, 1]) < 0.15
+
+
+def test_the_crop_is_known_before_decoding(coco_mini):
+    """An image that was decoded for its crop gives the same picture as the whole one, or nearly."""
+    augmentation = Augmentation("standard", size=96)
+    differences, halved = [], 0
+    for number, path in enumerate(sorted((coco_mini / "val").iterdir())[:6]):
+        whole = decode(path)
+        height, width = whole.shape[:2]
+        for seed in range(5 * number, 5 * number + 5):
+            side = augmentation.min_side(seed, width, height)
+            small = decode(path, min_side=side, headroom=1)
+            halved += small.shape != whole.shape
+            assert min(small.shape[:2]) >= side
+            differences.append(np.abs(augmentation(small, seed).astype(int) - augmentation(whole, seed)).mean())
+    assert halved == 30
+    assert np.median(differences) < 6
+    assert np.percentile(differences, 90) < 15  # in pixels one of the two may just fit and the other not: then another is drawn
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (500, 500), (3000, 200), (0, 0)])
+def test_a_decode_for_the_crop_enlarges_it_little(width, height):
+    augmentation = Augmentation("standard", size=224, min_crop=0.5)
+    short, long = sorted((width or 640, height or 480))
+    for seed in range(50):
+        (area, _) = next(crops(augmentation, width or 640, height or 480, [seed]))
+        scale = augmentation.min_side(seed, width, height) / short
+        assert 224 / (scale * np.sqrt(area * short * long)) < MAX_ENLARGED * 1.01
+
+
+def test_shrinking_averages_and_keeps_what_is_flat():
+    flat = np.full((200, 200, 3), (10, 120, 250), np.uint8)
+    for box in ((0, 0, 200, 200), (10, 20, 65, 70), (0, 0, 20, 190)):
+        np.testing.assert_array_equal(resized_crop(flat, box, 40), flat[:40, :40])
+    stripes = np.zeros((200, 200, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for box in ((0, 0, 200, 200), (0, 0, 190, 30)):
+        made = resized_crop(stripes, box, 40)
+        assert np.abs(made.astype(int) - 128).max() < 30
+        assert made.flags.c_contiguous
+    np.testing.assert_array_equal(resized_crop(stripes, (7, 9, 47, 49), 40), stripes[9:49, 7:47])
+
+
+def jitter(image, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0):
+    image = image.copy()
+    recolour(image, brightness, contrast, saturation, hue)
+    return image
+
+
+def test_colours_change_as_the_four_words_say():
+    image = np.random.default_rng(0).integers(60, 180, (40, 50, 3), dtype=np.uint8)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_array_equal(jitter(image), image)
+    np.testing.assert_allclose(jitter(image, brightness=1.25), image * 1.25, atol=0.51)
+    mean = (image @ luma).mean()
+    np.testing.assert_allclose(jitter(image, contrast=0.6), mean + 0.6 * (image - mean), atol=0.6)
+    grey = (image @ luma)[:, :, None]
+    np.testing.assert_allclose(jitter(image, saturation=0), np.repeat(grey, 3, axis=2), atol=0.6)
+    np.testing.assert_allclose(jitter(image, saturation=1.3), grey + 1.3 * (image - grey), atol=0.6)
+    turned = jitter(image, hue=0.03)
+    np.testing.assert_allclose(turned @ luma, image @ luma, atol=0.6)
+    assert 2 < np.abs(turned.astype(int) - image).mean() < 20
+    np.testing.assert_allclose(jitter(turned, hue=-0.03), image, atol=1.6)
+    plain = np.full((9, 9, 3), 77, np.uint8)
+    np.testing.assert_array_equal(jitter(plain, contrast=1.3, saturation=0.7, hue=0.03), plain)
+    assert jitter(image, brightness=3).max() == 255
+
+
+def test_hue_turns_the_way_that_hsv_does():
+    red = np.full((4, 4, 3), (200, 60, 60), np.uint8)
+    hue = cv2.cvtColor(jitter(red, hue=0.03), cv2.COLOR_RGB2HSV)[0, 0, 0]
+    assert 3 <= hue <= 9  # OpenCV counts to 180, so 0.03 of a circle is 5.4; the two circles are not spaced alike
 
 
 def test_standard_takes_any_shape_and_none_takes_nothing_away():
