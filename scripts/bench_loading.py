@@ -144,8 +144,8 @@ def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats:
     one, two = hobby(), reference()
 
     def our_decode(row: int, index: int, files: list[Path]) -> NDArray[np.uint8]:
-        width, height = table.sizes[row].tolist()
-        return decode(files[row], min_side=augmentation.min_side(index, width, height), headroom=1)
+        drawn = augmentation.draw(index, *table.sizes[row].tolist())
+        return decode(files[row], min_side=augmentation.min_side(drawn), headroom=1)
 
     copies = [Path(os.fsdecode(name)) for name in cached]
     rows = range(len(paths))

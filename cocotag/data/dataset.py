@@ -64,14 +64,13 @@ class TaggedImages(Dataset[Item]):
         """
         row = index % len(self)
         seed = (self.seed * 1_000_003 + index) % 2**32
-        cropped = self.augmentation is not None and self.augmentation.kind == "standard"
-        if self.augmentation is not None and cropped:
-            width, height = self.table.sizes[row].tolist()
-            image = self._read(row, min_side=self.augmentation.min_side(seed, width, height), headroom=1)
+        augmentation = self.augmentation
+        if augmentation is not None and augmentation.kind == "standard":
+            drawn = augmentation.draw(seed, *self.table.sizes[row].tolist())  # first, so that no more is decoded than it needs
+            image = augmentation(self._read(row, min_side=augmentation.min_side(drawn), headroom=1), seed, drawn)
         else:
             image = to_square(self._read(row, min_side=self.image_size), self.image_size)
-        if self.augmentation is not None:
-            image = self.augmentation(image, seed)
+            image = augmentation(image, seed) if augmentation is not None else image
         return image, self.table.targets[row], self.table.known[row]
 
     def _read(self, row: int, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (decode's)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ MAX_HUE = 0.03  # full circles, either way
 MAX_ENLARGED = 1.25
 """How far a crop may be enlarged, so that the image can be decoded smaller: with that much, photographs of 640 x 426 pixels and
 more are decoded at half size for an input of 224 and crops down to a half of their area. The usual training on crops down to
-8 % of the area enlarges 1.7 times on such photographs."""
+8 % of the area enlarges 1.5 times on such photographs."""
 
 ALIASING = 1.5
 """Shrinking by more averages; by less, two neighbours a side are as good as all the pixels that there are, and quicker."""
@@ -39,6 +39,27 @@ _TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _GREY = np.tile(_LUMA, (3, 1))
 _CHROMA = np.eye(3) - _GREY
 _TURNED = np.linalg.inv(_TO_YIQ) @ np.array([[0.0, 0, 0], [0, 0, 1], [0, -1, 0]]) @ _TO_YIQ
+
+
+class Drawn(NamedTuple):
+    """What ``standard`` will do to an image."""
+
+    width: int  # of the image that it was drawn for, pixels
+    height: int
+    crop: Box
+    flipped: bool
+    colours: tuple[float, float, float, float] | None  # brightness, contrast, saturation, hue
+
+    def fits(self, width: int, height: int) -> bool:
+        """Whether an image of this size may be that image, decoded smaller: to a pixel more on each side."""
+        return abs(self.width * height - self.height * width) <= 2 * max(self.width, self.height)
+
+    def crop_of(self, width: int, height: int) -> Box:
+        """The crop in that image as it was decoded."""
+        left, top, right, bottom = self.crop
+        across, down = width / self.width, height / self.height
+        left, top = min(round(left * across), width - 1), min(round(top * down), height - 1)
+        return left, top, max(left + 1, round(right * across)), max(top + 1, round(bottom * down))
 
 
 class Augmentation:
@@ -55,64 +76,80 @@ class Augmentation:
         self.kind = kind
         self.size = size
         self.min_crop = min_crop
-        # Albumentations draws the crop. Its Compose would take a tenth of the time of a whole image, and its ColorJitter, which
-        # goes over the image seven times, a quarter.
+        # Albumentations draws the crop. The rest of `standard` is done without its Compose and ColorJitter: the one starts all
+        # steps from one seed, the other goes over the image several times, and reduced decoding leaves little else to wait for.
         self._crop = A.RandomResizedCrop((size, size), scale=(min_crop, 1.0), ratio=(3 / 4, 4 / 3))
         margin = max(1, size // 8)
         steps = [A.Pad(margin, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(size, size), A.HorizontalFlip(p=FLIPPED)]
         self._plain = A.Compose(steps)
         self._unused = np.random.default_rng(0)  # albumentations wants numpy's generator too, but nothing here draws from it
 
-    def min_side(self, seed: int, width: int, height: int) -> int:
-        """Pixels that an image's shorter side needs for what this seed will do to it.
-
-        The crop is a matter of proportions, so it is known before the image is decoded, and the image need be decoded no larger
-        than the crop wants.
+    def draw(self, seed: int, width: int, height: int) -> Drawn | None:
+        """What this seed does to an image; known before the image is decoded, since all of it is a matter of proportions.
 
         Args:
             seed: As in the call that follows.
-            width: Of the image, pixels; 0 if it is not known. It decides nothing but the side.
+            width: Of the image, pixels; 0 if it is not known.
             height: Likewise.
+
+        Returns:
+            None where the size is not known, or nothing depends on it.
         """
+        if self.kind != "standard" or min(width, height) < 1:
+            return None
+        draws = random.Random(seed)  # one stream: with one seed for each step, small crops were flipped and large ones not
+        self._crop.set_random_state(self._unused, draws)
+        crop = self._crop.get_params_dependent_on_data({"shape": (height, width)}, {})["crop_coords"]
+        flipped, coloured = draws.random() < FLIPPED, draws.random() < COLOURED
+        brightness, contrast, saturation = draws.uniform(*FACTORS), draws.uniform(*FACTORS), draws.uniform(*FACTORS)
+        colours = brightness, contrast, saturation, draws.uniform(-MAX_HUE, MAX_HUE)
+        return Drawn(width, height, crop, flipped, colours if coloured else None)
+
+    def min_side(self, drawn: Drawn | None) -> int:
+        """Pixels that an image's shorter side needs for what was drawn for it."""
         if self.kind != "standard":
             return self.size
-        if min(width, height) < 1:
+        if drawn is None:
             return math.ceil(self.size / (math.sqrt(self.min_crop) * MAX_ENLARGED))
-        left, top, right, bottom = self.crop(random.Random(seed), width, height)
+        left, top, right, bottom = drawn.crop
         shrink = math.sqrt((right - left) * (bottom - top)) / self.size
-        return math.ceil(min(width, height) / (shrink * MAX_ENLARGED))
+        return math.ceil(min(drawn.width, drawn.height) / (shrink * MAX_ENLARGED))
 
-    def crop(self, draws: random.Random, width: int, height: int) -> Box:
-        """The crop of an image of ``standard``: as in Inception's training, https://arxiv.org/abs/1409.4842."""
-        self._crop.set_random_state(self._unused, draws)
-        box: Box = self._crop.get_params_dependent_on_data({"shape": (height, width)}, {})["crop_coords"]
-        return box
+    def __call__(self, image: NDArray[np.uint8], seed: int, drawn: Drawn | None = None) -> NDArray[np.uint8]:
+        """Augment.
 
-    def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        """RGB uint8 ``(H, W, 3)`` -> augmented; ``standard`` gives ``(size, size, 3)``, the others keep the shape."""
+        Args:
+            image: RGB uint8 ``(H, W, 3)``.
+            seed: All randomness.
+            drawn: What `draw` gave for this seed; drawn here if it is not given, or for an image of other proportions.
+
+        Returns:
+            ``standard`` gives ``(size, size, 3)``, the others keep the shape. The image itself is not changed.
+        """
         if self.kind == "none":
             return image
-        draws = random.Random(seed)  # one stream: with a seed for each step, as in Compose, all small crops were flipped
         if self.kind == "plain":
-            self._plain.set_random_state(self._unused, draws)
+            self._plain.set_random_state(self._unused, random.Random(seed))
             made: NDArray[np.uint8] = self._plain(image=image)["image"]
             return made
         height, width = image.shape[:2]
-        made = resized_crop(image, self.crop(draws, width, height), self.size)
+        if drawn is None or not drawn.fits(width, height):
+            drawn = self.draw(seed, width, height)
+            assert drawn is not None  # an image has a size
+        made = resized_crop(image, drawn.crop_of(width, height), self.size)
         # In place: what stays in the processor's cache leaves it to the next image's decoding.
-        if draws.random() < FLIPPED:
+        if drawn.flipped:
             cv2.flip(made, 1, dst=made)
-        if draws.random() < COLOURED:
-            brightness, contrast, saturation = (draws.uniform(*FACTORS) for _ in range(3))
-            recolour(made, brightness, contrast, saturation, draws.uniform(-MAX_HUE, MAX_HUE))
+        if drawn.colours is not None:
+            recolour(made, *drawn.colours)
         return made
 
 
 def resized_crop(image: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:
     """A part of ``(H, W, 3)`` uint8, resized to ``(size, size, 3)``, bilinear; always a new array.
 
-    What shrinks a lot goes through torch's antialiased filter, which is torchvision's: on uint8 it is three times as fast as
-    OpenCV's area averaging, and averages also where only one side shrinks.
+    What shrinks a lot goes through torch's antialiased filter, which is torchvision's: on uint8 it is much faster than OpenCV's
+    area averaging, and averages also where only one side shrinks.
     """
     left, top, right, bottom = box
     part = image[top:bottom, left:right]

@@ -309,7 +309,8 @@ def test_training_reads_the_copies_and_falls_back_on_the_images(root, sample_dir
     from cocotag.data.transforms import Augmentation
 
     names = np.array([path.name for path in images(root)])
-    table = replace(load_split(sample_dir, "val").take(range(6)), image_dir=root / "train", file_names=names)
+    table = load_split(sample_dir, "val").take(range(6))
+    table = replace(table, image_dir=root / "train", file_names=names, sizes=np.tile(np.int32([300, 200]), (6, 1)))
     copies = cached_paths(table.paths(), [root], SIZE)
     options = {"image_size": SIZE, "augmentation": Augmentation("standard", size=SIZE), "seed": 1}
     cached, plain = TaggedImages(table, **options, cached=copies), TaggedImages(table, **options)
