@@ -1,10 +1,15 @@
 """Fixtures that the whole suite shares. Real data are found through COCOTAG_DATA and skipped without it."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from toy_bundle import make_toy_bundle
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script: there Ctrl-C is ignored, and so it would be in every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = os.environ.get("COCOTAG_REQUIRE_ALL") == "1"
