@@ -84,7 +84,8 @@ def main() -> None:
     lines = [
         "# A training step on the CPU",
         "",
-        f"Written by `.venv/bin/python scripts/bench_train_step.py` on {os.cpu_count()} CPU cores ({platform.machine()}).",
+        f"Written by `.venv/bin/python scripts/bench_train_step.py --repeats {args.repeats}` on "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}).",
         "",
         "MobileNetV2, width 1, batch 32, float32. *Kept*: freed memory stays with the process, which is what `cocotag train`",
         "does (`cocotag.training.fit.keep_freed_memory`). Medians over processes in turns; the ratio is the median of pairs.",
