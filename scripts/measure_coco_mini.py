@@ -135,7 +135,7 @@ Written by `.venv/bin/python scripts/measure_coco_mini.py --seeds {" ".join(map(
 {os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}.
 
 `configs/coco_mini.yaml`: 317 COCO photographs to learn from (a tenth of them chooses checkpoint and thresholds), 150 to
-report on. Optimistic all the same: 288 px was chosen after a run at 224 px had been reported on these 150, where it scored less.
+report on. Optimistic all the same: 288 px was chosen after a run at 224 px had been reported on these 150, and scored less.
 Percent; mean{" and standard deviation" if len(args.seeds) > 1 else ""} over seeds \
 {", ".join(map(str, args.seeds))}; the interval is the first seed's, 95 %, over images.
 
