@@ -146,7 +146,7 @@ def test_a_config_of_another_version_is_refused():
 
 
 def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
-    from cocotag.cli import _train_config
+    from cocotag.commands.train import _train_config
 
     folder = find_config("--config", "sample").parent
     names = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -159,12 +159,12 @@ def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
 
 
 def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
-    from cocotag.cli import _train_config
+    from cocotag.commands.train import _train_config
 
     for words in (["--seed", "5", "--config", "sample"], ["--config", "sample", "--seed", "5"]):
         made, _, _ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
         assert made.seed == 5
-        assert made.model.image_size == 112
+        assert made.model.image_size == 104
         assert made.stages == [StageConfig(epochs=3, lr=0.5)]
 
 
@@ -221,7 +221,7 @@ def test_what_is_no_data_config_is_refused(data):
 
 
 def test_sources_come_from_flags_and_yaml_alike(tmp_path):
-    from cocotag.cli import _train_config
+    from cocotag.commands.train import _train_config
 
     file = tmp_path / "mine.yaml"
     file.write_text("data:\n  sources:\n  - root: VOC\n    aliases: voc\n  - {root: mine, known: [a]}\n  classes: [a, b]\n")

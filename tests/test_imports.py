@@ -68,6 +68,8 @@ def test_the_rooms_that_know_nothing_of_each_other():
 
 def test_nothing_imports_the_command_line():
     assert [name for name, path in MODULES.items() if any(within(i, "cli") for i in imports(path))] == ["cocotag.__main__"]
+    users = {name for name, path in MODULES.items() if any(within(i, "commands") for i in imports(path))}
+    assert {name for name in users if not within(name, "commands")} == {"cocotag.cli"}
 
 
 def test_errors_import_nothing_and_there_is_no_drawer_for_odds_and_ends():

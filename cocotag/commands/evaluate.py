@@ -1,0 +1,46 @@
+"""`cocotag evaluate`: a report on a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, refuse_existing
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
+    parser.add_argument("--root", required=True, metavar="DIR", type=Path, help="data set in COCO's layout")
+    parser.add_argument("--split", required=True, help="split to report on; not one that was trained on")
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder for report.json, *.csv and report.html")
+    parser.add_argument(
+        "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
+    args = parser.parse_args(words)
+
+    from cocotag.data.annotations import load_split
+    from cocotag.data.matching import load_aliases
+    from cocotag.data.sources import align
+    from cocotag.evaluate import evaluate_bundle
+    from cocotag.reports.evaluation import FILES
+    from cocotag.tagging.tagger import Tagger
+
+    refuse_existing(args.overwrite, *(args.out / name for name in FILES))
+    tagger = Tagger.load(args.bundle)
+    table = load_split(args.root, args.split)
+    if args.aliases:
+        table = align(table, tagger.metadata.vocabulary, name=str(args.root), aliases=load_aliases(args.aliases, "--aliases"))
+    evaluation, failures = evaluate_bundle(tagger, table, split=args.split)
+    evaluation.write(args.out)
+    print(evaluation.to_text())
+    print(args.out / "report.html")
+    return DONE_WITH_FAULTS if failures else DONE
+
+
+COMMAND = Command(
+    "evaluate",
+    "Report how good a bundle is on labelled images.",
+    "cocotag evaluate runs/NAME/tagger.onnx --root data --split val --out report",
+    _run,
+)

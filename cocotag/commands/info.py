@@ -1,0 +1,46 @@
+"""`cocotag info`: what is in a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cocotag.commands import DONE, Command
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
+    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    args = parser.parse_args(words)
+
+    from cocotag.bundle import fingerprint, read_metadata
+
+    metadata = read_metadata(args.bundle)
+    if args.json:
+        print(json.dumps({**metadata.to_json(), "sha256": fingerprint(args.bundle)}, indent=2, ensure_ascii=False))
+        return DONE
+    model: dict[str, Any] = metadata.config.get("model", {})
+    tuned = metadata.tuned_on
+    print(f"network      {model.get('name', 'unknown')}, output stride {model.get('output_stride', '?')}")
+    print(f"input        uint8 RGB, {metadata.image_size} x {metadata.image_size} pixels")
+    print(f"trained on   {metadata.train_images} images")
+    print(f"tuned on     {tuned.get('images', '?')} images ({tuned.get('split', '?')}): figures taken there are optimistic")
+    print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
+    print(f"parity       {json.dumps(metadata.parity)}")
+    print(f"sha256       {fingerprint(args.bundle)}")
+    print(f"classes      {len(metadata.vocabulary)}\n")
+    print("index  id  threshold  positives  name")
+    rows = zip(metadata.vocabulary, metadata.thresholds, metadata.positives, strict=True)
+    for index, (category, threshold, positives) in enumerate(rows):
+        print(f"{index:5d} {category.id!s:>3}  {threshold:9.3f}  {positives:9d}  {category.name}")
+    return DONE
+
+
+COMMAND = Command(
+    "info",
+    "Say what is in a bundle.",
+    "cocotag info runs/NAME/tagger.onnx",
+    _run,
+)

@@ -1,0 +1,38 @@
+"""`cocotag tag`: files and folders to tags."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, count, share
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="image, or folder to walk")
+    parser.add_argument("--model", required=True, metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".csv or .jsonl by the ending; - is JSONL to stdout")
+    parser.add_argument("--threshold", type=share, metavar="T", help="one for all classes, 0 to 1 (default: the bundle's own)")
+    parser.add_argument("--top-k", type=count, metavar="K", help="at most so many tags an image")
+    parser.add_argument("--all-scores", action="store_true", help="JSONL: the scores of all classes too")
+    parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
+    args = parser.parse_args(words)
+
+    from cocotag.tagging.folder import tag_paths
+    from cocotag.tagging.outputs import open_writer
+    from cocotag.tagging.tagger import Tagger
+
+    tagger = Tagger.load(args.model)
+    with open_writer(args.out, tagger.metadata, overwrite=args.overwrite, all_scores=args.all_scores) as writer:
+        summary = tag_paths(tagger, args.paths, writer, threshold=args.threshold, top_k=args.top_k)
+    print(summary.to_text(), file=sys.stderr)
+    return DONE if summary.ok == summary.total else DONE_WITH_FAULTS
+
+
+COMMAND = Command(
+    "tag",
+    "Tag images and folders: one row for every file, whatever is in it.",
+    "cocotag tag photos --model runs/NAME/tagger.onnx --out tags.csv",
+    _run,
+)

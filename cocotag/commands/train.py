@@ -1,0 +1,94 @@
+"""`cocotag train`: config and flags to a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from cocotag.commands import DONE, DONE_WITH_FAULTS, NOT_STARTED, Command, without_extra
+from cocotag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cocotag.config import TrainConfig
+
+
+def _run(words: list[str]) -> int:
+    config, resume, out = _train_config(words)
+    try:
+        from cocotag.training import fit
+    except ModuleNotFoundError as error:
+        raise without_extra("Training", error) from None
+    run = fit.resume(resume) if resume is not None else fit.fit(config, out)
+    if run.evaluation is not None:
+        print(run.evaluation.to_text())
+        print(f"Report: {run.directory / 'report' / 'report.html'}")
+    print(f"Bundle: {run.directory / 'tagger.onnx'}")
+    print(run.directory)
+    return DONE_WITH_FAULTS if run.failures else DONE
+
+
+def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
+    """The config of YAML and flags, the run to resume, and the run directory."""
+    from datetime import datetime
+
+    import jsonargparse
+
+    from cocotag.config import TrainConfig
+
+    class TrainParser(jsonargparse.ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            # A list's entry is read by a parser of its own, which knows neither the command nor the list.
+            keys = ", ".join(action.dest for action in self._actions if action.dest != "help")
+            entry = "" if self.prog == "cocotag train" else f"in an entry of {keys}: "
+            self.exit(NOT_STARTED, f"cocotag train: {entry}{' '.join(message.split()).rstrip('.')}. See cocotag train --help\n")
+
+    parser = TrainParser(
+        prog="cocotag train",
+        description=COMMAND.about,
+        epilog=f"example: {COMMAND.example}",
+        allow_abbrev=False,
+        default_env=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file, or the name of one that comes with cocotag")
+    parser.add_argument("--resume", type=str | None, metavar="RUN_DIR", help="go on with a run; nothing else is needed")
+    parser.add_argument("--out", type=str | None, metavar="RUN_DIR", help="run directory (default: runs/CONFIG-DATE-TIME)")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    words, name = _config_first(words)
+    parsed = parser.parse_args(words)
+    made = parser.instantiate(parsed)
+    config = TrainConfig(**{key: getattr(made, key) for key in TrainConfig.__dataclass_fields__})
+    if parsed.resume is not None and any(not word.startswith("--resume") for word in words if word.startswith("--")):
+        raise ConfigError("--resume takes everything else from the run. Leave the other flags out, or start a new run.")
+    out = Path(parsed.out) if parsed.out else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return config, Path(parsed.resume) if parsed.resume else None, out
+
+
+def _config_first(words: list[str]) -> tuple[list[str], str]:
+    """Put ``--config`` before the other flags, which override it wherever it stands, and its name in place of its path.
+
+    Returns:
+        The words, and the config's name.
+    """
+    from cocotag.config import find_config
+
+    configs: list[str] = []
+    rest: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word == "--config" and queue:
+            configs.append(queue.pop(0))
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
+        else:
+            rest.append(word)
+    files = [find_config("--config", config) for config in configs]
+    return [*(f"--config={file}" for file in files), *rest], files[-1].stem if files else "run"
+
+
+COMMAND = Command(
+    "train",
+    "Train a tagger and write its bundle and report.",
+    "cocotag train --config sample --data.root data",
+    _run,
+)
