@@ -16,6 +16,7 @@ import re
 import stat
 import struct
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -94,7 +95,13 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody set up logging
 
 
-def decode(source: Path | str | bytes, *, min_side: int | None = None, headroom: float = HEADROOM) -> NDArray[np.uint8]:
+Rows = Callable[[int, int], int]
+"""Told an image's width and height, how many rows are needed from its top."""
+
+
+def decode(
+    source: Path | str | bytes, *, min_side: int | None = None, headroom: float = HEADROOM, rows: Rows | None = None
+) -> NDArray[np.uint8]:
     """Decode an image file by its content, whatever its name says.
 
     JPEG takes the fast road, and can be decoded at 1/2, 1/4 or 1/8; all else goes through Pillow: transparency is laid on
@@ -105,6 +112,7 @@ def decode(source: Path | str | bytes, *, min_side: int | None = None, headroom:
         min_side: Side that the caller will shrink it to, pixels. A JPEG is decoded smaller as long as its shorter side
             keeps ``headroom`` times as many; None for full size.
         headroom: 1 for what is augmented anyway.
+        rows: A JPEG may be decoded no further than to the last row that is needed; what lies below is black then.
 
     Returns:
         ``(H, W, 3)`` RGB uint8, upright, contiguous, writable.
@@ -128,7 +136,7 @@ def decode(source: Path | str | bytes, *, min_side: int | None = None, headroom:
     if kind is None or kind == "RAW":
         raise ImageError("not_an_image", f"{name}: the content is no image format that is known here. Leave it out.")
     if kind == "JPEG":
-        return _decode_jpeg(name, data, min_side and math.ceil(headroom * min_side), orientation)
+        return _decode_jpeg(name, data, min_side and math.ceil(headroom * min_side), orientation, rows)
     return _decode_with_pillow(name, kind, data)
 
 
@@ -266,7 +274,7 @@ def _check_size(name: str, width: int, height: int, kind: str = "") -> None:
         raise ImageError("too_small", f"{name}: {width} x {height} pixels; each side needs {MIN_SIDE}. Leave it out.")
 
 
-def _decode_jpeg(name: str, data: bytes, min_side: int | None, orientation: int) -> NDArray[np.uint8]:
+def _decode_jpeg(name: str, data: bytes, min_side: int | None, orientation: int, rows: Rows | None) -> NDArray[np.uint8]:
     """Decode, and turn as the EXIF block says, or else as ``orientation`` does."""
     header = jpeg.read_header(data)
     if not header.complete:
@@ -275,15 +283,17 @@ def _decode_jpeg(name: str, data: bytes, min_side: int | None, orientation: int)
     if header.scans * header.width * header.height > MAX_SCANNED:
         what = f"{name}: {header.scans} scans over {header.width} x {header.height} pixels, made to keep a decoder busy."
         raise ImageError("too_large", f"{what} Leave it out.")
-    image = jpeg.decode(data, header, min_side) if header.components in (1, 3) else None  # CMYK is Pillow's
-    if image is None:
-        return _decode_with_pillow(name, "JPEG", data)
     exif = Image.Exif()
     try:
         exif.load(header.exif)
     except (SyntaxError, ValueError, struct.error):  # damaged EXIF: the picture is good all the same
         exif = Image.Exif()
-    return np.ascontiguousarray(_turned(image, _orientation(exif, orientation)))
+    orientation = _orientation(exif, orientation)
+    needed = rows(header.width, header.height) if rows is not None and orientation not in range(2, 9) else None
+    image = jpeg.decode(data, header, min_side, needed) if header.components in (1, 3) else None  # CMYK is Pillow's
+    if image is None:
+        return _decode_with_pillow(name, "JPEG", data)
+    return np.ascontiguousarray(_turned(image, orientation))
 
 
 def _decode_with_pillow(name: str, kind: str, data: bytes) -> NDArray[np.uint8]:

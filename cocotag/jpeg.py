@@ -21,6 +21,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)  # over filler bytes
 _SCAN_CODE, _SCAN, _END = 0xDA, b"\xff\xda", b"\xff\xd9"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15, less DHT, JPG and DAC
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_BELOW = 16  # rows that are decoded below those asked for: blocks are whole, and chroma is interpolated across their borders
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def decode(data: bytes, header: Header, min_side: int | None = None) -> NDArray[np.uint8] | None:
+def decode(data: bytes, header: Header, min_side: int | None = None, rows: int | None = None) -> NDArray[np.uint8] | None:
     """Decode a grey or colour JPEG with libjpeg-turbo, at 1/2, 1/4 or 1/8 where that is enough.
 
     Damage inside is drawn over as far as it can be, as browsers do. The decoder is simplejpeg's, which gives OpenCV's pixels
@@ -86,6 +87,7 @@ def decode(data: bytes, header: Header, min_side: int | None = None) -> NDArray[
         data: The file.
         header: Its header.
         min_side: The shorter side keeps at least so many pixels; None for full size.
+        rows: So many rows of the full size are needed, from the top; what lies below may come out black. None for all.
 
     Returns:
         ``(H, W, 3)`` RGB uint8 as stored, not turned; None where this decoder has no answer.
@@ -93,10 +95,20 @@ def decode(data: bytes, header: Header, min_side: int | None = None) -> NDArray[
     shorter = min(header.width, header.height)
     scale = next((scale for scale in (8, 4, 2) if min_side is not None and shorter // scale >= min_side), 1)
     height, width = -(-header.height // scale), -(-header.width // scale)
+    decoded = height
+    if rows is not None and header.scans == 1 and rows + _BELOW < header.height:
+        # The compressed data hold the rows in order, so a decoder that takes the picture to be lower stops early.
+        place = header.frame + 5
+        data = data[:place] + struct.pack(">H", rows + _BELOW) + data[place + 2 :]
+        decoded = -(-(rows + _BELOW) // scale)
     if scale == 8:
         data = for_eighth(data, header.frame, header.scan)
+    image = np.empty((height, width, 3), np.uint8)
     try:
-        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=False)
+        made = simplejpeg.decode_jpeg(data, "RGB", min_height=decoded, min_width=width, strict=False, buffer=image)
     except (ValueError, RuntimeError):
         return None
+    if made.shape != (decoded, width, 3):  # or it would lie askew in the larger picture
+        return None
+    image[decoded:] = 0
     return image

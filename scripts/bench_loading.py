@@ -145,7 +145,8 @@ def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats:
 
     def our_decode(row: int, index: int, files: list[Path]) -> NDArray[np.uint8]:
         drawn = augmentation.draw(index, *table.sizes[row].tolist())
-        return decode(files[row], min_side=augmentation.min_side(drawn), headroom=1)
+        rows = drawn.rows if drawn is not None else None
+        return decode(files[row], min_side=augmentation.min_side(drawn), headroom=1, rows=rows)
 
     copies = [Path(os.fsdecode(name)) for name in cached]
     rows = range(len(paths))

@@ -67,7 +67,9 @@ class TaggedImages(Dataset[Item]):
         augmentation = self.augmentation
         if augmentation is not None and augmentation.kind == "standard":
             drawn = augmentation.draw(seed, *self.table.sizes[row].tolist())  # first, so that no more is decoded than it needs
-            image = augmentation(self._read(row, min_side=augmentation.min_side(drawn), headroom=1), seed, drawn)
+            rows = drawn.rows if drawn is not None else None
+            image = self._read(row, min_side=augmentation.min_side(drawn), headroom=1, rows=rows)
+            image = augmentation(image, seed, drawn)
         else:
             image = to_square(self._read(row, min_side=self.image_size), self.image_size)
             image = augmentation(image, seed) if augmentation is not None else image

@@ -54,6 +54,10 @@ class Drawn(NamedTuple):
         """Whether an image of this size may be that image, decoded smaller: to a pixel more on each side."""
         return abs(self.width * height - self.height * width) <= 2 * max(self.width, self.height)
 
+    def rows(self, width: int, height: int) -> int:
+        """How far down the crop reaches in that image; all of it if the image has other proportions."""
+        return self.crop[3] * height // self.height + 1 if self.fits(width, height) else height
+
     def crop_of(self, width: int, height: int) -> Box:
         """The crop in that image as it was decoded."""
         left, top, right, bottom = self.crop

@@ -236,3 +236,14 @@ def test_what_cannot_be_learned_from_is_said(sample_dir):
         TaggingData(DataConfig(root=str(sample_dir)), image_size=64, batch_size=500, seed=0)
     with pytest.raises(DataError, match="no split 'other'"):
         make(sample_dir, train_split="other")
+
+
+def test_stopping_at_the_crops_last_row_changes_nothing(coco_mini, monkeypatch):
+    from cocotag.data.transforms import Drawn
+
+    table = load_split(coco_mini, "train").take(np.arange(12))
+    images = TaggedImages(table, image_size=224, augmentation=Augmentation("standard", size=224))
+    early = [images[index][0] for index in range(48)]
+    monkeypatch.setattr(Drawn, "rows", lambda self, width, height: height)
+    whole = [images[index][0] for index in range(48)]
+    assert all(np.array_equal(one, two) for one, two in zip(early, whole, strict=True))
