@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cocotag.errors import ConfigError
 
-LAYER_GROUPS = {"mobilenet_v2": 20}
+LAYER_GROUPS = {"mobilenet_v2": 20, "mobilenet_v3_small": 14, "mobilenet_v3_large": 18}
 """Layer groups of each network, numbered from 0 at the input; the last is the head."""
 
 
@@ -78,22 +78,36 @@ class ModelConfig:
         name: Architecture of the backbone.
         num_classes: Outputs; null takes the classes of the data.
         width: Multiplier of all channels.
-        output_stride: Input side over feature map side; below 32, dilation keeps the receptive field.
+        channel_divisor: Channels are rounded to multiples of it; 1 rounds plainly.
+        output_stride: Input side over feature map side, at most; below 32, dilation keeps the receptive field.
+        strides: Of the stem and the four stages that halve the picture, each 1 or 2; small pictures want fewer 2s.
         image_size: Side of the square input, pixels.
-        head: linear is average pooling, dropout and one linear layer.
-        dropout: Probability of dropping a pooled feature in training.
+        head: linear is average pooling, dropout and one linear layer; csra adds attention for each class; ml_decoder is a
+            transformer's decoder with a query for each class or group.
+        csra_heads: Classifiers of csra.
+        csra_weight: Of the attention of csra against the average.
+        decoder_width: Channels of ml_decoder, a multiple of 8.
+        dropout: Probability of dropping a feature in the head in training.
         prior: First predicted probability of every class, about the share of positives in the data.
-        weights: imagenet (fetched by torchvision), a file with a state dict of torchvision's network, or null.
+        initialisation: zero_branches starts as a shallow network that deepens; original is the one that cocotag grew from.
+        weights: imagenet (fetched by torchvision), a file with a state dict of torchvision's network, a cocotag checkpoint (of
+            which classes of the same name keep their weights), or null.
     """
 
-    name: Literal["mobilenet_v2"] = "mobilenet_v2"
+    name: Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"] = "mobilenet_v2"
     num_classes: int | None = None
     width: float = 1.0
+    channel_divisor: int = 8
     output_stride: int = 32
+    strides: list[int] = field(default_factory=lambda: [2, 2, 2, 2, 2])
     image_size: int = 224
-    head: Literal["linear"] = "linear"
+    head: Literal["linear", "csra", "ml_decoder"] = "linear"
+    csra_heads: int = 1
+    csra_weight: float = 0.2
+    decoder_width: int = 768
     dropout: float = 0.2
     prior: float = 0.03
+    initialisation: Literal["zero_branches", "original"] = "zero_branches"
     weights: str | None = None
 
 
@@ -342,13 +356,23 @@ def _model_problems(model: ModelConfig) -> Iterator[str]:
     yield from _range("model.width", model.width, 0.1, 4)
     if model.output_stride not in (4, 8, 16, 32):
         yield f"model.output_stride is {model.output_stride}, it must be 4, 8, 16 or 32"
+    if len(model.strides) != 5 or not set(model.strides) <= {1, 2}:
+        yield f"model.strides is {model.strides}, it must be five numbers, each 1 or 2"
+    yield from _range("model.channel_divisor", model.channel_divisor, 1, 64)
+    yield from _range("model.csra_heads", model.csra_heads, 1, 16)
+    yield from _range("model.csra_weight", model.csra_weight, 0, 10)
+    yield from _range("model.decoder_width", model.decoder_width, 8, 4096)
+    if model.decoder_width % 8:
+        yield f"model.decoder_width is {model.decoder_width}, it must be a multiple of 8"
+    if model.initialisation == "original" and model.head != "linear":
+        yield f"model.initialisation is original, which is for a linear head, but model.head is {model.head}"
     yield from _range("model.image_size", model.image_size, 32, 2048)
     yield from _range("model.dropout", model.dropout, 0, 0.95)
     yield from _range("model.prior", model.prior, 1e-4, 0.5)
     if model.weights not in (None, "imagenet") and not Path(str(model.weights)).is_file():
         yield f"model.weights is {model.weights}, which is neither a file nor imagenet"
-    if model.weights is not None and model.width != 1.0:
-        yield f"model.width is {model.width:g}, but torchvision's weights are for width 1"
+    if model.weights == "imagenet" and (model.width != 1.0 or model.channel_divisor != 8):
+        yield f"model.width is {model.width:g}, but torchvision's weights are for width 1 in multiples of 8"
 
 
 def _loss_problems(loss: LossConfig) -> Iterator[str]:

@@ -131,7 +131,7 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
 def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNetwork, BundleMetadata]:
     config = TrainConfig.from_json(facts["config"])
     vocabulary = Vocabulary.from_json(facts["vocabulary"])
-    network = build_network(config.model, len(vocabulary), pretrained=False)
+    network = build_network(config.model, len(vocabulary))
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)})
     metadata = BundleMetadata(

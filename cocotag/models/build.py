@@ -2,104 +2,95 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cocotag.config import ModelConfig
 from cocotag.errors import ConfigError
-from cocotag.models.heads import LinearHead
-from cocotag.models.mobilenet_v2 import InvertedResidual, MobileNetV2
-from cocotag.models.network import TaggerNetwork
+from cocotag.models.heads import CSRAHead, LinearHead, MLDecoderHead
+from cocotag.models.mobilenet_v2 import InvertedResidual as BranchV2
+from cocotag.models.mobilenet_v2 import MobileNetV2
+from cocotag.models.mobilenet_v3 import InvertedResidual as BranchV3
+from cocotag.models.mobilenet_v3 import MobileNetV3
+from cocotag.models.network import Backbone, TaggerNetwork
+from cocotag.models.weights import Loaded, load_weights
 
 
-def build_network(config: ModelConfig, num_classes: int, *, pretrained: bool = True) -> TaggerNetwork:
-    """Make the network: initialised, then the backbone's weights loaded where the config names some.
+def build_network(config: ModelConfig, num_classes: int) -> TaggerNetwork:
+    """Make the network, initialised; `load` brings the weights that the config names.
 
     Args:
         config: The model part of a training config.
         num_classes: Logits; the config's own ``num_classes`` must agree where it is set.
-        pretrained: False leaves ``config.weights`` alone, for a checkpoint that is loaded afterwards.
 
     Raises:
-        ConfigError: Classes disagree, or the weights are not there or do not fit.
+        ConfigError: The numbers of classes disagree.
     """
     if config.num_classes not in (None, num_classes):
         raise ConfigError(f"model.num_classes is {config.num_classes}, but the data have {num_classes} classes. Leave it out.")
-    backbone = MobileNetV2(width=config.width, output_stride=config.output_stride)
-    initialise(backbone)
-    if pretrained and config.weights is not None:
-        load_backbone(backbone, config.weights)
-    head = LinearHead(backbone.out_channels, num_classes, dropout=config.dropout, prior=config.prior)
+    backbone = _backbone(config)
+    initialise(backbone, config.initialisation)
+    head = _head(config, cast(Backbone, backbone), num_classes)
+    if config.initialisation == "original":
+        initialise_as_original(head)
     return TaggerNetwork(backbone, head).to(memory_format=torch.channels_last)
 
 
-def initialise(backbone: nn.Module) -> None:
-    """He initialisation for convolutions, one and zero for the norms, zero for the last norm of a residual branch.
+def load(network: TaggerNetwork, config: ModelConfig, classes: Sequence[str]) -> Loaded | None:
+    """Load the weights that the config names; None if it names none.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out: the variance of the gradients stays level. Branches that
-    start as nothing make the network a shallow one that deepens as it learns, Goyal et al. 2017, section 5.1,
-    https://arxiv.org/abs/1706.02677: from scratch, a short training gets much further.
+    Raises:
+        ConfigError: As `load_weights`.
+    """
+    if config.weights is None:
+        return None
+    return load_weights(network, config.weights, architecture=config.name, classes=classes)
+
+
+def _backbone(config: ModelConfig) -> nn.Module:
+    make: Callable[..., nn.Module] = MobileNetV2
+    if config.name != "mobilenet_v2":
+        make = partial(MobileNetV3, "small" if config.name == "mobilenet_v3_small" else "large")
+    return make(width=config.width, output_stride=config.output_stride, strides=config.strides, divisor=config.channel_divisor)
+
+
+def _head(config: ModelConfig, backbone: Backbone, classes: int) -> nn.Module:
+    make: Callable[..., nn.Module] = partial(LinearHead, hidden=backbone.hidden_channels)
+    if config.head == "csra":
+        make = partial(CSRAHead, heads=config.csra_heads, weight=config.csra_weight)
+    elif config.head == "ml_decoder":
+        make = partial(MLDecoderHead, width=config.decoder_width)
+    return make(backbone.out_channels, classes, dropout=config.dropout, prior=config.prior)
+
+
+def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) -> None:
+    """He initialisation for convolutions, one and zero for the norms.
+
+    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out: the variance of the gradients stays level. With
+    ``zero_branches`` the last norm of a residual branch is zero. Branches that start as nothing make the network a shallow one
+    that deepens as it learns, Goyal et al. 2017, section 5.1, https://arxiv.org/abs/1706.02677: from scratch, a short training
+    gets much further.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     for module in backbone.modules():
-        if isinstance(module, InvertedResidual) and module.residual:
-            nn.init.zeros_(cast(nn.BatchNorm2d, module.conv[-1]).weight)
+        if kind == "zero_branches" and isinstance(module, BranchV2 | BranchV3) and module.residual:
+            nn.init.zeros_(module.last_norm().weight)
 
 
-def load_backbone(backbone: nn.Module, weights: str) -> None:
-    """Load torchvision's MobileNetV2 weights into a backbone; its ImageNet classifier is left out.
-
-    Args:
-        backbone: With torchvision's parameter names.
-        weights: ``imagenet``, or the path of a state dict.
-
-    Raises:
-        ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
-    """
-    state = _fetch_imagenet() if weights == "imagenet" else _read_state_dict(Path(weights))
-    wanted = backbone.state_dict()
-    for name, tensor in wanted.items():
-        if name not in state:
-            raise ConfigError(
-                f"model.weights: {weights} has no {name}, so it is not a state dict of torchvision's mobilenet_v2."
-            )
-        if state[name].shape != tensor.shape:
-            found, need = tuple(state[name].shape), tuple(tensor.shape)
-            raise ConfigError(
-                f"model.weights: {name} of {weights} has shape {found}, the network needs {need}. Is the width right?"
-            )
-    backbone.load_state_dict({name: state[name] for name in wanted})
-
-
-def _fetch_imagenet() -> dict[str, Tensor]:
-    from torchvision.models import MobileNet_V2_Weights
-
-    try:
-        state: dict[str, Tensor] = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a download cut short
-        raise ConfigError(
-            f"model.weights is imagenet, but torchvision could not fetch them ({error}). "
-            "Download mobilenet_v2 weights elsewhere and give the file with --model.weights FILE."
-        ) from None
-    return state
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling what is no pickle can raise anything
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ConfigError(f"model.weights: {path} is not a state dict that torch can load safely ({reason}).") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(
-            f"model.weights: {path} holds no state dict of tensors. Save one with torch.save(model.state_dict())."
-        )
-    return state
+def initialise_as_original(head: nn.Module) -> None:
+    """Normal(0, 1) for linear layers and zero for their biases, as in the reimplementation that cocotag grew from."""
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from cocotag.models.blocks import Feature
 from cocotag.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -14,6 +15,8 @@ class Backbone(Protocol):
     """What a backbone offers besides being a module."""
 
     out_channels: int
+    hidden_channels: int | None
+    feature_info: tuple[Feature, ...]
 
     def layer_groups(self) -> list[nn.Module]:
         """Its parts in order from the input."""

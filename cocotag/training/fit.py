@@ -28,7 +28,7 @@ from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, Ou
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import checkpoint_config, export_checkpoint
 from cocotag.files import write_text
-from cocotag.models.build import build_network
+from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
 from cocotag.tagging.tagger import Tagger
@@ -186,7 +186,11 @@ def _val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None
 
 def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
     seed_everything(config.seed, verbose=False)
-    return build_network(config.model, len(data.vocabulary))
+    network = build_network(config.model, len(data.vocabulary))
+    loaded = load(network, config.model, data.vocabulary.names)
+    if loaded is not None:
+        tqdm.write(loaded.to_text(), file=sys.stderr)
+    return network
 
 
 def _last(directory: Path) -> Path:

@@ -1,0 +1,205 @@
+"""Weights from elsewhere -> a network: torchvision's, by name or from a file, or a cocotag checkpoint's. And back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from cocotag.errors import ConfigError
+from cocotag.models.heads import LinearHead
+from cocotag.models.network import TaggerNetwork
+
+State = dict[str, Tensor]
+
+IMAGENET = {
+    "mobilenet_v2": "MobileNet_V2_Weights",
+    "mobilenet_v3_small": "MobileNet_V3_Small_Weights",
+    "mobilenet_v3_large": "MobileNet_V3_Large_Weights",
+}
+"""torchvision's names for its weights."""
+
+# Where torchvision keeps a linear head's parameters.
+_HEAD_V2 = {"head.linear.weight": "classifier.1.weight", "head.linear.bias": "classifier.1.bias"}
+_HEAD_V3 = {
+    "head.hidden.weight": "classifier.0.weight",
+    "head.hidden.bias": "classifier.0.bias",
+    "head.linear.weight": "classifier.3.weight",
+    "head.linear.bias": "classifier.3.bias",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What weights gave to a network.
+
+    Attributes:
+        source: File, or ``imagenet``.
+        loaded: Parameters and buffers of the network that were set, counted; those of `classes` too.
+        skipped: Names in the file that the network has no use for.
+        missing: Names in the network that keep their initial values.
+        classes: Classes whose weights in the head were carried over, by name; None where the file names none.
+    """
+
+    source: str
+    loaded: int
+    skipped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    classes: list[str] | None = None
+
+    def to_text(self) -> str:
+        """For the screen: one line."""
+        parts = [f"{self.loaded} tensors loaded"]
+        for what, names in (("skipped", self.skipped), ("new", self.missing)):
+            if names:
+                parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} classes keep their weights")
+        return f"Weights from {self.source}: {'; '.join(parts)}"
+
+
+def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, classes: Sequence[str] | None = None) -> Loaded:
+    """Load what a file, or torchvision, has for this network.
+
+    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer; its ImageNet classifier is left out.
+    - a cocotag checkpoint: the backbone, and of the head what does not depend on the classes if it is the same head; classes
+      that both have, by name, keep their weights.
+
+    Args:
+        network: It is changed only if everything fits.
+        weights: ``imagenet``, or the path of a file.
+        architecture: Name of the network's backbone, as in the config.
+        classes: The names of the network's classes; without them no class is carried over.
+
+    Raises:
+        ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
+    """
+    state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(Path(weights))
+    if isinstance(state.get("cocotag"), dict):
+        return _load_checkpoint(network, weights, state, classes)
+    return _load_torchvision(network, weights, _tensors(weights, state), architecture)
+
+
+def to_torchvision(network: TaggerNetwork) -> State:
+    """The state dict of torchvision's network with the same weights.
+
+    Raises:
+        ValueError: The head is not linear; torchvision has no other.
+    """
+    if not isinstance(network.head, LinearHead):
+        raise ValueError(f"torchvision's networks have a linear head, this one has {type(network.head).__name__}")
+    names = _HEAD_V2 if network.head.hidden is None else _HEAD_V3
+    return {_torchvision_name(name, names): value for name, value in network.state_dict().items()}
+
+
+def from_torchvision(network: TaggerNetwork, state: State) -> None:
+    """Load all of torchvision's state dict, classifier included: the reverse of `to_torchvision`.
+
+    Raises:
+        RuntimeError: Something is missing, too much, or of another shape (torch's own message).
+    """
+    hidden = cast(LinearHead, network.head).hidden
+    names = {_torchvision_name(name, _HEAD_V2 if hidden is None else _HEAD_V3): name for name in network.state_dict()}
+    network.load_state_dict({names.get(name, name): value for name, value in state.items()})
+
+
+def _torchvision_name(name: str, head: dict[str, str]) -> str:
+    return head.get(name, name.removeprefix("backbone."))
+
+
+def _load_torchvision(network: TaggerNetwork, source: str, state: State, architecture: str) -> Loaded:
+    wanted = {f"backbone.{name}": name for name in network.backbone.state_dict()}
+    if isinstance(network.head, LinearHead) and network.head.hidden is not None:
+        wanted |= {name: theirs for name, theirs in _HEAD_V3.items() if "hidden" in name}
+    own = network.state_dict()
+    for name, theirs in wanted.items():
+        if theirs not in state:
+            raise ConfigError(
+                f"model.weights: {source} has no {theirs}, so it is not a state dict of torchvision's {architecture}."
+            )
+        _check_shape(source, theirs, state[theirs], own[name])
+    network.load_state_dict({name: state[theirs] for name, theirs in wanted.items()}, strict=False)
+    used = set(wanted.values())
+    return Loaded(
+        source, len(wanted), [name for name in state if name not in used], [name for name in own if name not in wanted]
+    )
+
+
+def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], classes: Sequence[str] | None) -> Loaded:
+    prefix = "network."
+    try:
+        stored = {key.removeprefix(prefix): value for key, value in file["state_dict"].items() if key.startswith(prefix)}
+        names = [str(category["name"]) for category in file["cocotag"]["vocabulary"]]
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError(f"model.weights: {source} is a damaged checkpoint, or one of another version.") from None
+    own = network.state_dict()
+    axes: dict[str, int] = {f"head.{name}": axis for name, axis in cast(Any, network.head).class_axes.items()}
+    body = {name for name in own if name.startswith("backbone.")}
+    for name in own:
+        if name in body and name not in stored:
+            raise ConfigError(f"model.weights: {source} has no {name}, so it is of another network.")
+        if name in body:
+            _check_shape(source, name, stored[name], own[name])
+    made = {name: stored[name] for name in body}
+    # Of the head: whole parameters where they fit, and of those that lie along the classes only the classes that both have.
+    same_head = {name for name in stored if name.startswith("head.")} == {name for name in own if name.startswith("head.")}
+    fits = same_head and all(_fits(stored[name], own[name], axes.get(name)) for name in own if name.startswith("head."))
+    shared = [name for name in dict.fromkeys(classes or ()) if name in names] if fits and axes else []
+    if fits and (axes or list(classes or ()) == names):
+        made |= {name: stored[name] for name in own if name.startswith("head.") and name not in axes}
+        places = [(list(classes or ()).index(name), names.index(name)) for name in shared]
+        for name, axis in axes.items():
+            value = own[name].clone()
+            for here, there in places:
+                value.select(axis, here).copy_(stored[name].select(axis, there))
+            made[name] = value
+    network.load_state_dict(made, strict=False)
+    skipped = [name for name in stored if name not in made]
+    return Loaded(source, len(made), skipped, [name for name in own if name not in made], shared)
+
+
+def _fits(stored: Tensor, own: Tensor, axis: int | None) -> bool:
+    """Whether the shapes agree, along the classes' axis apart."""
+    if stored.ndim != own.ndim:
+        return False
+    return all(a == b or place == axis for place, (a, b) in enumerate(zip(stored.shape, own.shape, strict=True)))
+
+
+def _check_shape(source: str, name: str, stored: Tensor, own: Tensor) -> None:
+    if stored.shape != own.shape:
+        found, need = tuple(stored.shape), tuple(own.shape)
+        raise ConfigError(f"model.weights: {name} of {source} has shape {found}, the network needs {need}. Is the width right?")
+
+
+def _fetch_imagenet(architecture: str) -> dict[str, Any]:
+    from torchvision import models
+
+    try:
+        state: State = getattr(models, IMAGENET[architecture]).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, or a download cut short
+        raise ConfigError(
+            f"model.weights is imagenet, but torchvision could not fetch them ({error}). "
+            f"Download {architecture} weights elsewhere and give the file with --model.weights FILE."
+        ) from None
+    return cast(dict[str, Any], state)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling what is no pickle can raise anything
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ConfigError(f"model.weights: {path} is not a state dict that torch can load safely ({reason}).") from None
+    return state if isinstance(state, dict) else {"": state}
+
+
+def _tensors(source: str, state: dict[str, Any]) -> State:
+    if not all(isinstance(value, Tensor) for value in state.values()) or "" in state:
+        raise ConfigError(
+            f"model.weights: {source} holds no state dict of tensors. Save one with torch.save(model.state_dict())."
+        )
+    return state

@@ -1,0 +1,155 @@
+import pickle
+
+import pytest
+import torch
+from networks import images, lively
+
+from cocotag.config import LAYER_GROUPS, ModelConfig
+from cocotag.errors import ConfigError
+from cocotag.models.build import build_network, load
+from cocotag.models.weights import load_weights, to_torchvision
+
+
+def small(**options):
+    return ModelConfig(name="mobilenet_v3_small", width=0.25, decoder_width=32, **options)
+
+
+def save_checkpoint(path, network, classes):
+    """The parts of a training checkpoint that weights are taken from."""
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    vocabulary = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes)]
+    torch.save({"state_dict": state, "cocotag": {"vocabulary": vocabulary}}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("stride", [32, 8])
+@torch.no_grad()
+def test_real_imagenet_weights_load_at_every_stride(imagenet_weights, stride):
+    config = ModelConfig(weights=str(imagenet_weights), output_stride=stride)
+    network = build_network(config, 80).eval()
+    loaded = load(network, config, ["a"] * 80)
+    expected = torch.load(imagenet_weights, weights_only=True)["features.18.0.weight"]
+    torch.testing.assert_close(network.backbone.features[18][0].weight, expected.to(memory_format=torch.channels_last))
+    assert loaded.loaded == 312
+    assert loaded.skipped == ["classifier.1.weight", "classifier.1.bias"]
+    assert loaded.missing == ["head.linear.weight", "head.linear.bias"]
+    assert "312 tensors loaded; 2 skipped (classifier.1.weight, classifier.1.bias); 2 new (head.linear." in loaded.to_text()
+
+
+def test_without_weights_nothing_is_loaded():
+    assert load(build_network(ModelConfig(width=0.25), 2), ModelConfig(width=0.25), ["a", "b"]) is None
+
+
+@torch.no_grad()
+def test_mobilenet_v3s_hidden_layer_comes_along(tmp_path):
+    theirs = lively(build_network(small(), 10))
+    torch.save(to_torchvision(theirs), tmp_path / "v3.pth")
+    network = build_network(small(), 3)
+    loaded = load_weights(network, str(tmp_path / "v3.pth"), architecture="mobilenet_v3_small")
+    assert torch.equal(network.head.hidden.weight, theirs.head.hidden.weight)
+    assert loaded.skipped == ["classifier.3.weight", "classifier.3.bias"]
+    csra = build_network(small(head="csra"), 3)
+    assert "classifier.0.weight" in load_weights(csra, str(tmp_path / "v3.pth"), architecture="mobilenet_v3_small").skipped
+
+
+@pytest.mark.parametrize("head", ["linear", "csra", "ml_decoder"])
+@torch.no_grad()
+def test_classes_of_the_same_name_keep_their_weights(tmp_path, head):
+    before = lively(build_network(small(head=head, csra_heads=2), 3))
+    for parameter in before.head.parameters():
+        parameter.add_(torch.randn_like(parameter))
+    file = save_checkpoint(tmp_path / "best.ckpt", before, ["cat", "dog", "kite"])
+    config = small(head=head, csra_heads=2, weights=file)
+    after = build_network(config, 4).eval()
+    loaded = load(after, config, ["dog", "boat", "cat", "train"])
+    assert loaded.classes == ["dog", "cat"]
+    assert loaded.missing == loaded.skipped == []
+    assert "2 classes keep their weights" in loaded.to_text()
+    old, new = before(images()), after(images())
+    torch.testing.assert_close(new[:, [0, 2]], old[:, [1, 0]], atol=1e-5, rtol=1e-5)
+    fresh = build_network(config, 4).eval()(images())
+    if head != "ml_decoder":  # whose queries are random
+        torch.testing.assert_close(new[:, [1, 3]], fresh[:, [1, 3]])
+
+
+@torch.no_grad()
+def test_another_head_takes_only_the_backbone(tmp_path):
+    before = lively(build_network(small(), 3))
+    file = save_checkpoint(tmp_path / "best.ckpt", before, ["cat", "dog", "kite"])
+    after = build_network(small(head="csra"), 3)
+    loaded = load_weights(after, file, architecture="mobilenet_v3_small", classes=["cat", "dog", "kite"])
+    assert loaded.missing == ["head.weight", "head.bias"]
+    assert "head.linear.weight" in loaded.skipped
+    assert loaded.classes == []
+    after.eval(), before.eval()
+    torch.testing.assert_close(after.forward_features(images()), before.forward_features(images()))
+
+
+@torch.no_grad()
+def test_a_decoder_that_shares_queries_is_kept_only_for_the_same_classes(tmp_path):
+    names = [f"c{number}" for number in range(120)]
+    before = lively(build_network(small(head="ml_decoder"), 120))
+    before.head.weight.normal_()
+    file = save_checkpoint(tmp_path / "best.ckpt", before, names)
+    same = build_network(small(head="ml_decoder"), 120).eval()
+    load_weights(same, file, architecture="mobilenet_v3_small", classes=names)
+    torch.testing.assert_close(same(images()), before(images()))
+    turned = build_network(small(head="ml_decoder"), 120)
+    loaded = load_weights(turned, file, architecture="mobilenet_v3_small", classes=names[::-1])
+    assert "head.weight" in loaded.missing
+
+
+def refuse(match, file, **options):
+    network = build_network(small(**options), 3)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ConfigError, match=match):
+        load_weights(network, str(file), architecture="mobilenet_v3_small", classes=["a"])
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_that_do_not_fit_name_the_first_difference(tmp_path):
+    wide = build_network(ModelConfig(name="mobilenet_v3_small", width=1.4), 3)
+    torch.save(to_torchvision(wide), tmp_path / "wide.pth")
+    shapes = r"features\.0\.0\.weight .* has shape \(24, 3, 3, 3\), the network needs \(8, 3, 3, 3\)"
+    refuse(shapes, tmp_path / "wide.pth")
+    refuse("backbone." + shapes, save_checkpoint(tmp_path / "wide.ckpt", wide, ["a", "b", "c"]))
+    torch.save(to_torchvision(build_network(ModelConfig(width=0.25), 3)), tmp_path / "v2.pth")
+    refuse(r"v2.pth has no features\.1\.block\.0\.0\.weight.*mobilenet_v3_small", tmp_path / "v2.pth")
+    other = build_network(ModelConfig(width=0.25), 3)
+    refuse(r"has no backbone\..*another network", save_checkpoint(tmp_path / "v2.ckpt", other, ["a", "b", "c"]))
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
+    refuse(r"has no features\.0\.0\.weight", tmp_path / "other.pth")
+    torch.save({"epoch": 3}, tmp_path / "numbers.pth")
+    refuse("holds no state dict of tensors", tmp_path / "numbers.pth")
+    torch.save([torch.ones(1)], tmp_path / "list.pth")
+    refuse("holds no state dict of tensors", tmp_path / "list.pth")
+    torch.save({"state_dict": {}, "cocotag": {"vocabulary": 5}}, tmp_path / "damaged.ckpt")
+    refuse("damaged checkpoint", tmp_path / "damaged.ckpt")
+    refuse("not a state dict that torch can load safely", tmp_path / "missing.pth")
+
+
+def test_a_pickle_that_would_run_code_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    refuse("not a state dict that torch can load safely", tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", LAYER_GROUPS)
+def test_imagenet_weights_that_cannot_be_fetched_say_what_to_do(name, monkeypatch):
+    """Without a network, as torchvision meets it."""
+    from urllib.error import URLError
+
+    def unreachable(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    network = build_network(ModelConfig(name=name), 3)
+    with pytest.raises(ConfigError, match=rf"no route to host.*Download {name} weights elsewhere"):
+        load_weights(network, "imagenet", architecture=name)
