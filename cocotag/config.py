@@ -116,7 +116,7 @@ class LossConfig:
     """The loss; each ignores the parameters that it does not have.
 
     Attributes:
-        name: bce, focal, soft_f1 or asymmetric.
+        name: bce, focal, soft_f1 or asymmetric; cross_entropy for data in which every image has exactly one tag.
         pos_weight: Weight of positives in bce: none, or inverse (negatives over positives of the class, capped).
         pos_weight_cap: Largest such weight.
         gamma: Focusing exponent of focal.
@@ -124,9 +124,10 @@ class LossConfig:
         gamma_pos: Focusing exponent of asymmetric for positives.
         gamma_neg: Focusing exponent of asymmetric for negatives.
         shift: Probability below which a negative costs nothing in asymmetric.
+        smoothing: Part of the target that cross_entropy spreads over all classes.
     """
 
-    name: Literal["bce", "focal", "soft_f1", "asymmetric"] = "bce"
+    name: Literal["bce", "focal", "soft_f1", "asymmetric", "cross_entropy"] = "bce"
     pos_weight: Literal["none", "inverse"] = "none"
     pos_weight_cap: float = 10.0
     gamma: float = 2.0
@@ -134,6 +135,12 @@ class LossConfig:
     gamma_pos: float = 0.0
     gamma_neg: float = 4.0
     shift: float = 0.05
+    smoothing: float = 0.0
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the classes exclude each other, so that an image's probabilities add up to 1."""
+        return self.name == "cross_entropy"
 
 
 @dataclass(frozen=True)
@@ -382,6 +389,7 @@ def _loss_problems(loss: LossConfig) -> Iterator[str]:
     if loss.alpha is not None:
         yield from _range("loss.alpha", loss.alpha, 0.001, 0.999)
     yield from _range("loss.shift", loss.shift, 0, 0.9)
+    yield from _range("loss.smoothing", loss.smoothing, 0, 0.9)
 
 
 def _run_problems(config: TrainConfig) -> Iterator[str]:

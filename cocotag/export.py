@@ -41,7 +41,7 @@ PARITY_IMAGES = 64  # photographs that bundle and network are compared on
 
 
 class ProbabilityNetwork(nn.Module):
-    """A network with the sigmoid that a bundle carries inside."""
+    """A network with the sigmoid or softmax that a bundle carries inside."""
 
     def __init__(self, network: TaggerNetwork) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ProbabilityNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 RGB ``(N, S, S, 3)`` -> probs float32 ``(N, C)``."""
-        return torch.sigmoid(self.network(images).float())
+        return self.network.probs(self.network(images))
 
 
 def to_onnx(network: TaggerNetwork, image_size: int) -> onnx.ModelProto:
@@ -131,7 +131,7 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
 def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNetwork, BundleMetadata]:
     config = TrainConfig.from_json(facts["config"])
     vocabulary = Vocabulary.from_json(facts["vocabulary"])
-    network = build_network(config.model, len(vocabulary))
+    network = build_network(config.model, len(vocabulary), exclusive=config.loss.exclusive)
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)})
     metadata = BundleMetadata(

@@ -131,6 +131,36 @@ def asymmetric(
     return _mean_known(cells * weight, known)
 
 
+def cross_entropy(logits: Tensor, targets: Tensor, known: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy over classes that exclude each other, the mean over images that have a tag.
+
+    Classes that are unknown for an image take no part in its softmax.
+
+    Args:
+        logits: Scores before the softmax, ``(N, C)``.
+        targets: Exactly one positive an image, ``(N, C)``; several share the probability, an image without one counts nowhere.
+        known: False where nobody looked, ``(N, C)`` bool.
+        smoothing: Part of the target that is spread evenly over the image's known classes, in [0, 1); Szegedy et al. 2015,
+            section 7, https://arxiv.org/abs/1512.00567.
+
+    Returns:
+        Scalar float32, nats per image; 0 when no image has a tag.
+
+    Raises:
+        ValueError: Shapes differ, or a parameter is out of range.
+    """
+    logits, targets, known = _checked(logits, targets, known)
+    _require(0 <= smoothing < 1, "smoothing", smoothing, "at least 0 and below 1")
+    targets = torch.where(known, targets, 0.0)
+    positives = targets.sum(dim=1)
+    seen = torch.where(positives > 0, known.sum(dim=1), 0)
+    wanted = (1 - smoothing) * targets / positives.clamp(min=1)[:, None] + smoothing * known / seen.clamp(min=1)[:, None]
+    # A finite number in place of minus infinity: a row of which nothing is known would be NaN, and so would its gradient.
+    log_probs = F.log_softmax(torch.where(known, logits, torch.finfo(logits.dtype).min), dim=1)
+    rows = -torch.where(known, wanted * log_probs, 0.0).sum(dim=1)
+    return _mean_known(rows, positives > 0)
+
+
 def _checked(logits: Tensor, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if not logits.shape == targets.shape == known.shape or logits.ndim != 2:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (logits, targets, known))

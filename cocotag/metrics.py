@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 SUMMARY = ("map", "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "cf1", "of1", "hamming_loss", "subset_accuracy")
 """The rows of the summary; all are fractions, and all but ``hamming_loss`` are better when higher."""
+TOP1 = "top1_accuracy"
+"""One more row where every image has exactly one tag: the share whose highest probability is their tag's."""
 
 _OVER_SUPPORTED = ("map", "macro_f1", "weighted_f1", "cf1")
 _CHUNK_CELLS = 4_000_000  # weights held at once, float32: 16 MB, and as much again for the sorted copy
@@ -31,7 +33,7 @@ class Scores:
     Attributes:
         per_class: A row for each class in index order, with columns ``support, predicted, tp, fp, fn, tn, threshold,
             precision, recall, f1, ap, status, f1_lo, f1_hi, ap_lo, ap_hi``.
-        summary: A row for each of `SUMMARY`, with columns ``value, lo, hi, n_classes``.
+        summary: A row for each of `SUMMARY`, and `TOP1` where it has a meaning, with columns ``value, lo, hi, n_classes``.
     """
 
     per_class: pd.DataFrame
@@ -58,6 +60,8 @@ def score(
     so equals ``micro_f1``. Both definitions as in Chen et al. 2019, https://arxiv.org/abs/1904.03582. ``samples_f1`` is a
     mean over images, an image with neither labels nor tags counting 1, since it is right; ``subset_accuracy`` is the
     share of images whose known cells are all right. Images without a known cell are left out of the last two.
+
+    ``top1_accuracy`` joins them where every image has exactly one tag.
 
     Intervals: images are drawn with replacement; a class without support in a draw is left out of that draw. Per class
     they are the percentiles of the draws. In the summary they are the percentiles mirrored at the value (the basic
@@ -93,11 +97,11 @@ def score(
         "value": value,
         "lo": np.clip(2 * value - np.maximum(high, value), 0, 1),
         "hi": np.clip(2 * value - np.minimum(low, value), 0, 1),
-        "n_classes": [supported if name in _OVER_SUPPORTED else seen for name in SUMMARY],
+        "n_classes": [supported if name in _OVER_SUPPORTED else seen for name in data.summary],
     }
     return Scores(
         per_class=frame.assign(f1_lo=f1_lo, f1_hi=f1_hi, ap_lo=ap_lo, ap_hi=ap_hi),
-        summary=pd.DataFrame(columns, index=pd.Index(SUMMARY, name="metric")),
+        summary=pd.DataFrame(columns, index=pd.Index(data.summary, name="metric")),
     )
 
 
@@ -192,7 +196,13 @@ class _Prepared:
     samples_f1: Floats  # per image, 0 where nothing is known
     all_right: Bools  # per image, False where nothing is known
     looked_at: Bools  # per image
+    top1: Bools | None  # per image, whether the highest probability is the tag's; None if not every image has one tag
     rankings: list[_Ranking]
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The rows that the summary has."""
+        return SUMMARY if self.top1 is None else (*SUMMARY, TOP1)
 
     @classmethod
     def of(cls, probs: NDArray[np.floating], targets: Bools, known: Bools, decisions: Bools) -> _Prepared:
@@ -203,12 +213,14 @@ class _Prepared:
         looked_at = np.asarray(known.any(axis=1))
         f1 = np.nan_to_num(_ratio(2 * hits, 2 * hits + misses), nan=1.0) * looked_at
         rankings = [_Ranking.of(probs[:, c], targets[:, c], known[:, c]) for c in range(probs.shape[1])]
-        return cls(cells, f1, looked_at & (misses == 0), looked_at, rankings)
+        one_tag = known.all() and (targets.sum(axis=1) == 1).all()
+        top1 = probs.argmax(axis=1) == targets.argmax(axis=1) if one_tag else None
+        return cls(cells, f1, looked_at & (misses == 0), looked_at, top1, rankings)
 
 
 @dataclass(frozen=True, eq=False)
 class _Statistics:
-    """Under ``B`` weightings: counts, F1 and AP are ``(B, C)``, the summary is ``(B, len(SUMMARY))``."""
+    """Under ``B`` weightings: counts, F1 and AP are ``(B, C)``, the summary is ``(B, rows of the summary)``."""
 
     tp: Floats
     fp: Floats
@@ -247,7 +259,9 @@ def _statistics(data: _Prepared, weights: NDArray[np.float32]) -> _Statistics:
         "hamming_loss": _ratio(total_fp + total_fn, total),
         "subset_accuracy": share(data.all_right),
     }
-    return _Statistics(tp, fp, fn, tn, f1, ap, np.stack([values[name] for name in SUMMARY], axis=1))
+    if data.top1 is not None:
+        values[TOP1] = share(data.top1)
+    return _Statistics(tp, fp, fn, tn, f1, ap, np.stack([values[name] for name in data.summary], axis=1))
 
 
 def _draws(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:

@@ -1,10 +1,10 @@
 """What reduced decoding and shrunken copies do to evaluation, pairwise on coco-mini/val; write reports/decode_effect.md.
 
-usage: python scripts/measure_decode_effect.py [--bundle FILE [--cached-bundle FILE]] [--report FILE]
+usage: python scripts/measure_decode_effect.py [--seeds 0 1 2] [--bundle FILE] [--report FILE]
 
 Each photograph goes to the network by several roads, at its own size and at 12 megapixels: the probabilities are compared cell
-by cell, mAP by a bootstrap over images that draws the same images for both. Without --bundle two are trained for it, from the
-photographs and from their copies (`cocotag train --config coco_mini`, 224 px, a few minutes each), and compared as well.
+by cell, mAP by a bootstrap over images that draws the same images for both. Without --bundle two are trained for each seed, from
+the photographs and from their copies (`cocotag train --config coco_mini`, 224 px, a minute or two each), and compared as well.
 Needs the real data: COCOTAG_DATA, or ../shared/data.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
 from phone_photographs import enlarge
 from tqdm import tqdm
@@ -64,35 +66,35 @@ class Effect:
 def main() -> None:
     """Measure, write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, help="a trained one (default: train it here)")
-    parser.add_argument("--cached-bundle", type=Path, help="one that was trained with data.cache_images, to compare")
+    parser.add_argument("--bundle", type=Path, help="a trained one (default: train here)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trained ones")
     parser.add_argument("--images", type=int, help="only so many, to try the script")
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "decode_effect.md")
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
         sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
     with tempfile.TemporaryDirectory() as temporary:
-        bundle: Path = args.bundle or train(Path(temporary), "plain", "false")
-        cached: Path | None = args.cached_bundle or (None if args.bundle else train(Path(temporary), "cached", "true"))
+        trained = [
+            (train(Path(temporary), seed, cached=False), train(Path(temporary), seed, cached=True))
+            for seed in ([] if args.bundle else args.seeds)
+        ]
+        bundle: Path = args.bundle or trained[0][0]
         table = load_split(DATA / "coco-mini", "val")
         if args.images:
             table = table.take(np.arange(args.images))
         tagger = Tagger.load(bundle)
         pictures, reduced, sizes = roads(table, tagger.metadata.image_size, Path(temporary))
         probs = {name: predict(tagger, stack) for name, stack in pictures.items()}
-        training = (
-            compare(table, probs["own size, evaluation"], predict(Tagger.load(cached), pictures["own size, evaluation"]))
-            if cached
-            else None
-        )
-    text = report(table, tagger, probs, reduced, sizes, training, sys.argv[1:])
+        originals = pictures["own size, evaluation"]
+        learned = [tuple(mean_ap(table, predict(Tagger.load(path), originals)) for path in pair) for pair in trained]
+    text = report(table, tagger, probs, reduced, sizes, learned, sys.argv[1:])
     args.report.parent.mkdir(parents=True, exist_ok=True)
     args.report.write_text(text, encoding="utf-8")
     print(text)
     print(f"Written: {args.report}")
 
 
-def train(folder: Path, name: str, cache: str) -> Path:
+def train(folder: Path, seed: int, *, cached: bool) -> Path:
     """The bundle of a run on coco-mini; the copies go to a folder of our own."""
     root = folder / "coco-mini"
     if not root.is_dir():
@@ -101,7 +103,8 @@ def train(folder: Path, name: str, cache: str) -> Path:
             (root / part).symlink_to((DATA / "coco-mini" / part).resolve())
     command: list[str | Path] = [sys.executable, "-m", "cocotag", "train", "--config", "coco_mini", "--data.root", root]
     command += ["--model.weights", DATA / "mobilenet_v2_imagenet.pth", "--model.image_size", "224"]
-    command += ["--data.cache_images", cache, "--out", folder / name]
+    name = f"{'cached' if cached else 'plain'}-{seed}"
+    command += ["--data.cache_images", str(cached).lower(), "--seed", str(seed), "--out", folder / name]
     print("+", *command, file=sys.stderr, flush=True)
     subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return folder / name / "tagger.onnx"
@@ -146,6 +149,35 @@ def predict(tagger: Tagger, images: NDArray[np.uint8]) -> Probs:
     return np.concatenate([tagger.predict(images[start : start + 8]) for start in range(0, len(images), 8)])
 
 
+def mean_ap(table: AnnotationTable, probs: Probs) -> float:
+    """Mean average precision, 0 to 1."""
+    thresholds = np.full(len(table.vocabulary), 0.5)
+    summary = metrics.score(probs, table.targets, table.known, thresholds, resamples=0).summary
+    return float(summary["value"].astype(float)["map"])
+
+
+def learning(pairs: list[tuple[float, ...]]) -> str:
+    """The page's part on networks that learned from photographs and from copies: mAP of both for each seed."""
+    changes = [100 * (after - before) for before, after in pairs]
+    rows = [f"| {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before):+.2f} |" for before, after in pairs]
+    verdict = f"{changes[0]:+.2f} points; one pair says little, since runs that differ in anything differ"
+    if len(changes) > 1:
+        mean, error = statistics.mean(changes), statistics.stdev(changes) / len(changes) ** 0.5
+        reach = float(scipy.stats.t.ppf(0.975, len(changes) - 1)) * error
+        says = "tells nothing apart" if abs(mean) <= reach else f"means that copies cost {-mean:.1f} points"
+        verdict = f"mean change {mean:+.2f} points, {mean - reach:+.2f} to {mean + reach:+.2f} (95 %, t), which {says}"
+    return f"""
+## Learning from copies
+
+Pairs of networks of one seed each, one trained from the photographs, one with `--data.cache_images true`; mAP of both on the
+photographs of val themselves: {verdict}.
+
+| from photographs | from copies | change |
+| --- | --- | --- |
+{chr(10).join(rows)}
+"""
+
+
 def compare(table: AnnotationTable, before: Probs, after: Probs) -> Effect:
     """The effect of one road, with a 95 % interval for the change of mAP: the same images are drawn for both."""
     difference = np.abs(after - before)
@@ -168,7 +200,7 @@ def report(
     probs: dict[str, Probs],
     reduced: dict[str, int],
     sizes: dict[str, list[float]],
-    training: Effect | None,
+    learned: list[tuple[float, ...]],
     words: list[str],
 ) -> str:
     """The page."""
@@ -191,21 +223,7 @@ def report(
         chosen = " (chosen)" if (quality, subsampling) == (image_cache.QUALITY, image_cache.SUBSAMPLING) else ""
         columns = " | ".join(f"{effect.mean:.5f} | {100 * effect.map_change:+.2f}" for effect in effects)
         kinds.append(f"| {quality}, {subsampling}{chosen} | {np.mean(sizes[names[0]]):.1f} | {columns} |")
-    learned = ""
-    if training is not None:
-        points = f"{100 * training.map_change:+.2f} points, {100 * training.lo:+.2f} to {100 * training.hi:+.2f}"
-        holds = "holds 0" if training.lo <= 0 <= training.hi else "does not hold 0"
-        learned = f"""
-## Learning from copies
-
-A second network, trained with `--data.cache_images true` and else alike, against the first, both on the photographs themselves:
-mAP {points} (95 %, which {holds}). Two runs that differ in anything differ by about as much; one run of each says no more than
-that learning from copies does no harm that could be seen here.
-"""
-    scores = metrics.score(
-        probs["own size, full"], table.targets, table.known, np.full(len(table.vocabulary), 0.5), resamples=0
-    )
-    base = 100 * scores.summary["value"].astype(float)["map"]
+    base = 100 * mean_ap(table, probs["own size, full"])
     return f"""# Reduced decoding and copies: the effect on what the network says
 
 Written by `{" ".join([".venv/bin/python scripts/measure_decode_effect.py", *(["..."] if words else [])])}` on \
@@ -228,7 +246,7 @@ Mean difference of probabilities and change of mAP against the originals.
 | quality, chroma | kB a copy | mean, own size | mAP | mean, 12 megapixels | mAP |
 | --- | --- | --- | --- | --- | --- |
 {chr(10).join(kinds)}
-{learned}"""
+{learning(learned) if learned else ""}"""
 
 
 if __name__ == "__main__":

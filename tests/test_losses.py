@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
-from cocotag.losses import asymmetric, bce, focal, soft_f1
+from cocotag.losses import asymmetric, bce, cross_entropy, focal, soft_f1
 
 LOSSES = [bce, focal, soft_f1, asymmetric]
 
@@ -136,3 +136,55 @@ def test_soft_f1_of_decisions_is_one_minus_macro_f1():
 def test_parameters_out_of_range_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call(*batch())
+
+
+def one_tag(n=6, c=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(0, c, (n,), generator=generator)
+    return torch.randn(n, c, generator=generator) * 3, torch.nn.functional.one_hot(index, c), index
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_torchs_where_every_image_has_one_tag(smoothing):
+    logits, targets, index = one_tag()
+    expected = torch.nn.functional.cross_entropy(logits, index, label_smoothing=smoothing)
+    torch.testing.assert_close(cross_entropy(logits, targets, torch.ones_like(targets), smoothing=smoothing), expected)
+
+
+def test_cross_entropy_leaves_unknown_classes_out_of_the_softmax():
+    logits, targets, _ = one_tag(n=40)
+    known = (torch.rand(40, 5, generator=torch.Generator().manual_seed(1)) < 0.6) | (targets > 0)
+    rows = [
+        torch.nn.functional.cross_entropy(row[mask][None], target[mask].argmax()[None], label_smoothing=0.1)
+        for row, target, mask in zip(logits, targets, known, strict=True)
+    ]
+    logits.requires_grad_()
+    loss = cross_entropy(logits, targets, known, smoothing=0.1)
+    torch.testing.assert_close(loss, torch.stack(rows).mean())
+    loss.backward()
+    assert (logits.grad[~known] == 0).all()
+
+
+def test_cross_entropy_of_images_without_a_known_tag_is_nothing():
+    logits, targets, _ = one_tag()
+    logits.requires_grad_()
+    known = torch.ones_like(targets, dtype=torch.bool)
+    known[2] = False
+    targets[3] = 0
+    loss = cross_entropy(logits, targets, known)
+    rest = [0, 1, 4, 5]
+    torch.testing.assert_close(loss, cross_entropy(logits[rest], targets[rest], known[rest]))
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[2:4] == 0).all()
+    assert cross_entropy(logits, targets * 0, known).item() == 0
+
+
+def test_cross_entropy_stays_finite_and_refuses_what_is_out_of_range():
+    logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.ones(2, 2), smoothing=0.2)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+    with pytest.raises(ValueError, match=r"smoothing is 1.*below 1"):
+        cross_entropy(logits, torch.ones(2, 2), torch.ones(2, 2), smoothing=1)

@@ -20,12 +20,13 @@ from cocotag.models.network import Backbone, TaggerNetwork
 from cocotag.models.weights import Loaded, load_weights
 
 
-def build_network(config: ModelConfig, num_classes: int) -> TaggerNetwork:
+def build_network(config: ModelConfig, num_classes: int, *, exclusive: bool = False) -> TaggerNetwork:
     """Make the network, initialised; `load` brings the weights that the config names.
 
     Args:
         config: The model part of a training config.
         num_classes: Logits; the config's own ``num_classes`` must agree where it is set.
+        exclusive: Whether every image has exactly one of the classes.
 
     Raises:
         ConfigError: The numbers of classes disagree.
@@ -37,7 +38,7 @@ def build_network(config: ModelConfig, num_classes: int) -> TaggerNetwork:
     head = _head(config, cast(Backbone, backbone), num_classes)
     if config.initialisation == "original":
         initialise_as_original(head)
-    return TaggerNetwork(backbone, head).to(memory_format=torch.channels_last)
+    return TaggerNetwork(backbone, head, exclusive=exclusive).to(memory_format=torch.channels_last)
 
 
 def load(network: TaggerNetwork, config: ModelConfig, classes: Sequence[str]) -> Loaded | None:

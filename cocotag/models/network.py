@@ -46,10 +46,12 @@ class TaggerNetwork(nn.Module):
     Args:
         backbone: Normalised images to a feature map; has ``layer_groups()``.
         head: Feature map to logits.
+        exclusive: Whether every image has exactly one of the classes.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, *, exclusive: bool = False) -> None:
         super().__init__()
+        self.exclusive = exclusive
         self.normalize = Normalize()
         self.backbone = backbone
         self.head = head
@@ -65,6 +67,10 @@ class TaggerNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 RGB ``(N, H, W, 3)``, 0..255 -> logits ``(N, C)``."""
         return cast(Tensor, self.head(self.forward_features(images)))
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Logits -> probabilities, ``(N, C)`` float32: each for itself, or adding up to 1 where classes exclude each other."""
+        return logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid()
 
     def layer_groups(self) -> list[nn.Module]:
         """The parts that are frozen and trained as one, from the input to the head, which is the last."""

@@ -20,14 +20,14 @@ from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.files import write_text
 from cocotag.labels import Vocabulary
-from cocotag.metrics import score
+from cocotag.metrics import TOP1, score
 from cocotag.reports import plots
 from cocotag.reports.page import percent, plain, render
 from cocotag.thresholds import best_thresholds
 
 SCHEMA_VERSION = 1
 RESAMPLES = 1000
-HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1"}
+HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1", TOP1: "top-1"}
 ENOUGH_SUPPORT = 10
 """Positives from which on a class's F1 is worth naming in a sentence."""
 DRAWN_CLASSES = 200
@@ -79,6 +79,8 @@ class Evaluation:
         """The headlines for a terminal, percent with one decimal and their 95% intervals."""
         lines = [f"{self.data['images']} images{', optimistic: something was chosen on them' if self.optimistic else ''}"]
         for metric, label in HEADLINES.items():
+            if metric not in self.summary.index:
+                continue
             row: dict[Any, Any] = self.summary.loc[metric].to_dict()
             figure, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
             lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")

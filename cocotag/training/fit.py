@@ -67,7 +67,7 @@ def fit(config: TrainConfig, directory: Path) -> Run:
     config = _absolute(config)
     precision(config)
     data = _data(config)
-    _val_table(config, data)
+    _check_exclusive(config, data, _val_table(config, data))
     network = _network(config, data)  # before the directory: weights may be wrong
     data.prepare_data()  # likewise: it reads every image, if copies are wanted
     try:
@@ -184,9 +184,21 @@ def _val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None
     return table
 
 
+def _check_exclusive(config: TrainConfig, data: TaggingData, val: AnnotationTable | None) -> None:
+    """Refuse data of several or no tags an image where the loss takes it that classes exclude each other."""
+    for table in (data.train, data.tune, val) if config.loss.exclusive else ():
+        tags = np.where(table.known, table.targets, False).sum(axis=1) if table is not None else np.array([], int)
+        wrong = np.flatnonzero(tags != 1)
+        if table is not None and len(wrong):
+            raise DataError(
+                f"loss.name is {config.loss.name}, for which every image needs exactly one tag, but {table.path(wrong[0])} has "
+                f"{tags[wrong[0]]}, and so on for {len(wrong)} of {len(table)} images. Use bce, or correct the annotations."
+            )
+
+
 def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
     seed_everything(config.seed, verbose=False)
-    network = build_network(config.model, len(data.vocabulary))
+    network = build_network(config.model, len(data.vocabulary), exclusive=config.loss.exclusive)
     loaded = load(network, config.model, data.vocabulary.names)
     if loaded is not None:
         tqdm.write(loaded.to_text(), file=sys.stderr)

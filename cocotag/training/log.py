@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from cocotag.files import write_text
 
-COLUMNS = ("epoch", "stage", "lr", "train_loss", "tune_loss", "tune_map", "tune_macro_f1", "seconds")
-
 
 class EpochLog(Callback):
     """A progress bar with the time left, a line an epoch on stderr, and the rows of ``metrics.csv``.
@@ -67,6 +65,7 @@ class EpochLog(Callback):
             "tune_loss": values["tune/loss"],
             "tune_map": values["tune/map"],
             "tune_macro_f1": values["tune/macro_f1"],
+            **{f"{part}_top1": values[f"{part}/top1"] for part in ("train", "tune") if f"{part}/top1" in values},
             "seconds": time.monotonic() - self._started,
         }
         self.rows.append(row)
@@ -76,9 +75,15 @@ class EpochLog(Callback):
             f"epoch {row['epoch']:3d}/{trainer.max_epochs}  stage {row['stage']}  "
             f"loss {row['train_loss']:.4f}  tune loss {row['tune_loss']:.4f}  "
             f"mAP {row['tune_map'] * 100:5.1f}{'*' if row['tune_map'] == best else ' '}  "
-            f"macro-F1 at 0.5 {row['tune_macro_f1'] * 100:5.1f}  {row['seconds']:.1f} s  {self._left(trainer)}"
+            f"{self._accuracy(row)}  {row['seconds']:.1f} s  {self._left(trainer)}"
         )
         tqdm.write(line.rstrip(), file=sys.stderr)
+
+    @staticmethod
+    def _accuracy(row: dict[str, float]) -> str:
+        if "tune_top1" in row:
+            return f"top-1 {row['train_top1'] * 100:5.1f}, tune {row['tune_top1'] * 100:5.1f}"
+        return f"macro-F1 at 0.5 {row['tune_macro_f1'] * 100:5.1f}"
 
     def _left(self, trainer: Trainer) -> str:
         left = (trainer.max_epochs or 0) - len(self.rows)
@@ -87,7 +92,7 @@ class EpochLog(Callback):
 
     def _write(self) -> None:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
         write_text(self.path, text.getvalue())

@@ -84,8 +84,11 @@ class TaggerModule(LightningModule):
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """One batch to its loss."""
         images, targets, known = batch
-        loss: Tensor = self.loss(self.network(images), targets, known)
+        logits = self.network(images)
+        loss: Tensor = self.loss(logits, targets, known)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        if self.network.exclusive:
+            self.log("train/top1", top1(logits, targets), on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -99,12 +102,14 @@ class TaggerModule(LightningModule):
         logits = self.network(images).float()
         self.log("tune/loss", self.loss(logits, targets, known), batch_size=len(images))
         truth = torch.where(known, targets.long(), UNKNOWN)
-        # Sigmoid here: torchmetrics decides by the values of a whole batch whether they are logits.
-        probs = logits.sigmoid()
+        # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
+        probs = self.network.probs(logits)
         self.average_precision.update(probs, truth)
         self.f1.update(probs, truth)
         self.support += (truth == 1).sum(dim=0)
         self.looked_at |= known.any(dim=0)
+        if self.network.exclusive:
+            self.log("tune/top1", top1(logits, targets), batch_size=len(images))
 
     def on_validation_epoch_end(self) -> None:
         """Means over classes with support, as everywhere; torchmetrics would count the others as 0."""
@@ -148,6 +153,11 @@ class TaggerModule(LightningModule):
         checkpoint["cocotag"] = self.bundle_facts
 
 
+def top1(logits: Tensor, targets: Tensor) -> Tensor:
+    """Share of images whose highest logit is their tag's; both ``(N, C)``."""
+    return (logits.argmax(dim=1) == targets.long().argmax(dim=1)).float().mean()
+
+
 class Loss(nn.Module):
     """The loss that a config names.
 
@@ -173,6 +183,8 @@ class Loss(nn.Module):
             return losses.bce(*cells, pos_weight=self.pos_weight)
         if config.name == "focal":
             return losses.focal(*cells, gamma=config.gamma, alpha=config.alpha)
+        if config.name == "cross_entropy":
+            return losses.cross_entropy(*cells, smoothing=config.smoothing)
         if config.name == "soft_f1":
             return losses.soft_f1(*cells)
         return losses.asymmetric(*cells, gamma_pos=config.gamma_pos, gamma_neg=config.gamma_neg, shift=config.shift)
