@@ -3,8 +3,8 @@
 usage: python scripts/measure_decode_effect.py [--seeds 0 1 2] [--bundle FILE] [--report FILE]
 
 Each photograph goes to the network by several roads, at its own size and at 12 megapixels: the probabilities are compared cell
-by cell, mAP by a bootstrap over images that draws the same images for both. Without --bundle two are trained for each seed, from
-the photographs and from their copies (`cocotag train --config coco_mini`, 224 px, a minute or two each), and compared as well.
+by cell, mAP by a bootstrap over images that draws the same images for both. Without --bundle two are trained for each seed,
+from the photographs and from their copies (`cocotag train --config coco_mini`, 224 px, a minute or two each), and compared.
 Needs the real data: COCOTAG_DATA, or ../shared/data.
 """
 
