@@ -8,7 +8,6 @@ Needs the real data: COCOTAG_DATA, or ../shared/data. The photographs and weight
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -20,43 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
+from measured_run import DATA, IMAGENET, PROJECT, measure
+
 # From scratch the head is worthless without the rest, so everything learns, for as many epochs as the stages have.
 FROM_SCRATCH = '[{"epochs": 22, "train": "all", "lr": 0.002}]'
-
-
-def cocotag(*words: str | Path) -> str:
-    """Run one command; its last line of stdout."""
-    command = [sys.executable, "-m", "cocotag", *map(str, words)]
-    print("+ cocotag", *map(str, words), file=sys.stderr, flush=True)
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
-
-
-def measure(run: Path, *words: str | Path) -> dict[str, float]:
-    """Train with some flags; the headline figures on val, the seconds of training and of the whole command.
-
-    A run that was measured before, into a folder that was kept, is not trained again.
-    """
-    kept = run / "measured.json"
-    if kept.is_file():
-        earlier: dict[str, float] = json.loads(kept.read_text())
-        return earlier
-    start = time.perf_counter()
-    cocotag("train", "--config", "coco_mini", "--data.root", DATA / "coco-mini", "--out", run, *words)
-    whole = time.perf_counter() - start
-    with (run / "metrics.csv").open(newline="") as file:
-        training = sum(float(row["seconds"]) for row in csv.DictReader(file))
-    summary = json.loads((run / "report" / "report.json").read_text())["summary"]
-    figures = {name: summary[name] for name in ("map", "macro_f1", "micro_f1", "cf1")}
-    flat = {
-        f"{name}{'' if part == 'value' else '_' + part}": row[part]
-        for name, row in figures.items()
-        for part in ("value", "lo", "hi")
-    }
-    measured = {**flat, "training": training, "whole": whole}
-    kept.write_text(json.dumps(measured))
-    return measured
 
 
 def tags_agree(run: Path) -> str:
@@ -121,7 +87,7 @@ def main() -> None:
         sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = args.out or Path(temporary)
-        weights: list[str | Path] = ["--model.weights", DATA / "mobilenet_v2_imagenet.pth"]
+        weights: list[str | Path] = ["--model.weights", IMAGENET]
         staged = [measure(out / f"staged-{seed}", *weights, "--seed", str(seed)) for seed in args.seeds]
         scratch = [
             measure(out / f"scratch-{seed}", "--model.image_size", "224", "--stages", FROM_SCRATCH, "--seed", str(seed))

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 from phone_photographs import enlarge
 from tqdm import tqdm
@@ -160,17 +159,12 @@ def learning(pairs: list[tuple[float, ...]]) -> str:
     """The page's part on networks that learned from photographs and from copies: mAP of both for each seed."""
     changes = [100 * (after - before) for before, after in pairs]
     rows = [f"| {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before):+.2f} |" for before, after in pairs]
-    verdict = f"{changes[0]:+.2f} points; one pair says little, since runs that differ in anything differ"
-    if len(changes) > 1:
-        mean, error = statistics.mean(changes), statistics.stdev(changes) / len(changes) ** 0.5
-        reach = float(scipy.stats.t.ppf(0.975, len(changes) - 1)) * error
-        says = "tells nothing apart" if abs(mean) <= reach else f"means that copies cost {-mean:.1f} points"
-        verdict = f"mean change {mean:+.2f} points, {mean - reach:+.2f} to {mean + reach:+.2f} (95 %, t), which {says}"
+    spread = f" ± {statistics.stdev(changes):.2f}" if len(changes) > 1 else ""
     return f"""
 ## Learning from copies
 
 Pairs of networks of one seed each, one trained from the photographs, one with `--data.cache_images true`; mAP of both on the
-photographs of val themselves: {verdict}.
+photographs of val themselves. Change: {statistics.mean(changes):+.2f}{spread} points.
 
 | from photographs | from copies | change |
 | --- | --- | --- |

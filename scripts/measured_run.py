@@ -1,0 +1,54 @@
+"""Run cocotag's commands and keep what a training run scored, for the other scripts here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
+IMAGENET = DATA / "mobilenet_v2_imagenet.pth"
+
+
+def cocotag(*words: str | Path) -> str:
+    """Run one command; its stdout."""
+    command = [sys.executable, "-m", "cocotag", *map(str, words)]
+    print("+ cocotag", *map(str, words), file=sys.stderr, flush=True)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, float]:
+    """Train with some flags; what the report's summary says of val, the seconds of training and of the whole command.
+
+    A run that was measured before, into a folder that was kept, is not trained again; one that was stopped goes on.
+
+    Returns:
+        Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
+        the last start) and ``epochs``.
+    """
+    kept = run / "measured.json"
+    if kept.is_file():
+        earlier: dict[str, float] = json.loads(kept.read_text())
+        return earlier
+    start = time.perf_counter()
+    if run.is_dir():
+        cocotag("train", "--resume", run)
+    else:
+        cocotag("train", "--config", config, "--data.root", root, "--out", run, *words)
+    whole = time.perf_counter() - start
+    with (run / "metrics.csv").open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    summary = json.loads((run / "report" / "report.json").read_text())["summary"]
+    flat = {
+        f"{name}{'' if part == 'value' else '_' + part}": row[part]
+        for name, row in summary.items()
+        for part in ("value", "lo", "hi")
+    }
+    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds)}
+    kept.write_text(json.dumps(measured))
+    return measured
