@@ -125,10 +125,23 @@ def test_a_split_is_a_folder_of_the_data_set(config, name):
     )
 
 
-def test_weights_only_fit_width_one(config, tmp_path):
-    (tmp_path / "w.pth").write_bytes(b"x")
-    narrow = replace(config, model=ModelConfig(width=0.5, weights=str(tmp_path / "w.pth")))
-    assert any("width 1" in problem for problem in problems(narrow))
+def test_torchvisions_weights_only_fit_width_one(config):
+    for model in (ModelConfig(width=0.5, weights="imagenet"), ModelConfig(channel_divisor=1, weights="imagenet")):
+        assert any("width 1" in problem for problem in problems(replace(config, model=model)))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"strides": [2, 2]}, "model.strides is [2, 2], it must be five numbers"),
+        ({"strides": [1, 2, 2, 2, 4]}, "each 1 or 2"),
+        ({"decoder_width": 100}, "model.decoder_width is 100, it must be a multiple of 8"),
+        ({"csra_heads": 0}, "model.csra_heads is 0, it must be 1 to 16"),
+        ({"initialisation": "original", "head": "csra"}, "which is for a linear head, but model.head is csra"),
+    ],
+)
+def test_impossible_networks_are_problems(config, model, says):
+    assert any(says in problem for problem in problems(replace(config, model=ModelConfig(**model))))
 
 
 def test_no_stages_is_a_problem(config):
