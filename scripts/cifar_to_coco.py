@@ -114,8 +114,8 @@ def from_batch(path: PurePosixPath, split: str, batch: dict[bytes, Any]) -> Iter
     pixels, labels = np.asarray(batch.get(b"data")), batch.get(b"fine_labels", batch.get(b"labels"))
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3 * SIDE**2 or len(labels or ()) != len(pixels):
         fail(
-            f"{path} has data of {pixels.dtype} {pixels.shape} for {len(labels or ())} labels; as many rows of {3 * SIDE**2} bytes "
-            "as labels are needed. Download it again."
+            f"{path} has data of {pixels.dtype} {pixels.shape} for {len(labels or ())} labels; as many rows "
+            f"of {3 * SIDE**2} bytes as labels are needed. Download it again."
         )
     for row, (flat, label) in enumerate(zip(pixels, labels or (), strict=True)):
         image = flat.reshape(3, SIDE, SIDE)[::-1].transpose(1, 2, 0)  # BGR, which is OpenCV's order
