@@ -20,13 +20,15 @@ from cocotag.commands import (
     imbalance,
     import_labels,
     info,
+    latency,
     sample,
+    summary,
     tag,
     train,
 )
 from cocotag.errors import CocotagError, Interrupted
 
-MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, info)
+MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, info, summary, latency)
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in MODULES}
 """By name, in the order of the help. To import them is cheap: what is heavy is imported inside a command."""
 

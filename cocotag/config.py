@@ -281,7 +281,7 @@ def root_of(data: DataConfig) -> str:
 
 def problems(config: TrainConfig) -> list[str]:
     """Every fault of a config at once, each with its key; empty when there is none. Of files it only sees if they are there."""
-    return [*_data_problems(config.data), *_model_problems(config.model), *_loss_problems(config.loss), *_run_problems(config)]
+    return [*_data_problems(config.data), *model_problems(config.model), *_loss_problems(config.loss), *_run_problems(config)]
 
 
 def check(config: TrainConfig) -> None:
@@ -357,7 +357,8 @@ def _place(root: str, split: str) -> tuple[Path, str]:
     return Path(root).resolve(), split
 
 
-def _model_problems(model: ModelConfig) -> Iterator[str]:
+def model_problems(model: ModelConfig) -> Iterator[str]:
+    """Every fault of the network's part of a config."""
     if model.num_classes is not None:
         yield from _range("model.num_classes", model.num_classes, 1, 100_000)
     yield from _range("model.width", model.width, 0.1, 4)

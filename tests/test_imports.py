@@ -45,7 +45,7 @@ def users_of(*packages):
 
 def test_torch_stays_in_its_rooms():
     rooms = ("models", "losses", "training", "export", "data.transforms", "data.dataset", "data.datamodule")
-    strangers = {name for name in users_of("torch", "torchvision", "torchmetrics") if not within(name, *rooms)}
+    strangers = {name for name in users_of("torch", "torchvision", "torchmetrics", "torchinfo") if not within(name, *rooms)}
     assert not strangers
 
 
@@ -77,7 +77,7 @@ def test_errors_import_nothing_and_there_is_no_drawer_for_odds_and_ends():
     assert not {name.rsplit(".", 1)[-1] for name in MODULES} & {"utils", "helpers", "common"}
 
 
-HEAVY = ("torch", "torchvision", "lightning", "albumentations", "torchmetrics", "onnx")
+HEAVY = ("torch", "torchvision", "lightning", "albumentations", "torchmetrics", "torchinfo", "onnx")
 
 
 def loaded_by(code, *arguments):

@@ -1,0 +1,187 @@
+"""How long a network takes for a batch, by each of the ways to run it: timed in turns. `models/ways.py` has torch's."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cocotag.bundle import open_session
+
+Images = NDArray[np.uint8]
+Probs = NDArray[np.float32]
+WARM_UP = 10
+"""Runs of each way that are not counted: buffers are made, clocks go up."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run a network.
+
+    Attributes:
+        name: For the table.
+        run: Images ``(N, S, S, 3)`` uint8 -> probs ``(N, C)``.
+        milliseconds: Runs and times itself, where a clock outside would not see the end (a GPU's work); None for that clock.
+    """
+
+    name: str
+    run: Callable[[Images], Probs]
+    milliseconds: Callable[[Images], float] | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way with one batch and one number of threads.
+
+    Attributes:
+        way: Its name.
+        batch: Images at once.
+        threads: Within an operator.
+        mean: Milliseconds a batch.
+        spread: Their standard deviation.
+        p50: Half of the runs took no longer.
+        p90: Nine tenths took no longer.
+        p99: 99 of 100 took no longer.
+        images_per_second: By the median.
+        difference: Largest difference in probability from the first way; None for that one.
+        error: Why it could not be timed; the figures are NaN then.
+    """
+
+    way: str
+    batch: int
+    threads: int
+    mean: float = np.nan
+    spread: float = np.nan
+    p50: float = np.nan
+    p90: float = np.nan
+    p99: float = np.nan
+    images_per_second: float = np.nan
+    difference: float | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; what is not known is null."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
+
+
+def measure(
+    ways_for: Callable[[int], Sequence[Way]],
+    *,
+    image_size: int,
+    batches: Sequence[int],
+    threads: Sequence[int],
+    repeats: int = 100,
+    warm_up: int = WARM_UP,
+    progress: bool = True,
+) -> list[Timing]:
+    """Time all ways, one run of each after the other, so that a slow minute of the machine is everybody's.
+
+    Args:
+        ways_for: The ways, set up for a number of threads. What one of them prints or raises is its own affair.
+        image_size: Side of the square input, pixels.
+        batches: Images at once.
+        threads: Numbers of threads.
+        repeats: Counted runs of each.
+        warm_up: Runs before.
+        progress: Show a bar on stderr, if that is a terminal.
+    """
+    draws = np.random.default_rng(0)
+    made: list[Timing] = []
+    with tqdm(unit="run", disable=None if progress else True) as bar:
+        for count in threads:
+            ways = ways_for(count)
+            bar.total = (repeats + warm_up) * len(ways) * len(batches) * len(threads)
+            for batch in batches:
+                images = draws.integers(0, 256, (batch, image_size, image_size, 3), dtype=np.uint8)
+                made += _in_turns(ways, images, count, repeats, warm_up, bar)
+    return made
+
+
+def _in_turns(
+    ways: Sequence[Way], images: Images, threads: int, repeats: int, warm_up: int, bar: tqdm[Any]
+) -> Iterator[Timing]:
+    outputs: dict[str, Probs] = {}
+    errors: dict[str, str] = {}
+    taken: dict[str, list[float]] = {way.name: [] for way in ways}
+    for way in ways:
+        try:
+            outputs[way.name] = way.run(images)
+        except Exception as error:  # compilers, most of all, fail in their own ways
+            errors[way.name] = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+    for repetition in range(repeats + warm_up):
+        for way in ways:
+            if way.name not in errors:
+                spent = _milliseconds(way, images)
+                if repetition >= warm_up:
+                    taken[way.name].append(spent)
+            bar.update()
+    first = next(iter(outputs), None)
+    for way in ways:
+        if way.name in errors:
+            yield Timing(way.name, len(images), threads, error=errors[way.name])
+            continue
+        spent_all = np.array(taken[way.name])
+        p50, p90, p99 = (float(value) for value in np.percentile(spent_all, (50, 90, 99)))
+        difference = float(np.abs(outputs[way.name] - outputs[str(first)]).max())
+        yield Timing(
+            way=way.name,
+            batch=len(images),
+            threads=threads,
+            mean=float(spent_all.mean()),
+            spread=float(spent_all.std()),
+            p50=p50,
+            p90=p90,
+            p99=p99,
+            images_per_second=1000 * len(images) / p50,
+            difference=None if way.name == first else difference,
+        )
+
+
+def _milliseconds(way: Way, images: Images) -> float:
+    if way.milliseconds is not None:
+        return way.milliseconds(images)
+    start = time.perf_counter()
+    way.run(images)
+    return 1000 * (time.perf_counter() - start)
+
+
+def bundle_way(path: Path | str, threads: int, name: str = "ONNX Runtime") -> Way:
+    """A bundle on ONNX Runtime.
+
+    Raises:
+        BundleError: As `open_session`.
+    """
+    session = open_session(path, threads=threads)
+
+    def run(images: Images) -> Probs:
+        probs: Probs = session.run(["probs"], {"images": images})[0]
+        return probs
+
+    return Way(name, run)
+
+
+def default_threads() -> int:
+    """Of the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def to_text(timings: Sequence[Timing]) -> str:
+    """The table for a terminal: milliseconds a batch."""
+    head = f"{'mean':>8} {'spread':>7} {'p50':>8} {'p90':>8} {'p99':>8} {'images/s':>9}"
+    lines = [f"{'way':<22} {'batch':>5} {'threads':>7} {head}  differs"]
+    for timing in timings:
+        start = f"{timing.way:<22} {timing.batch:>5} {timing.threads:>7}"
+        if timing.error is not None:
+            lines.append(f"{start} not here: {timing.error}")
+            continue
+        figures = f"{timing.mean:>8.2f} {timing.spread:>7.2f} {timing.p50:>8.2f} {timing.p90:>8.2f} {timing.p99:>8.2f}"
+        differs = "" if timing.difference is None else f"{timing.difference:.1g}"
+        lines.append(f"{start} {figures} {timing.images_per_second:>9.1f}  {differs}".rstrip())
+    return "\n".join([*lines, "Milliseconds a batch; differs is the largest difference in probability from the first way."])
