@@ -14,6 +14,7 @@ from cocotag.commands import (
     INTERRUPTED,
     NOT_STARTED,
     Command,
+    calibrate,
     check,
     evaluate,
     export,
@@ -28,7 +29,7 @@ from cocotag.commands import (
 )
 from cocotag.errors import CocotagError, Interrupted
 
-MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, info, summary, latency)
+MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, calibrate, info, summary, latency)
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in MODULES}
 """By name, in the order of the help. To import them is cheap: what is heavy is imported inside a command."""
 

@@ -37,24 +37,13 @@ def evaluate_bundle(
         BundleError: As `evaluate`.
     """
     start = time.perf_counter()
-    predictions = predict_files(tagger, table.paths())
-    bar = tqdm(predictions, total=len(table), unit="image", disable=None if progress else True)
-    failures: dict[int, str] = {}
-    probs: dict[int, NDArray[np.float32]] = {}
-    for row, prediction in enumerate(bar):
-        if prediction.probs is None:
-            failures[row] = str(prediction.error)
-        else:
-            probs[row] = prediction.probs
-    if not probs:
-        raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
+    readable, probs, failures = predict_table(tagger, table, progress=progress)
     warnings = []
     if failures:
-        first = next(iter(failures.values()))
-        warnings.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {first}")
+        warnings.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {failures[0]}")
     evaluation = evaluate(
-        table.take(list(probs)),
-        np.stack(list(probs.values())),
+        readable,
+        probs,
         tagger.metadata,
         run={
             "bundle": tagger.path.name,
@@ -67,7 +56,37 @@ def evaluate_bundle(
         warnings=warnings,
         optimistic=_was_seen(table, tagger.metadata.tuned_on),
     )
-    return evaluation, list(failures.values())
+    return evaluation, failures
+
+
+def predict_table(
+    tagger: Tagger, table: AnnotationTable, *, progress: bool = True
+) -> tuple[AnnotationTable, NDArray[np.float32], list[str]]:
+    """Run a bundle over the images of a split.
+
+    Args:
+        tagger: The bundle.
+        table: The labelled images.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Returns:
+        The rows whose image could be read, their probabilities ``(N, C)``, and a line for each of the other images.
+
+    Raises:
+        DataError: No image can be read.
+    """
+    predictions = predict_files(tagger, table.paths())
+    bar = tqdm(predictions, total=len(table), unit="image", disable=None if progress else True)
+    failures: list[str] = []
+    probs: dict[int, NDArray[np.float32]] = {}
+    for row, prediction in enumerate(bar):
+        if prediction.probs is None:
+            failures.append(str(prediction.error))
+        else:
+            probs[row] = prediction.probs
+    if not probs:
+        raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
+    return table.take(list(probs)), np.stack(list(probs.values())), failures
 
 
 def _was_seen(table: AnnotationTable, tuned_on: dict[str, Any]) -> bool:

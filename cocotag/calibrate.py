@@ -1,0 +1,87 @@
+"""Choose a bundle's thresholds anew on labelled images: joins tagging and thresholds. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cocotag.bundle import BundleMetadata, write_bundle
+from cocotag.data.annotations import AnnotationTable
+from cocotag.data.matching import Aliases
+from cocotag.data.sources import align
+from cocotag.evaluate import predict_table
+from cocotag.tagging.tagger import Tagger
+from cocotag.thresholds import choose_thresholds
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was chosen.
+
+    Attributes:
+        metadata: The new bundle's.
+        images: On how many.
+        changed: Classes with a positive there, whose threshold was chosen; the others keep theirs.
+        failures: A line for each image that could not be read.
+    """
+
+    metadata: BundleMetadata
+    images: int
+    changed: int
+    failures: list[str]
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        kept = len(self.metadata.vocabulary) - self.changed
+        lines = [f"thresholds of {self.changed} classes chosen on {self.images} images; {kept} without a positive keep theirs"]
+        if self.failures:
+            lines.append(f"{len(self.failures)} images could not be read and are left out. The first: {self.failures[0]}")
+        return "\n".join(lines)
+
+
+def calibrate(
+    tagger: Tagger, table: AnnotationTable, out: Path, *, split: str, aliases: Aliases | None = None, progress: bool = True
+) -> Calibration:
+    """Choose thresholds on the images of a split, and write the bundle with them.
+
+    Any later evaluation on these images is marked optimistic.
+
+    Args:
+        tagger: The bundle; its file is not changed, unless ``out`` is that file.
+        table: The labelled images; classes are matched by name.
+        out: The new bundle.
+        split: The split's name, for the bundle.
+        aliases: What the table's classes are called in the bundle.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Raises:
+        DataError: No class in common, or no image can be read.
+        OutputError: ``out`` cannot be written.
+    """
+    import onnx
+
+    before = tagger.metadata
+    aligned = align(table, before.vocabulary, name=split, aliases=aliases)
+    readable, probs, failures = predict_table(tagger, aligned, progress=progress)
+    positive = (readable.targets & readable.known).any(axis=0)
+    chosen = choose_thresholds(probs, readable.targets, readable.known).values
+    thresholds = np.where(positive, chosen, before.threshold_array())
+    tuned_on = {
+        **before.tuned_on,
+        "split": split,
+        "images": len(readable),
+        "sha256": table.names_sha256(),
+        "sources": [*before.tuned_on.get("sources", []), *_chose_before(before)],
+    }
+    metadata = replace(before, thresholds=tuple(float(value) for value in thresholds), tuned_on=tuned_on)
+    write_bundle(onnx.load_model(str(tagger.path)), metadata, out)
+    return Calibration(metadata, len(readable), int(positive.sum()), failures)
+
+
+def _chose_before(metadata: BundleMetadata) -> list[dict[str, Any]]:
+    """The images that chose checkpoint and thresholds so far: what is measured there stays optimistic."""
+    earlier: dict[str, Any] = {key: metadata.tuned_on[key] for key in ("split", "images", "sha256") if key in metadata.tuned_on}
+    return [earlier] if "sha256" in earlier else []
