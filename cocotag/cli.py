@@ -22,6 +22,7 @@ from cocotag.commands import (
     import_labels,
     info,
     latency,
+    pretrained,
     sample,
     summary,
     tag,
@@ -29,7 +30,7 @@ from cocotag.commands import (
 )
 from cocotag.errors import CocotagError, Interrupted
 
-MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, calibrate, info, summary, latency)
+MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, pretrained, calibrate, info, summary, latency)
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in MODULES}
 """By name, in the order of the help. To import them is cheap: what is heavy is imported inside a command."""
 

@@ -8,8 +8,10 @@ import logging
 import platform
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +26,7 @@ from cocotag.config import TrainConfig
 from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import BundleError
 from cocotag.images import load_square
-from cocotag.labels import Vocabulary
+from cocotag.labels import COCO80, Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
 from cocotag.tagging.folder import predict_files
@@ -52,9 +54,22 @@ class ProbabilityNetwork(nn.Module):
         return self.network.probs(self.network(images))
 
 
-def to_onnx(network: TaggerNetwork, image_size: int) -> onnx.ModelProto:
-    """The graph ``images -> probs`` with a free batch size, of the network in evaluation mode."""
-    model = ProbabilityNetwork(network).eval()
+def _giving_probs(network: nn.Module) -> nn.Module:
+    """In evaluation mode: what gives logits with its last step, what gives probabilities as it is."""
+    return (ProbabilityNetwork(network) if isinstance(network, TaggerNetwork) else network).eval()
+
+
+def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
+    """The graph ``images -> probs`` with a free batch size, of the network in evaluation mode.
+
+    Args:
+        network: A `TaggerNetwork`, or any that takes uint8 RGB ``(N, S, S, 3)`` and gives probs ``(N, C)`` itself.
+        image_size: Side of the input, pixels.
+
+    Raises:
+        BundleError: The exporter gave nothing.
+    """
+    model = _giving_probs(network)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8, device=next(network.parameters()).device)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -81,15 +96,15 @@ def to_onnx(network: TaggerNetwork, image_size: int) -> onnx.ModelProto:
     return proto
 
 
-def largest_difference(network: TaggerNetwork, bundle: Path | str, images: NDArray[np.uint8]) -> float:
+def largest_difference(network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]) -> float:
     """Largest difference in probability between a bundle and the network it was made from.
 
     Args:
-        network: Torch's side; computed in float32 on its device.
+        network: Torch's side, as for `to_onnx`; computed in float32 on its device.
         bundle: ONNX Runtime's side.
         images: uint8 ``(N, S, S, 3)`` RGB.
     """
-    model = ProbabilityNetwork(network).eval()
+    model = _giving_probs(network)
     device = next(network.parameters()).device
     session = open_session(bundle)
     worst = 0.0
@@ -128,6 +143,16 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
         raise BundleError(f"{path} is a damaged checkpoint, or one of another version ({str(error)[:120]!r}).") from None
 
 
+def versions() -> dict[str, str]:
+    """Of what makes a bundle, and when."""
+    return {
+        "cocotag": cocotag.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNetwork, BundleMetadata]:
     config = TrainConfig.from_json(facts["config"])
     vocabulary = Vocabulary.from_json(facts["vocabulary"])
@@ -142,13 +167,7 @@ def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNet
         train_images=facts["train_images"],
         tuned_on=facts["tuned_on"],
         config=_without_folders(config).to_json(),
-        made_by={
-            "cocotag": cocotag.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-            "epoch": state["epoch"],
-        },
+        made_by={**versions(), "epoch": state["epoch"]},
     )
     return network.eval(), metadata
 
@@ -193,8 +212,36 @@ def export_checkpoint(checkpoint: Path | str, out: Path | str, tune: AnnotationT
         OutputError: The file cannot be written.
     """
     network, metadata = load_checkpoint(checkpoint)
-    model = to_onnx(network, metadata.image_size)
     images = _parity_images(metadata.image_size, tune)
+    choose = None if tune is None else partial(_thresholds, tune=tune)
+    return export_network(network, metadata, out, images, choose)
+
+
+def export_network(
+    network: nn.Module,
+    metadata: BundleMetadata,
+    out: Path | str,
+    images: NDArray[np.uint8] | None = None,
+    choose: Callable[[Path], tuple[float, ...]] | None = None,
+) -> BundleMetadata:
+    """Write a network's bundle, checked against it before it takes its place.
+
+    Args:
+        network: As for `to_onnx`.
+        metadata: What the bundle says; how far it differs is added.
+        out: The ``.onnx`` file.
+        images: That both are compared on, uint8 ``(N, S, S, 3)`` RGB; None for noise.
+        choose: Gives the thresholds, from the finished graph.
+
+    Returns:
+        What the bundle says.
+
+    Raises:
+        BundleError: The bundle differs from its network by more than `MAX_DIFFERENCE`.
+        OutputError: The file cannot be written.
+    """
+    model = to_onnx(network, metadata.image_size)
+    images = _parity_images(metadata.image_size, None) if images is None else images
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         write_bundle(model, metadata, trial)
@@ -205,10 +252,40 @@ def export_checkpoint(checkpoint: Path | str, out: Path | str, tune: AnnotationT
                 f"{MAX_DIFFERENCE:g} is accepted. {out} was not written. Try other versions of torch and onnxscript."
             )
         metadata = replace(metadata, parity={"largest_difference": difference, "images": len(images)})
-        if tune is not None:
-            metadata = replace(metadata, thresholds=_thresholds(trial, tune))
+        if choose is not None:
+            metadata = replace(metadata, thresholds=choose(trial))
     write_bundle(model, metadata, out)
     return metadata
+
+
+def export_pretrained(out: Path | str, weights: str | None = None) -> BundleMetadata:
+    """A bundle of COCO's 80 classes out of torchvision's detector; thresholds are 0.5.
+
+    Args:
+        out: The ``.onnx`` file.
+        weights: A file with the detector's state dict; None for those that torchvision publishes and fetches.
+
+    Returns:
+        What the bundle says. Positives and training images are 0: who trained it did not count them for us.
+
+    Raises:
+        ConfigError: As `build_detector`.
+        BundleError: As `export_network`.
+        OutputError: The file cannot be written.
+    """
+    from cocotag.models.detector import IMAGE_SIZE, DetectorTagger, build_detector
+
+    name = "torchvision's published" if weights is None else Path(weights).name
+    metadata = BundleMetadata(
+        vocabulary=COCO80,
+        image_size=IMAGE_SIZE,
+        thresholds=(0.5,) * len(COCO80),
+        positives=(0,) * len(COCO80),
+        train_images=0,
+        config={"model": {"name": "ssdlite320_mobilenet_v3_large", "weights": name}},
+        made_by=versions(),
+    )
+    return export_network(DetectorTagger(build_detector(weights)), metadata, out)
 
 
 def _parity_images(side: int, tune: AnnotationTable | None) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from cocotag.models.heads import LinearHead
 from cocotag.models.network import TaggerNetwork
 
 State = dict[str, Tensor]
+KEY = "model.weights"  # what names them in a config
 
 IMAGENET = {
     "mobilenet_v2": "MobileNet_V2_Weights",
@@ -78,10 +79,10 @@ def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, cla
     Raises:
         ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
     """
-    state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(Path(weights))
+    state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(KEY, Path(weights))
     if isinstance(state.get("cocotag"), dict):
         return _load_checkpoint(network, weights, state, classes)
-    return _load_torchvision(network, weights, _tensors(weights, state), architecture)
+    return _load_torchvision(network, weights, _tensors(KEY, weights, state), architecture)
 
 
 def to_torchvision(network: TaggerNetwork) -> State:
@@ -121,7 +122,7 @@ def _load_torchvision(network: TaggerNetwork, source: str, state: State, archite
             raise ConfigError(
                 f"model.weights: {source} has no {theirs}, so it is not a state dict of torchvision's {architecture}."
             )
-        _check_shape(source, theirs, state[theirs], own[name])
+        check_shape(KEY, source, theirs, state[theirs], own[name])
     network.load_state_dict({name: state[theirs] for name, theirs in wanted.items()}, strict=False)
     used = set(wanted.values())
     return Loaded(
@@ -143,7 +144,7 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
         if name in body and name not in stored:
             raise ConfigError(f"model.weights: {source} has no {name}, so it is of another network.")
         if name in body:
-            _check_shape(source, name, stored[name], own[name])
+            check_shape(KEY, source, name, stored[name], own[name])
     made = {name: stored[name] for name in body}
     # Of the head: whole parameters where they fit, and of those that lie along the classes only the classes that both have.
     same_head = {name for name in stored if name.startswith("head.")} == {name for name in own if name.startswith("head.")}
@@ -169,10 +170,15 @@ def _fits(stored: Tensor, own: Tensor, axis: int | None) -> bool:
     return all(a == b or place == axis for place, (a, b) in enumerate(zip(stored.shape, own.shape, strict=True)))
 
 
-def _check_shape(source: str, name: str, stored: Tensor, own: Tensor) -> None:
+def check_shape(key: str, source: str, name: str, stored: Tensor, own: Tensor) -> None:
+    """Refuse a tensor of another shape than the network's.
+
+    Raises:
+        ConfigError: With both shapes.
+    """
     if stored.shape != own.shape:
         found, need = tuple(stored.shape), tuple(own.shape)
-        raise ConfigError(f"model.weights: {name} of {source} has shape {found}, the network needs {need}. Is the width right?")
+        raise ConfigError(f"{key}: {name} of {source} has shape {found}, the network needs {need}. Is it of this network?")
 
 
 def _fetch_imagenet(architecture: str) -> dict[str, Any]:
@@ -188,18 +194,29 @@ def _fetch_imagenet(architecture: str) -> dict[str, Any]:
     return cast(dict[str, Any], state)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_weights(path: Path, key: str) -> State:
+    """A state dict from a file.
+
+    Args:
+        path: Of the file.
+        key: What named it, for the message.
+
+    Raises:
+        ConfigError: It cannot be loaded safely, or is something else.
+    """
+    return _tensors(key, str(path), _read(key, path))
+
+
+def _read(key: str, path: Path) -> dict[str, Any]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling what is no pickle can raise anything
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ConfigError(f"model.weights: {path} is not a state dict that torch can load safely ({reason}).") from None
+        raise ConfigError(f"{key}: {path} is not a state dict that torch can load safely ({reason}).") from None
     return state if isinstance(state, dict) else {"": state}
 
 
-def _tensors(source: str, state: dict[str, Any]) -> State:
+def _tensors(key: str, source: str, state: dict[str, Any]) -> State:
     if not all(isinstance(value, Tensor) for value in state.values()) or "" in state:
-        raise ConfigError(
-            f"model.weights: {source} holds no state dict of tensors. Save one with torch.save(model.state_dict())."
-        )
+        raise ConfigError(f"{key}: {source} holds no state dict of tensors. Save one with torch.save(model.state_dict()).")
     return state
