@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, count, share
+from cocotag.errors import ConfigError
 
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="image, or folder to walk")
-    parser.add_argument("--model", required=True, metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
+    model = parser.add_argument("--model", required=True, metavar="BUNDLE", type=Path, action="append")
+    model.help = "tagger.onnx of a training run; give it again for further ones: a row of each for every file"
     parser.add_argument("--out", required=True, metavar="FILE", help=".csv or .jsonl by the ending; - is JSONL to stdout")
     parser.add_argument("--threshold", type=share, metavar="T", help="one for all classes, 0 to 1 (default: the bundle's own)")
     parser.add_argument("--top-k", type=count, metavar="K", help="at most so many tags an image")
@@ -23,11 +26,23 @@ def _run(words: list[str]) -> int:
     from cocotag.tagging.outputs import open_writer
     from cocotag.tagging.tagger import Tagger
 
-    tagger = Tagger.load(args.model)
-    with open_writer(args.out, tagger.metadata, overwrite=args.overwrite, all_scores=args.all_scores) as writer:
-        summary = tag_paths(tagger, args.paths, writer, threshold=args.threshold, top_k=args.top_k)
+    named = {name: Tagger.load(path) for name, path in _names(args.model).items()}
+    taggers = named if len(named) > 1 else next(iter(named.values()))
+    metadata = {name: one.metadata for name, one in named.items()} if len(named) > 1 else next(iter(named.values())).metadata
+    with open_writer(args.out, metadata, overwrite=args.overwrite, all_scores=args.all_scores) as writer:
+        summary = tag_paths(taggers, args.paths, writer, threshold=args.threshold, top_k=args.top_k)
     print(summary.to_text(), file=sys.stderr)
     return DONE if summary.ok == summary.total else DONE_WITH_FAULTS
+
+
+def _names(bundles: list[Path]) -> dict[str, Path]:
+    """The bundles by what their rows call them: the file's name, or the whole path where several files are called that."""
+    files = Counter(path.name for path in bundles)
+    named = {path.name if files[path.name] == 1 else str(path): path for path in bundles}
+    if len(named) < len(bundles):
+        again = next(path for path in bundles if bundles.count(path) > 1)
+        raise ConfigError(f"--model {again} is given more than once. Give each bundle once.")
+    return named
 
 
 COMMAND = Command(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,10 @@ FIRST_FAILURES = 3
 _INSTALL_RAW = "pip install 'cocotag[raw]'"
 
 
+Squares = dict[int, NDArray[np.uint8]]
+"""An image as the square inputs that are wanted of it, by their side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What one file came to: probabilities ``(C,)``, or the error that names why there are none."""
@@ -50,6 +55,7 @@ class TagSummary:
         first_failures: The messages of the first of them.
         raw_left_out: Camera RAW files that were left out, as `find_images` says; no fault, for they often lie beside a JPEG.
         seconds: From the first file to the last, wall clock.
+        models: Taggers that each file was given to.
     """
 
     ok: int = 0
@@ -57,6 +63,7 @@ class TagSummary:
     first_failures: list[str] = field(default_factory=list)
     raw_left_out: int = 0
     seconds: float = 0.0
+    models: int = 1
 
     @property
     def total(self) -> int:
@@ -65,8 +72,9 @@ class TagSummary:
 
     def to_text(self) -> str:
         """A line of counts, and one for each of the first failures."""
+        by = f" by {self.models} models" if self.models > 1 else ""
         rate = self.total / self.seconds if self.seconds else 0.0
-        lines = [f"{self.ok} of {self.total} images tagged in {self.seconds:.1f} s ({rate:.1f} images/s)"]
+        lines = [f"{self.ok} of {self.total} images tagged{by} in {self.seconds:.1f} s ({rate:.1f} images/s)"]
         if self.failed:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
             lines[0] += f"; failed: {counts}"
@@ -155,48 +163,74 @@ def predict_files(
     Raises:
         ValueError: ``batch_size`` or ``decoders`` is below 1.
     """
+    return _firsts(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders))
+
+
+def _firsts(groups: Generator[list[Prediction]]) -> Iterator[Prediction]:
+    with closing(groups):  # when this one is closed
+        for group in groups:
+            yield group[0]
+
+
+def predict_with_all(
+    taggers: Sequence[Tagger], paths: Iterable[Path], *, batch_size: int = BATCH_SIZE, decoders: int | None = None
+) -> Generator[list[Prediction]]:
+    """Run several taggers over files, as `predict_files` does one: for each file a prediction of each, in their order.
+
+    A file is decoded once for each input size that there is among the taggers, so each gets what it would get alone.
+    """
     if decoders is None:
         decoders = min(os.cpu_count() or 1, MAX_DECODERS)
     if batch_size < 1 or decoders < 1:
         raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
-    return _predict_files(tagger, iter(paths), batch_size, decoders)
+    return _predict_files(taggers, iter(paths), batch_size, decoders)
 
 
-def _predict_files(tagger: Tagger, paths: Iterator[Path], batch_size: int, decoders: int) -> Iterator[Prediction]:
-    side = tagger.metadata.image_size
+def _predict_files(
+    taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int
+) -> Generator[list[Prediction]]:
+    sides = {tagger.metadata.image_size for tagger in taggers}
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
-    pending: deque[tuple[Path, Future[NDArray[np.uint8]]]] = deque()
+    pending: deque[tuple[Path, Future[Squares]]] = deque()
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
     try:
         while True:
             wanted = 2 * batch_size + decoders - len(pending)
-            pending.extend((path, pool.submit(load_square, path, side)) for path in islice(paths, wanted))
+            pending.extend((path, pool.submit(_load_squares, path, sides)) for path in islice(paths, wanted))
             if not pending:
                 return
             batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-            yield from _predict_batch(tagger, batch)
+            yield from _predict_batch(taggers, batch)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(opencv_threads)
 
 
-def _predict_batch(tagger: Tagger, batch: list[tuple[Path, Future[NDArray[np.uint8]]]]) -> list[Prediction]:
-    images, errors = [], {}
+def _load_squares(path: Path, sides: Iterable[int]) -> Squares:
+    return {side: load_square(path, side) for side in sides}
+
+
+def _predict_batch(taggers: Sequence[Tagger], batch: list[tuple[Path, Future[Squares]]]) -> list[list[Prediction]]:
+    images: list[Squares] = []
+    errors: dict[int, ImageError] = {}
     for place, (_, future) in enumerate(batch):
         try:
             images.append(future.result())
         except ImageError as error:
             errors[place] = error
-    rows = iter(tagger.predict(np.stack(images)) if images else ())
+    probs = [tagger.predict(np.stack([image[tagger.metadata.image_size] for image in images])) for tagger in taggers if images]
+    rows = zip(*probs, strict=True)  # of each image, a row of each tagger
     return [
-        Prediction(path, error=errors[place]) if place in errors else Prediction(path, next(rows))
+        [Prediction(path, error=errors[place])] * len(taggers)
+        if place in errors
+        else [Prediction(path, row) for row in next(rows)]
         for place, (path, _) in enumerate(batch)
     ]
 
 
 def tag_paths(
-    tagger: Tagger,
+    taggers: Tagger | Mapping[str, Tagger],
     paths: Iterable[Path | str],
     writer: Writer,
     *,
@@ -204,10 +238,10 @@ def tag_paths(
     top_k: int | None = None,
     progress: bool = True,
 ) -> TagSummary:
-    """Tag files and folders: one row for every image file.
+    """Tag files and folders: one row for every image file; of several taggers, one for each.
 
     Args:
-        tagger: A loaded bundle.
+        taggers: A loaded bundle, or several by the names that their rows are to have.
         paths: Files and folders, as `find_images`.
         writer: Gets the rows, in order.
         threshold: One for all classes; None for the bundle's own per class.
@@ -218,7 +252,8 @@ def tag_paths(
         DataError: A path does not exist, or there is no image under them.
         ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
     """
-    thresholds = tagger.thresholds(threshold)
+    named = {"": taggers} if isinstance(taggers, Tagger) else taggers
+    thresholds = [tagger.thresholds(threshold) for tagger in named.values()]
     check_top_k(top_k)
     left_out: list[Path] = []
     files = list(find_images(paths, left_out=left_out))
@@ -226,13 +261,14 @@ def tag_paths(
         raise DataError(f"There are only camera RAW files under the given paths, {len(left_out)} of them. Run: {_INSTALL_RAW}")
     if not files:
         raise DataError("There are no image files (.jpg, .png, .heic, ...) under the given paths. Check them.")
-    summary = TagSummary(raw_left_out=len(left_out))
+    summary = TagSummary(raw_left_out=len(left_out), models=len(named))
     start = time.perf_counter()
     with tqdm(total=len(files), unit="image", smoothing=0.1, disable=None if progress else True) as bar:
-        for prediction in predict_files(tagger, files):
-            row = _row(tagger, prediction, thresholds, top_k)
-            writer.write(row)
-            _count(summary, row)
+        for predictions in predict_with_all(list(named.values()), files):
+            for (name, tagger), prediction, limits in zip(named.items(), predictions, thresholds, strict=True):
+                row = _row(name, tagger, prediction, limits, top_k)
+                writer.write(row)
+            _count(summary, row)  # a file is decoded for all or for none
             if row.error:
                 bar.set_postfix(errors=summary.failed.total(), refresh=False)
             bar.update()
@@ -240,12 +276,12 @@ def tag_paths(
     return summary
 
 
-def _row(tagger: Tagger, prediction: Prediction, thresholds: NDArray[np.float32], top_k: int | None) -> Row:
+def _row(name: str, tagger: Tagger, prediction: Prediction, thresholds: NDArray[np.float32], top_k: int | None) -> Row:
     if prediction.probs is None:
         error = prediction.error
-        return Row(prediction.path, status=error.reason if error else "unreadable", error=str(error))
+        return Row(prediction.path, status=error.reason if error else "unreadable", error=str(error), model=name)
     tags = make_tags(tagger.metadata.vocabulary, prediction.probs, decide(prediction.probs, thresholds, top_k))
-    return Row(prediction.path, tags=tags, probs=prediction.probs)
+    return Row(prediction.path, tags=tags, probs=prediction.probs, model=name)
 
 
 def _count(summary: TagSummary, row: Row) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,7 @@ class Row:
         tags: Highest score first.
         error: The one-line message; empty where the status is ``ok``.
         probs: All probabilities, ``(C,)``; None where the image could not be used.
+        model: Which of several models this is of; empty where there is one.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Row:
     tags: tuple[Tag, ...] = ()
     error: str = ""
     probs: NDArray[np.float32] | None = None
+    model: str = ""
 
 
 class Writer:
@@ -75,13 +77,17 @@ class Writer:
 
 @contextmanager
 def open_writer(
-    out: Path | str, metadata: BundleMetadata, *, overwrite: bool = False, all_scores: bool = False
+    out: Path | str,
+    metadata: BundleMetadata | Mapping[str, BundleMetadata],
+    *,
+    overwrite: bool = False,
+    all_scores: bool = False,
 ) -> Iterator[Writer]:
     r"""Open a table of tags, CSV or JSON Lines by its ending.
 
     Both have ``path``, ``status``, ``tags`` and ``scores``, the highest score first. In CSV the last two are joined by
     ``;`` and scores have 4 decimals; in JSON Lines they are lists, and rows that failed have ``error``, one line of
-    text. Bytes of a path that are not UTF-8 are written as ``\udcXX``.
+    text. With several models there is ``model`` as well. Bytes of a path that are not UTF-8 are written as ``\udcXX``.
 
     The rows are in ``OUT.partial`` until the block ends well, and take the place of ``out`` then. If it ends otherwise
     (Ctrl-C, a full disk, a killed process), ``out`` stays as it was and the complete rows stay in ``OUT.partial``, which
@@ -89,7 +95,7 @@ def open_writer(
 
     Args:
         out: ``.csv``, ``.jsonl``, or ``-`` for JSON Lines on stdout, flushed after each row.
-        metadata: Of the bundle that tags; names the classes.
+        metadata: Of the bundle that tags, or of several by their names in the rows; names the classes.
         overwrite: Replace ``out`` and ``OUT.partial`` if they are there.
         all_scores: Write ``all_scores`` as well, an object of every class's score: the shortest number that gives back
             the float16 that tags are decided on. Null where the image failed. JSON Lines only.
@@ -98,7 +104,10 @@ def open_writer(
         OutputError: Another ending, ``out`` is there already, or it cannot be written.
         Interrupted: Ctrl-C in the block, once there are rows; the message says where they are.
     """
-    json_line = partial(_json_line, names=metadata.vocabulary.names if all_scores else None)
+    models = {"": metadata} if isinstance(metadata, BundleMetadata) else metadata
+    several = not isinstance(metadata, BundleMetadata)
+    names = {model: one.vocabulary.names for model, one in models.items()} if all_scores else None
+    json_line = partial(_json_line, names=names, several=several)
     if str(out) == "-":
         yield Writer(sys.stdout, "stdout", json_line, flush=True)
         return
@@ -116,10 +125,10 @@ def open_writer(
     with _output_errors(str(out)):
         out.parent.mkdir(parents=True, exist_ok=True)
         stream = unfinished.open("w", encoding="utf-8", newline="")
-    writer = Writer(stream, str(out), json_line if ending == ".jsonl" else _csv_row, flush=False)
+    writer = Writer(stream, str(out), json_line if ending == ".jsonl" else partial(_csv_row, several=several), flush=False)
     try:
         with _output_errors(str(out)):
-            stream.write("" if ending == ".jsonl" else _csv_line(COLUMNS))
+            stream.write("" if ending == ".jsonl" else _csv_line((*COLUMNS, "model") if several else COLUMNS))
         yield writer
         with _output_errors(str(out)):
             stream.close()
@@ -160,21 +169,24 @@ def _csv_line(cells: tuple[str, ...]) -> str:
     return line.getvalue()
 
 
-def _csv_row(row: Row) -> str:
-    names = ";".join(tag.name for tag in row.tags)
-    return _csv_line((_text(row.path), row.status, names, ";".join(f"{tag.score:.4f}" for tag in row.tags)))
+def _csv_row(row: Row, *, several: bool) -> str:
+    names, scores = ";".join(tag.name for tag in row.tags), ";".join(f"{tag.score:.4f}" for tag in row.tags)
+    cells = _text(row.path), row.status, names, scores
+    return _csv_line((*cells, row.model) if several else cells)
 
 
-def _json_line(row: Row, *, names: list[str] | None) -> str:
+def _json_line(row: Row, *, names: Mapping[str, Sequence[str]] | None, several: bool) -> str:
     cells: dict[str, object] = {
         "path": _text(row.path),
         "status": row.status,
         "tags": [tag.name for tag in row.tags],
         "scores": [round(tag.score, 4) for tag in row.tags],
     }
+    if several:
+        cells["model"] = row.model
     if row.error:
         cells["error"] = row.error
     if names is not None:
         rounded = None if row.probs is None else [float(str(prob)) for prob in row.probs.astype(np.float16)]
-        cells["all_scores"] = None if rounded is None else dict(zip(names, rounded, strict=True))
+        cells["all_scores"] = None if rounded is None else dict(zip(names[row.model], rounded, strict=True))
     return json.dumps(cells, allow_nan=False) + "\n"  # ASCII: good in every pipe, whatever its encoding
