@@ -1,0 +1,159 @@
+"""The family side by side: size, latency against torchvision's networks, mAP at finer output strides; write reports/family.md.
+
+usage: python scripts/measure_family.py [--quick] [--out FOLDER] [--report FILE]
+
+Latency is of one image of 224 px on all cores, ours and torchvision's in turns, both in channels last. The strides are trained
+on coco-mini from the same ImageNet weights with the same budget; with --out the runs are kept, and what was stopped goes on.
+--quick times each network a few times and trains one epoch: its figures mean nothing. Needs the real data: COCOTAG_DATA, or
+../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal, cast
+
+import onnx
+import torch
+import torchvision.models
+from measured_run import DATA, IMAGENET, PROJECT, measure
+from torch import nn
+
+from cocotag.config import ModelConfig
+from cocotag.export import to_onnx
+from cocotag.latency import Timing, Way, bundle_way, default_threads
+from cocotag.latency import measure as measure_latency
+from cocotag.models.build import build_network
+from cocotag.models.network import Normalize, TaggerNetwork
+from cocotag.models.summary import summarise
+from cocotag.models.ways import cpu_run, stir
+from cocotag.models.weights import to_torchvision
+
+Architecture = Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
+SIDE = 224
+SIZES: tuple[tuple[Architecture, float], ...] = (
+    *(("mobilenet_v2", width) for width in (1.0, 0.5)),
+    *(("mobilenet_v3_small", width) for width in (1.0, 0.5, 0.25)),
+    *(("mobilenet_v3_large", width) for width in (1.0, 0.5, 0.25)),
+)
+LIMIT = 1.05  # times torchvision's latency that is accepted
+OUTPUT_STRIDES = (32, 16, 8)
+
+
+class Theirs(nn.Module):
+    """torchvision's network behind our normalisation, so that both do the same work."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.normalize, self.network = Normalize(), network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images to logits, as `TaggerNetwork`."""
+        logits: torch.Tensor = self.network(self.normalize(images).contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """As `TaggerNetwork.probs`."""
+        return logits.sigmoid()
+
+
+def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, Timing], str]:
+    """Timings of ours, torchvision's and ONNX Runtime in turns; parameters and multiply-adds for the table."""
+    network = build_network(ModelConfig(name=name, width=width, image_size=SIDE), 80).eval()
+    stir(network)
+    theirs = getattr(torchvision.models, name)(weights=None, width_mult=width, num_classes=80)
+    theirs.load_state_dict(to_torchvision(network))
+    counts = summarise(copy.deepcopy(network), SIDE)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "network.onnx"
+        onnx.save_model(to_onnx(network, SIDE), str(graph))
+
+        def ways(threads: int) -> list[Way]:
+            return [
+                Way("ours", cpu_run(network, "channels_last", threads)),
+                Way("torchvision", cpu_run(cast(TaggerNetwork, Theirs(theirs)), "channels_last", threads)),
+                bundle_way(graph, threads),
+            ]
+
+        timings = measure_latency(ways, image_size=SIDE, batches=[1], threads=[default_threads()], repeats=repeats)
+    return {timing.way: timing for timing in timings}, f"{counts.parameters:,} | {counts.multiply_adds / 1e6:.1f}"
+
+
+def strides(out: Path, *, quick: bool) -> dict[int, dict[str, float]]:
+    """Of MobileNetV2 on coco-mini, by output stride."""
+    words: list[str | Path] = ["--model.weights", IMAGENET, "--model.image_size", str(SIDE)]
+    if quick:
+        words += ["--stages", '[{"epochs": 1, "train": "head", "lr": 0.003}]', "--data.fraction", "0.2"]
+    return {
+        stride: measure(out / f"stride-{stride}", *words, "--model.output_stride", str(stride)) for stride in OUTPUT_STRIDES
+    }
+
+
+def main() -> None:
+    """Measure, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few runs, one epoch")
+    parser.add_argument("--out", type=Path, help="keep the runs here (default: a temporary folder)")
+    parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "family.md")
+    args = parser.parse_args()
+    if not (DATA / "coco-mini").is_dir():
+        sys.exit(f"no real data in {DATA}; set COCOTAG_DATA")
+    rows, worst, differs = [], 0.0, 0.0
+    for name, width in SIZES:
+        timed, counts = latency(name, width, 3 if args.quick else 100)
+        ours, theirs, runtime = timed["ours"], timed["torchvision"], timed["ONNX Runtime"]
+        ratio = ours.p50 / theirs.p50
+        worst, differs = max(worst, ratio), max(differs, theirs.difference or 0.0, runtime.difference or 0.0)
+        rows.append(
+            f"| {name} | {width:g} | {counts} | {ours.p50:.1f} | {ours.mean:.1f} ± {ours.spread:.1f} | {theirs.p50:.1f} | "
+            f"{ratio:.2f} | {runtime.p50:.1f} |"
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        out: Path = args.out or Path(temporary)
+        out.mkdir(parents=True, exist_ok=True)
+        trained = strides(out, quick=args.quick)
+    finer = [
+        f"| {stride} | {SIDE // stride} x {SIDE // stride} | {100 * row['map']:.1f} | {100 * row['map_lo']:.1f} to "
+        f"{100 * row['map_hi']:.1f} | {100 * row['micro_f1']:.1f} | {row['training']:.0f} s |"
+        for stride, row in trained.items()
+    ]
+    verdict = f"{worst:.2f} times torchvision's at the worst (at most {LIMIT}: {'held' if worst <= LIMIT else 'not held'})"
+    warning = "\n**Made with --quick: these figures mean nothing.**\n" if args.quick else ""
+    text = f"""# The family
+
+Written by `.venv/bin/python scripts/measure_family.py{" --quick" if args.quick else ""}` on {os.cpu_count()} CPU cores \
+({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}.
+{warning}
+## Size and latency
+
+80 classes, linear head, one image of {SIDE} px, {default_threads()} threads, milliseconds: median of 100 runs (mean and
+standard deviation beside), ours and torchvision's network with the same weights in turns, float32, channels last. Ours took
+{verdict}; largest difference in probability between them {differs:.1g}.
+
+| network | width | parameters | M multiply-adds | ours | mean | torchvision | ratio | ours on ONNX Runtime |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+## Finer maps
+
+MobileNetV2 on coco-mini from ImageNet weights, {SIDE} px, `configs/coco_mini.yaml` otherwise, seed 0; percent on val, 95 % over
+images. One run each on 150 photographs: a point or two is noise.
+
+| output stride | map | mAP | interval | micro-F1 | training |
+| --- | --- | --- | --- | --- | --- |
+{chr(10).join(finer)}
+"""
+    args.report.parent.mkdir(parents=True, exist_ok=True)
+    args.report.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
