@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measured_run import DATA, PROJECT, cocotag, measure
+from measured_run import DATA, PROJECT, cocotag, measure, usable_cores
 
 EPOCHS = 22  # of the runs that show what the original's choices cost
 SCRATCH = {"model.image_size": "224", "model.weights": "null"}
@@ -106,10 +105,10 @@ def page(
 
     def accuracy(row: dict[str, float]) -> str:
         low, high = (100 * row[f"top1_accuracy{part}"] for part in ("_lo", "_hi"))
-        minutes = row["training"] / 60
+        cores = f"{row['cores']:.0f} core{'s' if row['cores'] > 1 else ''}"
         return (
             f"test accuracy {row['top1_accuracy']:.4f} ({low:.1f} to {high:.1f} %) after {row['epochs']:.0f} epochs, "
-            f"{minutes:.0f} min"
+            f"{row['training'] / 60:.0f} min on {cores}"
         )
 
     half, small = (single[name] for name in CIFAR)
@@ -124,7 +123,7 @@ def page(
     warning = "\n**Made with --quick: these figures mean nothing.**\n" if quick else ""
     return f"""# Where cocotag comes from
 
-Written by `.venv/bin/python scripts/measure_lineage.py{" --quick" if quick else ""}` on {os.cpu_count()} CPU cores \
+Written by `.venv/bin/python scripts/measure_lineage.py{" --quick" if quick else ""}` on {usable_cores()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}. One run of each, seed 0; intervals are 95 %, over images.
 {warning}
 | ancestor | published | here |

@@ -22,6 +22,13 @@ def cocotag(*words: str | Path) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may run on; taskset and containers may leave fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, float]:
     """Train with some flags; what the report's summary says of val, the seconds of training and of the whole command.
 
@@ -29,7 +36,7 @@ def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path
 
     Returns:
         Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
-        the last start) and ``epochs``.
+        the last start), ``epochs`` and ``cores``.
     """
     kept = run / "measured.json"
     if kept.is_file():
@@ -49,6 +56,6 @@ def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path
         for name, row in summary.items()
         for part in ("value", "lo", "hi")
     }
-    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds)}
+    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds), "cores": usable_cores()}
     kept.write_text(json.dumps(measured))
     return measured

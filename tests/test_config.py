@@ -163,7 +163,7 @@ def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
 
     folder = find_config("--config", "sample").parent
     names = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert names == ["coco_mini", "coco_mobilenetv2", "coco_original", "sample"]
+    assert {"coco_mini", "coco_mobilenetv2", "coco_original", "sample"} < set(names)
     for name in names:
         made, resume, out = _train_config([f"--config={name}", "--data.root", str(tmp_path)])
         assert problems(made) == []
