@@ -8,7 +8,7 @@ import logging
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,11 +24,12 @@ import cocotag
 from cocotag.bundle import BundleMetadata, open_session, write_bundle
 from cocotag.config import TrainConfig
 from cocotag.data.annotations import AnnotationTable
-from cocotag.errors import BundleError
+from cocotag.errors import BundleError, DataError, ImageError
 from cocotag.images import load_square
 from cocotag.labels import COCO80, Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
+from cocotag.quantize import CALIBRATION_IMAGES, quantize_convolutions
 from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
 from cocotag.thresholds import choose_thresholds
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 MAX_DIFFERENCE = 1e-3
 """Largest difference in probability between bundle and torch network that is accepted."""
 
+MAX_MEAN_DIFFERENCE_INT8 = 0.02
+"""Mean absolute difference in probability between a bundle in 8-bit integers and the network that is accepted."""
+
 PARITY_IMAGES = 64  # photographs that bundle and network are compared on
+NOISE_IMAGES = 3  # and pictures of noise, before those
 
 
 class ProbabilityNetwork(nn.Module):
@@ -96,8 +101,8 @@ def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
     return proto
 
 
-def largest_difference(network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]) -> float:
-    """Largest difference in probability between a bundle and the network it was made from.
+def differences(network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Absolute differences in probability between a bundle and the network it was made from, ``(N, C)``.
 
     Args:
         network: Torch's side, as for `to_onnx`; computed in float32 on its device.
@@ -107,14 +112,14 @@ def largest_difference(network: nn.Module, bundle: Path | str, images: NDArray[n
     model = _giving_probs(network)
     device = next(network.parameters()).device
     session = open_session(bundle)
-    worst = 0.0
+    made = []
     for start in range(0, len(images), 16):
         part = images[start : start + 16]
         with torch.no_grad():
             ours = model(torch.from_numpy(part).to(device)).cpu().numpy()
         theirs = session.run(["probs"], {"images": part})[0]
-        worst = max(worst, float(np.abs(ours - theirs).max()))
-    return worst
+        made.append(np.abs(ours - theirs))
+    return np.concatenate(made)
 
 
 def _read_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -195,26 +200,36 @@ def checkpoint_config(path: Path | str) -> TrainConfig:
     return TrainConfig.from_json(_read_checkpoint(path)["cocotag"]["config"])
 
 
-def export_checkpoint(checkpoint: Path | str, out: Path | str, tune: AnnotationTable | None = None) -> BundleMetadata:
+def export_checkpoint(
+    checkpoint: Path | str,
+    out: Path | str,
+    tune: AnnotationTable | None = None,
+    calibration: Iterable[Path] | None = None,
+) -> BundleMetadata:
     """Write a checkpoint's bundle, checked against its network before it takes its place.
 
     Args:
         checkpoint: Of a training run.
         out: The ``.onnx`` file.
         tune: Images that thresholds are chosen on, by the bundle's own outputs; without them all are 0.5.
+        calibration: Photographs; the convolutions become 8-bit integers with ranges taken from the first of them that can be
+            read, at most `CALIBRATION_IMAGES`. None keeps them in float32.
 
     Returns:
         What the bundle says.
 
     Raises:
-        BundleError: Not a checkpoint, or the bundle differs from its network by more than `MAX_DIFFERENCE`.
+        BundleError: Not a checkpoint, or the bundle differs from its network by more than `MAX_DIFFERENCE`, in 8-bit integers
+            by more than `MAX_MEAN_DIFFERENCE_INT8` on average.
+        DataError: No photograph of ``calibration`` can be read.
         ImageError: A tune image cannot be read.
         OutputError: The file cannot be written.
     """
     network, metadata = load_checkpoint(checkpoint)
     images = _parity_images(metadata.image_size, tune)
     choose = None if tune is None else partial(_thresholds, tune=tune)
-    return export_network(network, metadata, out, images, choose)
+    photographs = None if calibration is None else _calibration_images(calibration, metadata.image_size)
+    return export_network(network, metadata, out, images, choose, photographs)
 
 
 def export_network(
@@ -223,6 +238,7 @@ def export_network(
     out: Path | str,
     images: NDArray[np.uint8] | None = None,
     choose: Callable[[Path], tuple[float, ...]] | None = None,
+    calibration: NDArray[np.uint8] | None = None,
 ) -> BundleMetadata:
     """Write a network's bundle, checked against it before it takes its place.
 
@@ -232,12 +248,14 @@ def export_network(
         out: The ``.onnx`` file.
         images: That both are compared on, uint8 ``(N, S, S, 3)`` RGB; None for noise.
         choose: Gives the thresholds, from the finished graph.
+        calibration: As ``images``; the convolutions become 8-bit integers with the ranges that features take on these.
 
     Returns:
         What the bundle says.
 
     Raises:
-        BundleError: The bundle differs from its network by more than `MAX_DIFFERENCE`.
+        BundleError: The bundle differs from its network by more than `MAX_DIFFERENCE`, in 8-bit integers by more than
+            `MAX_MEAN_DIFFERENCE_INT8` on average.
         OutputError: The file cannot be written.
     """
     model = to_onnx(network, metadata.image_size)
@@ -245,13 +263,26 @@ def export_network(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         write_bundle(model, metadata, trial)
-        difference = largest_difference(network, trial, images)
-        if not difference < MAX_DIFFERENCE:
+        differs = differences(network, trial, images)
+        if not differs.max() < MAX_DIFFERENCE:
             raise BundleError(
-                f"The bundle's probabilities differ from the network's by up to {difference:.2g} on {len(images)} images; "
+                f"The bundle's probabilities differ from the network's by up to {differs.max():.2g} on {len(images)} images; "
                 f"{MAX_DIFFERENCE:g} is accepted. {out} was not written. Try other versions of torch and onnxscript."
             )
-        metadata = replace(metadata, parity={"largest_difference": difference, "images": len(images)})
+        if calibration is not None:
+            model = quantize_convolutions(model, calibration)
+            write_bundle(model, metadata, trial)
+            real = images[NOISE_IMAGES:] if len(images) > NOISE_IMAGES else calibration
+            images, differs = real, differences(network, trial, real)
+            if not differs.mean() < MAX_MEAN_DIFFERENCE_INT8:
+                raise BundleError(
+                    f"In 8-bit integers the bundle's probabilities differ from the network's by {differs.mean():.2g} on "
+                    f"average on {len(images)} images; {MAX_MEAN_DIFFERENCE_INT8:g} is accepted. {out} was not written. "
+                    "Calibrate on photographs like those that will be tagged, or leave out --int8."
+                )
+            metadata = replace(metadata, made_by={**metadata.made_by, "int8": f"calibrated on {len(calibration)} images"})
+        parity = {"largest_difference": float(differs.max()), "mean_difference": float(differs.mean()), "images": len(images)}
+        metadata = replace(metadata, parity=parity)
         if choose is not None:
             metadata = replace(metadata, thresholds=choose(trial))
     write_bundle(model, metadata, out)
@@ -289,11 +320,26 @@ def export_pretrained(out: Path | str, weights: str | None = None) -> BundleMeta
 
 
 def _parity_images(side: int, tune: AnnotationTable | None) -> NDArray[np.uint8]:
-    """Some tune images, and noise of three contrasts."""
-    noise = np.random.default_rng(0).normal(size=(3, side, side, 3))
+    """Noise of three contrasts, and some tune images."""
+    noise = np.random.default_rng(0).normal(size=(NOISE_IMAGES, side, side, 3))
     made = list(np.clip(128 + noise * np.array([10, 40, 90]).reshape(3, 1, 1, 1), 0, 255).astype(np.uint8))
     paths = [] if tune is None else tune.paths()[:PARITY_IMAGES]
     return np.stack([*made, *(load_square(path, side) for path in paths)])
+
+
+def _calibration_images(paths: Iterable[Path], side: int) -> NDArray[np.uint8]:
+    made: list[NDArray[np.uint8]] = []
+    first: ImageError | None = None
+    for path in paths:
+        try:
+            made.append(load_square(path, side))
+        except ImageError as error:
+            first = first or error
+        if len(made) == CALIBRATION_IMAGES:
+            break
+    if not made:
+        raise DataError(f"No photograph to calibrate on can be read{f'. The first: {first}' if first else ''}. Give others.")
+    return np.stack(made)
 
 
 def _thresholds(bundle: Path, tune: AnnotationTable) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -92,16 +91,19 @@ def measure(
         warm_up: Runs before.
         progress: Show a bar on stderr, if that is a terminal.
     """
-    draws = np.random.default_rng(0)
     made: list[Timing] = []
     with tqdm(unit="run", disable=None if progress else True) as bar:
         for count in threads:
             ways = ways_for(count)
             bar.total = (repeats + warm_up) * len(ways) * len(batches) * len(threads)
             for batch in batches:
-                images = draws.integers(0, 256, (batch, image_size, image_size, 3), dtype=np.uint8)
-                made += _in_turns(ways, images, count, repeats, warm_up, bar)
+                made += _in_turns(ways, random_images(batch, image_size), count, repeats, warm_up, bar)
     return made
+
+
+def random_images(count: int, side: int) -> Images:
+    """Noise to be timed on, ``(N, S, S, 3)``, always the same."""
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def _in_turns(
@@ -165,11 +167,6 @@ def bundle_way(path: Path | str, threads: int, name: str = "ONNX Runtime") -> Wa
         return probs
 
     return Way(name, run)
-
-
-def default_threads() -> int:
-    """Of the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def to_text(timings: Sequence[Timing]) -> str:

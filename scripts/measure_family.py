@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import platform
 import sys
 import tempfile
@@ -26,8 +25,9 @@ from measured_run import DATA, IMAGENET, PROJECT, measure
 from torch import nn
 
 from cocotag.config import ModelConfig
+from cocotag.cores import usable_cores
 from cocotag.export import to_onnx
-from cocotag.latency import Timing, Way, bundle_way, default_threads
+from cocotag.latency import Timing, Way, bundle_way
 from cocotag.latency import measure as measure_latency
 from cocotag.models.build import build_network
 from cocotag.models.network import Normalize, TaggerNetwork
@@ -81,7 +81,7 @@ def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, T
                 bundle_way(graph, threads),
             ]
 
-        timings = measure_latency(ways, image_size=SIDE, batches=[1], threads=[default_threads()], repeats=repeats)
+        timings = measure_latency(ways, image_size=SIDE, batches=[1], threads=[usable_cores()], repeats=repeats)
     return {timing.way: timing for timing in timings}, f"{counts.parameters:,} | {counts.multiply_adds / 1e6:.1f}"
 
 
@@ -128,12 +128,12 @@ def main() -> None:
     warning = "\n**Made with --quick: these figures mean nothing.**\n" if args.quick else ""
     text = f"""# The family
 
-Written by `.venv/bin/python scripts/measure_family.py{" --quick" if args.quick else ""}` on {os.cpu_count()} CPU cores \
+Written by `.venv/bin/python scripts/measure_family.py{" --quick" if args.quick else ""}` on {usable_cores()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}.
 {warning}
 ## Size and latency
 
-80 classes, linear head, one image of {SIDE} px, {default_threads()} threads, milliseconds: median of 100 runs (mean and
+80 classes, linear head, one image of {SIDE} px, {usable_cores()} threads, milliseconds: median of 100 runs (mean and
 standard deviation beside), ours and torchvision's network with the same weights in turns, float32, channels last. Ours took
 {verdict}; largest difference in probability between them {differs:.1g}.
 

@@ -18,7 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measured_run import DATA, PROJECT, cocotag, measure, usable_cores
+from measured_run import DATA, PROJECT, cocotag, measure
+
+from cocotag.cores import usable_cores
 
 EPOCHS = 22  # of the runs that show what the original's choices cost
 SCRATCH = {"model.image_size": "224", "model.weights": "null"}

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from cocotag.cores import usable_cores
+
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 IMAGENET = DATA / "mobilenet_v2_imagenet.pth"
@@ -20,13 +22,6 @@ def cocotag(*words: str | Path) -> str:
     command = [sys.executable, "-m", "cocotag", *map(str, words)]
     print("+ cocotag", *map(str, words), file=sys.stderr, flush=True)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may run on; taskset and containers may leave fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, float]:

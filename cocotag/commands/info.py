@@ -28,7 +28,7 @@ def _run(words: list[str]) -> int:
     print(f"trained on   {metadata.train_images} images")
     print(f"tuned on     {tuned.get('images', '?')} images ({tuned.get('split', '?')}): figures taken there are optimistic")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
-    print(f"parity       {json.dumps(metadata.parity)}")
+    print(f"parity       {', '.join(f'{key} {value:.2g}' for key, value in metadata.parity.items())}".replace("_", " "))
     print(f"sha256       {fingerprint(args.bundle)}")
     print(f"classes      {len(metadata.vocabulary)}\n")
     print("index  id  threshold  positives  name")

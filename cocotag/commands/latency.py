@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 def _run(words: list[str]) -> int:
     from jsonargparse.typing import PositiveInt
 
-    from cocotag.latency import default_threads, to_text
+    from cocotag.cores import usable_cores
+    from cocotag.latency import to_text
 
     parser = model_parser(COMMAND)
     parser.add_argument("--bundle", type=str | None, metavar="FILE", help="time a bundle instead; that needs no PyTorch")
     parser.add_argument("--batch", type=list[PositiveInt], default=[1], metavar="[N, ...]", help="images at once")
-    threads = [default_threads()]
+    threads = [usable_cores()]
     parser.add_argument("--threads", type=list[PositiveInt], default=threads, metavar="[N, ...]", help="processor cores")
     parser.add_argument("--repeats", type=PositiveInt, default=100, metavar="N", help="counted runs of each way")
     parser.add_argument("--json", action="store_true", help="plain numbers, for programs")
@@ -49,19 +50,22 @@ def _time_network(config: ModelConfig, batches: list[int], threads: list[int], r
         import onnx
 
         from cocotag.export import to_onnx
-        from cocotag.latency import measure
+        from cocotag.latency import measure, random_images
         from cocotag.models import ways
         from cocotag.models.build import build_network
+        from cocotag.quantize import quantize_convolutions
     except ModuleNotFoundError as error:
         raise without_extra("Timing a network", error) from None
     network = build_network(config, int(config.num_classes or 0)).eval()
     ways.stir(network)
     with tempfile.TemporaryDirectory() as folder, ways.torch_threads():
-        graph = Path(folder) / "network.onnx"
-        onnx.save_model(to_onnx(network, config.image_size), str(graph))
+        graph, int8 = Path(folder) / "network.onnx", Path(folder) / "int8.onnx"
+        model = to_onnx(network, config.image_size)
+        onnx.save_model(model, str(graph))
+        onnx.save_model(quantize_convolutions(model, random_images(8, config.image_size)), str(int8))
 
         def all_ways(count: int) -> list[Way]:
-            return ways.all_ways(network, graph, count)
+            return ways.all_ways(network, graph, int8, count)
 
         return measure(all_ways, image_size=config.image_size, batches=batches, threads=threads, repeats=repeats)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cocotag.config import DataConfig, SourceConfig, root_of
+from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable, load_split, split_paths
 from cocotag.data.dataset import EpochSampler, Item, TaggedImages
 from cocotag.data.image_cache import cached_paths
@@ -167,7 +168,7 @@ class TaggingData(LightningDataModule):
     def _loader(self, dataset: TaggedImages, **options: Any) -> DataLoader[Item]:  # noqa: ANN401
         workers = self.config.workers
         if workers is None:
-            workers = min(8, os.cpu_count() or 1, max(1, len(dataset) // self.batch_size))
+            workers = min(8, usable_cores(), max(1, len(dataset) // self.batch_size))
         # A forked worker waits for ever on the threads of OpenCV's pool, which stay behind in the parent: end the pool first.
         cv2.setNumThreads(1)
         return DataLoader(

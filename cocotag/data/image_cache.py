@@ -39,6 +39,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cocotag.cores import usable_cores
 from cocotag.data.table_cache import user_folder
 from cocotag.errors import DataError, ImageError, Interrupted, OutputError
 from cocotag.files import write_text
@@ -265,7 +266,7 @@ def _make_all(jobs: list[_Job], side: int) -> None:
         OutputError: The disk is full.
         Interrupted: Ctrl-C.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cores()
     failures: list[str] = []
     waiting = iter(jobs)
     pending: deque[tuple[_Job, Future[Entry]]] = deque()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cocotag import jpeg
+from cocotag.cores import usable_cores
 from cocotag.errors import ImageError
 from cocotag.images import MAX_BYTES, decode, to_square
 
@@ -216,7 +217,7 @@ def _each(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], inputs: Ite
     """`Executor.map` that submits only a little ahead, so that Ctrl-C need not wait for all the rest."""
     waiting: deque[Future[_Out]] = deque()
     queue = iter(inputs)
-    ahead = 4 * (os.cpu_count() or 1) + 16
+    ahead = 4 * usable_cores() + 16
     while True:
         waiting.extend(pool.submit(function, one) for one in islice(queue, ahead - len(waiting)))
         if not waiting:

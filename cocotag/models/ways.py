@@ -19,15 +19,17 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 NAMES = ("eager", "channels_last", "bf16", "compiled")
 
 
-def all_ways(network: TaggerNetwork, graph: Path | str, threads: int) -> list[Way]:
-    """Torch's ways on the CPU, ONNX Runtime, and the GPU where there is one.
+def all_ways(network: TaggerNetwork, graph: Path | str, int8: Path | str, threads: int) -> list[Way]:
+    """Torch's ways on the CPU, ONNX Runtime in float32 and int8, and the GPU where there is one.
 
     Args:
         network: In any state; it stays as it is.
         graph: The same network as an ONNX file.
+        int8: That with its convolutions in 8-bit integers.
         threads: Within an operator.
     """
-    made = [*(Way(name, cpu_run(network, name, threads)) for name in NAMES), bundle_way(graph, threads)]
+    made = [Way(name, cpu_run(network, name, threads)) for name in NAMES]
+    made += [bundle_way(graph, threads), bundle_way(int8, threads, "ONNX Runtime, int8")]
     if torch.cuda.is_available():
         made.append(Way("GPU, fp16", *cuda_run(network)))
     return made

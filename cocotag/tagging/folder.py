@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cocotag import raw
+from cocotag.cores import usable_cores
 from cocotag.errors import DataError, ImageError
 from cocotag.images import FORMATS, load_square
 from cocotag.tagging.outputs import Row, Writer
@@ -180,7 +181,7 @@ def predict_with_all(
     A file is decoded once for each input size that there is among the taggers, so each gets what it would get alone.
     """
     if decoders is None:
-        decoders = min(os.cpu_count() or 1, MAX_DECODERS)
+        decoders = min(usable_cores(), MAX_DECODERS)
     if batch_size < 1 or decoders < 1:
         raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
     return _predict_files(taggers, iter(paths), batch_size, decoders)

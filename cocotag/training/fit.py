@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -105,8 +106,13 @@ def resume(directory: Path) -> Run:
     return _train(config, data, directory, network)
 
 
-def export_run(checkpoint: Path, out: Path) -> tuple[BundleMetadata, str | None]:
+def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None = None) -> tuple[BundleMetadata, str | None]:
     """Export a checkpoint with thresholds chosen on its run's tune images.
+
+    Args:
+        checkpoint: Of a training run.
+        out: The ``.onnx`` file.
+        calibration: As for `cocotag.export.export_checkpoint`.
 
     Returns:
         What the bundle says, and a warning if the images are gone, so that thresholds are 0.5.
@@ -118,8 +124,9 @@ def export_run(checkpoint: Path, out: Path) -> tuple[BundleMetadata, str | None]
     try:
         tune = _data(config).tune
     except CocotagError as error:
-        return export_checkpoint(checkpoint, out), f"All thresholds are 0.5: the tune images are not there. {error}"
-    return export_checkpoint(checkpoint, out, tune), None
+        warning = f"All thresholds are 0.5: the tune images are not there. {error}"
+        return export_checkpoint(checkpoint, out, None, calibration), warning
+    return export_checkpoint(checkpoint, out, tune, calibration), None
 
 
 def precision(config: TrainConfig) -> str:

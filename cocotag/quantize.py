@@ -1,0 +1,75 @@
+"""An ONNX graph -> the same graph with its convolutions in 8-bit integers. No torch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+CALIBRATION_IMAGES = 128
+"""As many photographs show the range of every feature well; more change little and take longer."""
+
+_BATCH = 4
+
+
+def quantize_convolutions(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Static quantisation to 8 bits, as in Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
+
+    Weights are symmetric with a scale per channel (Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342: what depthwise
+    convolutions need), features have a range each, the one they take on ``images``. Only convolutions, and the ReLU6 behind
+    them, become integers: with all of the graph in 8 bits the sigmoid would give some 150 different probabilities.
+
+    Fast where the CPU multiplies 8-bit integers in one instruction (VNNI: Intel since about 2019, AMD since Zen 4; ARM's dot
+    product). Older x86 processors add products in 16 bits, where large ones saturate: check the difference there.
+
+    Args:
+        model: ``images`` uint8 ``(N, S, S, 3)`` -> ``probs``, float32 inside. It is not changed.
+        images: That the ranges are taken from, ``(N, S, S, 3)``; photographs such as will be tagged.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
+        def __init__(self) -> None:
+            self.parts: Iterator[NDArray[np.uint8]] = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            part = next(self.parts, None)
+            return None if part is None else {"images": part}
+
+    with tempfile.TemporaryDirectory() as folder, _warnings_off():
+        plain, folded, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "folded", "quantized"))
+        onnx.save_model(model, str(plain))
+        quant_pre_process(plain, folded, skip_symbolic_shape=True)  # batch norms into the convolutions before them
+        quantize_static(
+            folded,
+            quantized,
+            Batches(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load_model(str(quantized))
+
+
+@contextmanager
+def _warnings_off() -> Iterator[None]:
+    """The quantiser warns on the root logger of what was done already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
