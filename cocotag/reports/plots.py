@@ -22,6 +22,12 @@ GLYPH = 6.4
 """Mean width of a character at the page's 12 px, in pixels: browsers differ, so it is on the generous side."""
 LONGEST = 30
 """Characters of a label that are drawn; the whole label is in the tooltip."""
+_FILE_STYLE = (
+    'text { font: 12px system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; fill: #1b1f24; } .paper { fill: #fff; } '
+    ".muted { fill: #59626d; } .grid { stroke: #e6e9ed; } .axis { stroke: #59626d; } .c1 { fill: #0072b2; } "
+    ".c3 { fill: #d55e00; } .line { fill: none; stroke: #0072b2; stroke-width: 2; } "
+    ".point { fill-opacity: .75; stroke: #fff; stroke-width: .6; }"
+)
 TOP, RIGHT, BOTTOM, LEFT = 10, 16, 46, 66
 """Margins around plots with two number axes, in pixels."""
 
@@ -124,28 +130,30 @@ def scatter(
     y_label: str,
     log_x: bool = False,
     log_y: bool = False,
+    colors: Sequence[str] | None = None,
 ) -> Markup:
     """Points, each with a tooltip; those that lie far out are named where there is room.
 
-    A point with a missing coordinate, or one that a logarithmic axis cannot show, is left out.
+    A point with a missing coordinate, or one that a logarithmic axis cannot show, is left out. ``colors`` are CSS classes,
+    ``c1`` to ``c8``; all ``c1`` if not given.
 
     Raises:
         ValueError: Arguments of different lengths.
     """
     points = [
-        (a, b, label)
-        for a, b, label in zip(x, y, labels, strict=True)
+        (a, b, label, color)
+        for a, b, label, color in zip(x, y, labels, ["c1"] * len(labels) if colors is None else colors, strict=True)
         if _is_number(a) and _is_number(b) and (a > 0 or not log_x) and (b > 0 or not log_y)
     ]
     height = 400
-    across = _axis([a for a, _, _ in points], LEFT, WIDTH - RIGHT, log=log_x, zero=not log_x)
-    up = _axis([b for _, b, _ in points], height - BOTTOM, TOP, log=log_y, zero=not log_y)
-    placed = [(across.at(a), up.at(b), label) for a, b, label in points]
+    across = _axis([a for a, *_ in points], LEFT, WIDTH - RIGHT, log=log_x, zero=not log_x)
+    up = _axis([b for _, b, *_ in points], height - BOTTOM, TOP, log=log_y, zero=not log_y)
+    placed = [(across.at(a), up.at(b), label) for a, b, label, _ in points]
     parts = _grid(across, up, x_label, y_label)
     parts += [
-        f'<circle class="point c1" cx="{cx:.1f}" cy="{cy:.1f}" r="4.5">'
+        f'<circle class="point {escape(color)}" cx="{cx:.1f}" cy="{cy:.1f}" r="4.5">'
         f"<title>{_clean(label)}: {_figure(a)}, {_figure(b)}</title></circle>"
-        for (cx, cy, label), (a, b, _) in zip(placed, points, strict=True)
+        for (cx, cy, label), (a, b, _, color) in zip(placed, points, strict=True)
     ]
     parts += _names(placed, height)
     return _svg(WIDTH, height, title, parts)
@@ -351,6 +359,12 @@ def _names(placed: Sequence[tuple[float, float, str]], height: float, most: int 
         if len(parts) == most:
             break
     return parts
+
+
+def standalone(drawing: Markup) -> str:
+    """A drawing as a file of its own: with its colours, dark on white whatever is around it."""
+    head, rest = drawing.split(">", 1)
+    return f'{head}><style>{_FILE_STYLE}</style><rect class="paper" width="100%" height="100%"/>{rest}\n'
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

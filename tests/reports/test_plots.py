@@ -142,3 +142,13 @@ def test_arguments_of_different_lengths_are_refused():
 
 def test_colours_come_from_the_page():
     assert not [svg for svg in every_plot(["a", "b"]) if re.search(r"#[0-9a-fA-F]{3}|rgb|fill=", svg)]
+
+
+def test_a_drawing_of_its_own_has_its_colours_and_paper_inside():
+    drawing = plots.scatter([1.0, 2.0], [3.0, 4.0], ["a", "b"], **AXES, colors=["c1", "c3"])
+    root = ET.fromstring(plots.standalone(drawing))
+    names = [shape.tag.rpartition("}")[2] for shape in root]
+    assert names[:2] == ["style", "rect"]
+    assert [shape.get("class") for shape in root.iter() if shape.tag.endswith("circle")] == ["point c1", "point c3"]
+    used = {name for shape in root.iter() for name in (shape.get("class") or "").split()}
+    assert all(f".{name} {{" in root[0].text for name in used)
