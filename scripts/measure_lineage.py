@@ -47,19 +47,19 @@ def summary(*words: str) -> dict[str, Any]:
     return made
 
 
-def cifar(out: Path, *, quick: bool) -> dict[str, dict[str, float]]:
+def cifar(out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
     """Both networks on CIFAR-10: figures on its test images, which nothing was chosen on."""
     root = out / "cifar10"
     if not (root / "annotations" / "instances_test.json").is_file():
         command = [sys.executable, str(PROJECT / "scripts" / "cifar_to_coco.py"), str(DATA / "cifar10.tar.xz"), str(root)]
-        subprocess.run([*command, *(["--per-class", "40", "--hold-out", "10"] if quick else [])], check=True)
+        subprocess.run([*command, *(["--per-class", "40"] if quick else [])], check=True)
     words: list[str] = []
     if quick:
         words = ["--stages", '[{"epochs": 2, "train": "all", "lr": 0.003}]', "--batch_size", "32"]
     return {name: measure(out / config, *words, config=config, root=root) for name, config in CIFAR.items()}
 
 
-def choices(out: Path, *, quick: bool) -> dict[str, dict[str, float]]:
+def choices(out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
     """What each of the original's choices costs, on coco-mini."""
     all_of_them = {key: value for name in TOGETHER for key, value in CHOICES[name].items()}
     epochs = 1 if quick else EPOCHS
@@ -98,19 +98,18 @@ def main() -> None:
 def page(
     v2: dict[str, Any],
     coco: dict[str, Any],
-    single: dict[str, dict[str, float]],
-    costs: dict[str, dict[str, float]],
+    single: dict[str, dict[str, Any]],
+    costs: dict[str, dict[str, Any]],
     *,
     quick: bool,
 ) -> str:
     """The report."""
 
-    def accuracy(row: dict[str, float]) -> str:
+    def accuracy(row: dict[str, Any]) -> str:
         low, high = (100 * row[f"top1_accuracy{part}"] for part in ("_lo", "_hi"))
-        cores = f"{row['cores']:.0f} core{'s' if row['cores'] > 1 else ''}"
         return (
             f"test accuracy {row['top1_accuracy']:.4f} ({low:.1f} to {high:.1f} %) after {row['epochs']:.0f} epochs, "
-            f"{row['training'] / 60:.0f} min on {cores}"
+            f"{row['training'] / 60:.1f} min on {row['machine']}"
         )
 
     half, small = (single[name] for name in CIFAR)

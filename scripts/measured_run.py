@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from cocotag.cores import usable_cores
 
@@ -24,18 +27,18 @@ def cocotag(*words: str | Path) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, float]:
+def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, Any]:
     """Train with some flags; what the report's summary says of val, the seconds of training and of the whole command.
 
     A run that was measured before, into a folder that was kept, is not trained again; one that was stopped goes on.
 
     Returns:
         Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
-        the last start), ``epochs`` and ``cores``.
+        the last start), ``epochs``, and ``machine``, what it was trained on.
     """
     kept = run / "measured.json"
     if kept.is_file():
-        earlier: dict[str, float] = json.loads(kept.read_text())
+        earlier: dict[str, Any] = json.loads(kept.read_text())
         return earlier
     start = time.perf_counter()
     if run.is_dir():
@@ -51,6 +54,13 @@ def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path
         for name, row in summary.items()
         for part in ("value", "lo", "hi")
     }
-    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds), "cores": usable_cores()}
+    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds), "machine": machine()}
     kept.write_text(json.dumps(measured))
     return measured
+
+
+def machine() -> str:
+    """What trains here."""
+    if torch.cuda.is_available():
+        return f"one {torch.cuda.get_device_name()} and {usable_cores()} CPU cores"
+    return f"{usable_cores()} CPU core{'s' if usable_cores() > 1 else ''}"
