@@ -300,10 +300,25 @@ def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, directory: P
     except torch.OutOfMemoryError:
         size = module.config.batch_size
         raise ConfigError(f"batch_size {size} does not fit in the device's memory. Lower it or model.image_size.") from None
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
-        raise Interrupted(f"Stopped. The finished epochs are kept; go on with: cocotag train --resume {directory}") from None
+        raise Interrupted(f"Stopped. {_kept(directory)}") from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        if interrupt.pressed or trainer.received_sigterm:  # which a batch system sends to the workers too
+            raise Interrupted(f"Stopped. {_kept(directory)}") from None
+        raise CocotagError(
+            f"A process that loads images was ended from outside: {str(error).rstrip('. ')}. If memory ran out, free some. "
+            f"{_kept(directory)}"
+        ) from None
+
+
+def _kept(directory: Path) -> str:
+    if not _last(directory).is_file():
+        return "No epoch was finished; start again with another --out."
+    return f"The finished epochs are kept; go on with: cocotag train --resume {directory}"
 
 
 def keep_freed_memory() -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,9 +203,10 @@ def test_patience_ends_the_last_stage_and_only_that(sample_dir, tmp_path, withou
     assert rows[-1]["stage"] == "2"
 
 
-def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_path):
+def stopped(sample_dir, out, stop):
+    """Train in a process of its own, call ``stop`` with it after two epochs; its exit status, stderr and stdout."""
     words = ["--config=sample", "--data.root", str(sample_dir), "--data.workers", "1", "--batch_size", "20"]
-    words += ["--model.image_size", "64", "--model.width", "0.25", "--out", str(tmp_path / "run")]
+    words += ["--model.image_size", "64", "--model.width", "0.25", "--out", str(out)]
     child = subprocess.Popen(
         [sys.executable, "-m", "cocotag", "train", *words],
         stderr=subprocess.PIPE,
@@ -216,14 +218,35 @@ def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_
     for line in child.stderr:
         lines.append(line)
         if line.startswith("epoch   2/"):
-            os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the loader's workers get it too
+            stop(child)
             break
     out, rest = child.communicate(timeout=120)
-    assert child.returncode == 130
-    assert f"cocotag train --resume {tmp_path / 'run'}" in rest
-    assert "Traceback" not in rest + "".join(lines)
+    return child.returncode, "".join(lines) + rest, out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # as a terminal and a batch system send them: to all
+def test_a_stop_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_path, number):
+    status, said, out = stopped(sample_dir, tmp_path / "run", lambda child: os.killpg(child.pid, number))
+    assert status == 130
+    assert f"cocotag train --resume {tmp_path / 'run'}" in said
+    assert "Traceback" not in said
     assert out == ""
     assert epochs_in(tmp_path / "run") >= 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_loader_that_the_system_kills_is_one_line(sample_dir, tmp_path):
+    def kill_workers(child):
+        for worker in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)
+
+    status, said, out = stopped(sample_dir, tmp_path / "run", kill_workers)
+    assert status == 2
+    assert [line for line in said.splitlines() if line.startswith("cocotag:")] == [said.splitlines()[-1]]
+    assert "killed by signal: Killed" in said
+    assert f"cocotag train --resume {tmp_path / 'run'}" in said
+    assert "Traceback" not in said
+    assert out == ""
 
 
 def test_nothing_is_left_behind_by_a_run_that_cannot_start(sample_dir, tmp_path):
