@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is returned."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a sign gets another, not a stack trace
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return DONE if words else NOT_STARTED

@@ -12,6 +12,7 @@ from tqdm import tqdm
 import cocotag
 from cocotag.bundle import fingerprint
 from cocotag.data.annotations import AnnotationTable
+from cocotag.data.matching import Aliases
 from cocotag.errors import DataError
 from cocotag.reports.evaluation import Evaluation, evaluate
 from cocotag.tagging.folder import predict_files
@@ -19,7 +20,7 @@ from cocotag.tagging.tagger import Tagger
 
 
 def evaluate_bundle(
-    tagger: Tagger, table: AnnotationTable, *, split: str, progress: bool = True
+    tagger: Tagger, table: AnnotationTable, *, split: str, aliases: Aliases | None = None, progress: bool = True
 ) -> tuple[Evaluation, list[str]]:
     """Run a bundle over the images of a split and measure it.
 
@@ -27,6 +28,7 @@ def evaluate_bundle(
         tagger: The bundle.
         table: The labelled images.
         split: The split's name, for the report.
+        aliases: What the table's classes are called in the bundle.
         progress: Show a bar on stderr, if that is a terminal.
 
     Returns:
@@ -55,6 +57,7 @@ def evaluate_bundle(
         data={"split": split, "image_dir": table.image_dir.name},
         warnings=warnings,
         optimistic=_was_seen(table, tagger.metadata.tuned_on),
+        aliases=aliases,
     )
     return evaluation, failures
 

@@ -50,6 +50,28 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def probe_folder(folder: Path) -> None:
+    """See before the work that a folder can be written to, or could be made; nothing is left behind.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    made: list[Path] = []
+    try:
+        for one in (*reversed(folder.parents), folder):
+            if not one.exists():
+                one.mkdir()
+                made.append(one)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{folder} cannot be written ({reason}). Choose another place or free some space.") from None
+    finally:
+        for one in reversed(made):
+            one.rmdir()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -1,7 +1,9 @@
 """How good probabilities are: a frame per class and a summary with intervals. Knows no model, loss, file or threshold choice.
 
 Cells that are not known count nowhere. What is undefined is NaN and never a silent zero: a class without support has no
-recall, F1 or AP, a class without predictions no precision. Means over classes are over those with support.
+recall, F1 or AP, a class without predictions no precision. Where only positives of a class are known, and on other images
+nobody looked, no tag can be wrong: precision, F1 and AP would be perfect whatever the scores, so they are undefined too. Means
+over classes are over the others with support.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def score(
     """Measure probabilities against targets, with 95% bootstrap intervals over images.
 
     Per class: F1 is ``2TP / (2TP + FP + FN)``; AP is the step-wise average precision, ties taken together, as
-    scikit-learn's ``average_precision_score``; ``status`` is ``ok``, ``no_positives``, ``no_predictions`` or ``neither``.
+    scikit-learn's ``average_precision_score``; ``status`` is ``ok``, ``no_positives``, ``no_predictions``, ``neither``, or
+    ``no_negatives`` where only positives are known; such a class counts in no row of the summary.
 
     Summary: ``map``, ``macro_f1`` and ``weighted_f1`` are means over classes with support; ``cf1`` is the harmonic mean
     of mean precision (undefined counts 0) and mean recall over them; ``of1`` is made of overall precision and recall and
@@ -89,8 +92,8 @@ def score(
     draws = [_statistics(data, weights) for weights in _draws(len(probs), resamples, seed)]
     f1_lo, f1_hi = _percentiles([draw.f1 for draw in draws], point.f1[0])
     ap_lo, ap_hi = _percentiles([draw.ap for draw in draws], point.ap[0])
-    frame = _class_frame(point, thresholds)
-    seen, supported = int(known.any(axis=0).sum()), int((frame["support"] > 0).sum())
+    frame = _class_frame(point, thresholds, data.judged)
+    seen, supported = int((known.any(axis=0) & data.judged).sum()), int(((frame["support"] > 0) & data.judged).sum())
     value = point.summary[0]
     low, high = _percentiles([draw.summary for draw in draws], value)
     columns = {
@@ -135,17 +138,22 @@ def _checked_decisions(
     return decisions
 
 
-def _class_frame(point: _Statistics, thresholds: NDArray[Any]) -> pd.DataFrame:
+def _class_frame(point: _Statistics, thresholds: NDArray[Any], judged: Bools) -> pd.DataFrame:
     counts = {name: getattr(point, name)[0].astype(np.int64) for name in ("tp", "fp", "fn", "tn")}
     support, found = counts["tp"] + counts["fn"], counts["tp"] + counts["fp"]
-    cases = {"neither": (support == 0) & (found == 0), "no_positives": support == 0, "no_predictions": found == 0}
+    cases = {
+        "no_negatives": ~judged,
+        "neither": (support == 0) & (found == 0),
+        "no_positives": support == 0,
+        "no_predictions": found == 0,
+    }
     return pd.DataFrame(
         {
             "support": support,
             "predicted": found,
             **counts,
             "threshold": thresholds.astype(np.float64),
-            "precision": _ratio(counts["tp"], found),
+            "precision": np.where(judged, _ratio(counts["tp"], found), np.nan),
             "recall": _ratio(counts["tp"], support),
             "f1": point.f1[0],
             "ap": point.ap[0],
@@ -193,6 +201,7 @@ class _Prepared:
     """What does not change from draw to draw."""
 
     cells: dict[str, NDArray[np.float32]]  # tp, fp, fn, tn: (N, C), one 1 in each known cell
+    judged: Bools  # per class, False where nothing but positives is known
     samples_f1: Floats  # per image, 0 where nothing is known
     all_right: Bools  # per image, False where nothing is known
     looked_at: Bools  # per image
@@ -208,14 +217,16 @@ class _Prepared:
     def of(cls, probs: NDArray[np.floating], targets: Bools, known: Bools, decisions: Bools) -> _Prepared:
         tp, fp, fn, tn = targets & decisions, ~targets & decisions, targets & ~decisions, ~targets & ~decisions
         cells = {n: (v & known).astype(np.float32) for n, v in (("tp", tp), ("fp", fp), ("fn", fn), ("tn", tn))}
-        hits = (targets & decisions & known).sum(axis=1)
-        misses = ((targets ^ decisions) & known).sum(axis=1)
-        looked_at = np.asarray(known.any(axis=1))
+        judged: Bools = np.asarray(known.all(axis=0) | ~(known & targets).any(axis=0) | (known & ~targets).any(axis=0))
+        measured = known & judged
+        hits = (targets & decisions & measured).sum(axis=1)
+        misses = ((targets ^ decisions) & measured).sum(axis=1)
+        looked_at = np.asarray(measured.any(axis=1))
         f1 = np.nan_to_num(_ratio(2 * hits, 2 * hits + misses), nan=1.0) * looked_at
         rankings = [_Ranking.of(probs[:, c], targets[:, c], known[:, c]) for c in range(probs.shape[1])]
         one_tag = known.all() and (targets.sum(axis=1) == 1).all()
         top1 = probs.argmax(axis=1) == targets.argmax(axis=1) if one_tag else None
-        return cls(cells, f1, looked_at & (misses == 0), looked_at, top1, rankings)
+        return cls(cells, judged, f1, looked_at & (misses == 0), looked_at, top1, rankings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,9 +246,10 @@ def _statistics(data: _Prepared, weights: NDArray[np.float32]) -> _Statistics:
     """All measures under weights ``(N, B)``, whole numbers; float32 sums of them are exact up to 16 million images."""
     tp, fp, fn, tn = ((weights.T @ data.cells[name]).astype(np.float64) for name in ("tp", "fp", "fn", "tn"))
     support = tp + fn
-    has = support > 0
+    has = (support > 0) & data.judged
     f1 = np.where(has, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
     ap = np.stack([ranking.average_precision(weights) for ranking in data.rankings], axis=1)
+    ap[:, ~data.judged] = np.nan
 
     def mean(values: Floats) -> Floats:
         return _ratio(np.where(has, values, 0).sum(axis=1), has.sum(axis=1))
@@ -245,7 +257,8 @@ def _statistics(data: _Prepared, weights: NDArray[np.float32]) -> _Statistics:
     def share(per_image: Floats | Bools) -> Floats:
         return _ratio(weights.T @ per_image.astype(np.float64), weights.T @ data.looked_at.astype(np.float64))
 
-    total_tp, total_fp, total_fn, total = (part.sum(axis=1) for part in (tp, fp, fn, tp + fp + fn + tn))
+    parts = (part[:, data.judged] for part in (tp, fp, fn, tp + fp + fn + tn))
+    total_tp, total_fp, total_fn, total = (part.sum(axis=1) for part in parts)
     total_support = total_tp + total_fn
     micro = np.where(total_support > 0, _ratio(2 * total_tp, 2 * total_tp + total_fp + total_fn), np.nan)
     values = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 UNINFORMED = 0.5
-"""The threshold where the data cannot tell: no positives at all, or one score for everything."""
+"""The threshold where the data cannot tell: no positives or no negatives at all, or one score for everything."""
 
 _LEVELS = int(np.float16(1).view(np.uint16)) + 1  # float16 values in 0..1; their bits, read as whole numbers, rise with them
 
@@ -38,8 +38,8 @@ def choose_thresholds(probs: ArrayLike, targets: ArrayLike, known: ArrayLike, *,
 
     The common threshold maximises micro-F1, a class's own one its F1. The own one of a rare class is mostly luck (the
     winner's curse in Lipton et al. 2014, https://arxiv.org/abs/1402.1892), so each class gets the mean of both in logits,
-    its own with weight ``support / (support + prior_strength)``; without support, the common one. A threshold above or
-    below all scores is never chosen: there is no evidence beyond them.
+    its own with weight ``support / (support + prior_strength)``; without support, or where nothing but positives is known,
+    the common one. A threshold above or below all scores is never chosen: there is no evidence beyond them.
 
     Args:
         probs: Probabilities in 0..1, ``(N, C)``.
@@ -54,6 +54,7 @@ def choose_thresholds(probs: ArrayLike, targets: ArrayLike, known: ArrayLike, *,
     if not prior_strength >= 0:
         raise ValueError(f"prior_strength is {prior_strength}; it must be 0 or more.")
     positives, negatives = _histograms(probs, targets, known)
+    positives[~negatives.any(axis=1)] = 0  # nothing could be wrong there, so the lowest threshold would always be best
     overall = _best_within(positives.sum(axis=0), negatives.sum(axis=0), near=UNINFORMED)
     own = np.array([_best_within(up, down, near=overall) for up, down in zip(positives, negatives, strict=True)])
     support = positives.sum(axis=1)

@@ -92,3 +92,11 @@ def test_bad_input_is_one_line(toy_bundle, sample_dir, tmp_path, capsys, bundle,
     assert says in error
     assert error.count("\n") == 1
     assert not (tmp_path / "o").exists()
+
+
+def test_without_another_place_the_bundle_itself_gets_the_thresholds(toy_bundle, sample_dir, tmp_path):
+    out, own = tmp_path / "out.onnx", tmp_path / "own.onnx"
+    assert calibrate(toy_bundle, sample_dir, out) == 0
+    shutil.copy(toy_bundle, own)
+    assert main(["calibrate", str(own), "--root", str(sample_dir), "--split", "train"]) == 0
+    assert read_metadata(own) == read_metadata(out)

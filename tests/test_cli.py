@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -265,3 +266,80 @@ def test_python_says_the_same_as_the_command(capsys, toy_bundle, sample_dir):
     row = json.loads(run(capsys, "tag", path, "--model", toy_bundle, "--out", "-")[1])
     assert row["tags"] == [tag.name for tag in tags]
     np.testing.assert_allclose(row["scores"], [tag.score for tag in tags], atol=1e-3)
+
+
+def changed(sample_dir, root, change):
+    """A copy of the sample whose validation labels were changed."""
+    shutil.copytree(sample_dir, root)
+    path = root / "annotations" / "instances_val.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    return root
+
+
+def test_evaluate_matches_names_as_training_does(capsys, toy_bundle, sample_dir, tmp_path):
+    def shout(document):
+        for category in document["categories"]:
+            category["name"] = category["name"].upper().replace(" ", "_")
+
+    root = changed(sample_dir, tmp_path / "data", shout)
+    reports = []
+    for number, place in enumerate((sample_dir, root)):
+        out = tmp_path / str(number)
+        assert run(capsys, "evaluate", toy_bundle, "--root", place, "--split", "val", "--out", out)[0] == 0
+        reports.append((out / "summary.csv").read_text())
+    assert reports[0] == reports[1]
+
+
+def test_evaluate_without_positives_says_so(capsys, toy_bundle, sample_dir, tmp_path):
+    root = changed(sample_dir, tmp_path / "data", lambda document: document["annotations"].clear())
+    status, out, _ = run(capsys, "evaluate", toy_bundle, "--root", root, "--split", "val", "--out", tmp_path / "e")
+    assert status == 1
+    assert "There is nothing to measure" in out
+    assert "Every class with positives" not in (tmp_path / "e" / "report.html").read_text()
+
+
+def test_evaluate_does_not_praise_what_only_positives_are_known_of(capsys, toy_bundle, sample_dir, tmp_path):
+    (tmp_path / "only.yaml").write_text("known: [clock]\nnames: {}\n")
+    words = ["--root", sample_dir, "--split", "val", "--out", tmp_path / "e", "--aliases", tmp_path / "only.yaml"]
+    status, out, _ = run(capsys, "evaluate", toy_bundle, *words)
+    assert status == 0
+    assert "Only positives are known of" in out
+    rows = {row["name"]: row for row in csv.DictReader((tmp_path / "e" / "per_class.csv").open())}
+    assert rows["clock"]["status"] in ("ok", "no_predictions")
+    assert {rows[name]["status"] for name in ("umbrella", "tie")} == {"no_negatives"}
+    assert rows["umbrella"]["ap"] == rows["umbrella"]["f1"] == ""
+
+
+def test_evaluate_follows_no_link_out_of_the_data(mistake, toy_bundle, sample_dir, tmp_path):
+    root = changed(sample_dir, tmp_path / "data", lambda document: None)
+    first = sorted((root / "val").iterdir())[0]
+    first.rename(tmp_path / "elsewhere.png")
+    first.symlink_to(tmp_path / "elsewhere.png")
+    mistake(["evaluate", toy_bundle, "--root", root, "--split", "val", "--out", tmp_path / "e"], "links to files outside")
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(mistake, toy_bundle, sample_dir, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("cocotag.evaluate.evaluate_bundle", None)  # it is not come to
+    words = ["evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", tmp_path / "file" / "report"]
+    mistake(words, "cannot be written")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_config_that_is_not_utf8_is_one_line(mistake, tmp_path, sample_dir):
+    (tmp_path / "c.yaml").write_bytes("data: {}".encode("utf-16"))
+    mistake(["train", "--config", tmp_path / "c.yaml", "--data.root", sample_dir], "not UTF-8 text")
+
+
+def test_a_terminal_without_unicode_gets_a_report_all_the_same(toy_bundle, sample_dir, tmp_path):
+    words = ["evaluate", toy_bundle, "--root", sample_dir, "--split", "val", "--out", tmp_path / "e"]
+    command = [sys.executable, "-m", "cocotag", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_images_that_are_no_folder_are_refused(mistake, sample_dir, tmp_path):
+    labels = sample_dir / "annotations" / "instances_val.json"
+    mistake(["imbalance", labels, "--images", tmp_path / "no", "--out", tmp_path / "i"], "is not a folder")

@@ -48,6 +48,10 @@ def test_per_class_equals_scikit_learn_on_the_known_rows(case, seed):
             assert np.isnan([row.f1, row.recall, row.ap]).all()
             assert row.status == ("no_positives" if decisions.any() else "neither")
             continue
+        if labels.all() and not known[:, c].all():  # then scikit-learn is all praise
+            assert np.isnan([row.precision, row.f1, row.ap]).all()
+            assert (row.status, row.recall) == ("no_negatives", decisions.mean())
+            continue
         assert row.status == ("ok" if decisions.any() else "no_predictions")
         assert np.isnan(row.precision) == (not decisions.any())
         precision, recall, f1, _ = sk.precision_recall_fscore_support(labels, decisions, average="binary", zero_division=0.0)
@@ -116,6 +120,23 @@ def test_a_class_with_support_that_is_never_predicted_counts_zero():
     assert scores.summary.loc["cf1", "value"] == 0.5
 
 
+def test_a_class_of_which_only_positives_are_known_is_in_no_figure():
+    probs, targets, known, thresholds = _random(3, images=30, classes=4)
+    targets[:, 0], known[:, 0] = True, np.arange(30) < 12
+    with_it = metrics.score(probs, targets, known, thresholds, resamples=20)
+    without = metrics.score(probs[:, 1:], targets[:, 1:], known[:, 1:], thresholds[1:], resamples=20)
+    assert with_it.per_class.loc[0, "status"] == "no_negatives"
+    assert with_it.per_class.loc[0, ["precision", "f1", "ap", "f1_lo", "ap_hi"]].isna().all()
+    assert with_it.per_class.loc[0, "support"] == 12
+    np.testing.assert_array_equal(with_it.summary, without.summary)
+
+
+def test_a_class_that_is_on_every_image_is_measured():
+    scores = metrics.score([[0.9], [0.2]], [[1], [1]], [[1], [1]], [0.5], resamples=0)
+    assert scores.per_class.loc[0, "status"] == "ok"
+    assert scores.summary["value"]["map"] == 1
+
+
 def test_a_score_on_the_threshold_is_a_prediction():
     assert metrics.per_class([[0.5]], [[1]], [[1]], [0.5]).loc[0, "tp"] == 1
 
@@ -158,8 +179,11 @@ def test_weighing_images_is_repeating_them(case, seed):
     weights = np.stack([np.bincount(column, minlength=len(probs)) for column in rows.T], axis=1).astype(np.float32)
     prepared = metrics._Prepared.of(probs, targets, known, probs >= thresholds)
     found = metrics._statistics(prepared, weights)
+    whole = metrics.per_class(probs, targets, known, thresholds)
     for draw, column in enumerate(rows.T):
         repeated = metrics.score(probs[column], targets[column], known[column], thresholds, resamples=0)
+        if "no_negatives" in {*repeated.per_class["status"], *whole["status"]}:  # which is decided once, on all images
+            continue
         np.testing.assert_allclose(found.summary[draw], repeated.summary["value"], rtol=1e-9)
         np.testing.assert_allclose(found.ap[draw], repeated.per_class["ap"], rtol=1e-9)
         np.testing.assert_allclose(found.f1[draw], repeated.per_class["f1"], rtol=1e-9)

@@ -154,3 +154,15 @@ def test_impossible_arguments_are_refused():
         choose_thresholds([[0.5]], [[1], [0]], [[1]])
     with pytest.raises(ValueError, match="prior_strength is -1"):
         choose_thresholds([[0.5]], [[1]], [[1]], prior_strength=-1)
+
+
+def test_where_only_positives_are_known_the_common_threshold_holds():
+    rng = np.random.default_rng(0)
+    targets = rng.random((200, 3)) < 0.3
+    probs = 1 / (1 + np.exp(-rng.normal(3 * targets - 1.5, 1)))
+    known = np.ones_like(targets)
+    known[:, 2] = targets[:, 2]
+    found = choose_thresholds(probs, targets, known)
+    without = choose_thresholds(probs[:, :2], targets[:, :2], known[:, :2])
+    assert found.overall == without.overall
+    assert found.values == pytest.approx([*without.values, without.overall])

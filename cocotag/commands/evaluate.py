@@ -20,22 +20,25 @@ def _run(words: list[str]) -> int:
     args = parser.parse_args(words)
 
     from cocotag.data.annotations import load_split
+    from cocotag.data.image_files import refuse_links
     from cocotag.data.matching import load_aliases
-    from cocotag.data.sources import align
     from cocotag.evaluate import evaluate_bundle
+    from cocotag.files import probe_folder
     from cocotag.reports.evaluation import FILES
     from cocotag.tagging.tagger import Tagger
 
     refuse_existing(args.overwrite, *(args.out / name for name in FILES))
     tagger = Tagger.load(args.bundle)
     table = load_split(args.root, args.split)
-    if args.aliases:
-        table = align(table, tagger.metadata.vocabulary, name=str(args.root), aliases=load_aliases(args.aliases, "--aliases"))
-    evaluation, failures = evaluate_bundle(tagger, table, split=args.split)
+    refuse_links(table, [(args.root, args.split)])
+    aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
+    probe_folder(args.out)
+    evaluation, failures = evaluate_bundle(tagger, table, split=args.split, aliases=aliases)
     evaluation.write(args.out)
     print(evaluation.to_text())
     print(args.out / "report.html")
-    return DONE_WITH_FAULTS if failures else DONE
+    measured = evaluation.summary.loc["macro_f1", "n_classes"]
+    return DONE_WITH_FAULTS if failures or not measured else DONE
 
 
 COMMAND = Command(

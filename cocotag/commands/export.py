@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, refuse_existing, without_extra
 from cocotag.errors import ConfigError, DataError
+from cocotag.files import probe_folder
 
 
 def _run(words: list[str]) -> int:
@@ -24,6 +25,7 @@ def _run(words: list[str]) -> int:
     if args.int8 != (args.calibrate is not None):
         raise ConfigError("--int8 and --calibrate DIR go together: the photographs in DIR show how large features become.")
     refuse_existing(args.overwrite, args.out)
+    probe_folder(args.out.parent)
     photographs = None if args.calibrate is None else _spread(args.calibrate)
     try:
         from cocotag.training.fit import export_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cocotag.commands import DONE, Command, refuse_existing
+from cocotag.errors import DataError
 
 
 def _run(words: list[str]) -> int:
@@ -27,6 +28,8 @@ def _run(words: list[str]) -> int:
     from cocotag.reports.imbalance import FILES, imbalance, write
 
     refuse_existing(args.overwrite, *(args.out / name for name in FILES))
+    if args.images is not None and not args.images.is_dir():
+        raise DataError(f"--images {args.images} is not a folder. Give the folder of the images, or leave it out.")
     found = [
         imbalance(load_annotations(path, args.images), split=path.stem.removeprefix("instances_")) for path in args.annotations
     ]

@@ -23,12 +23,18 @@ def _run(words: list[str]) -> int:
         return DONE
     model: dict[str, Any] = metadata.config.get("model", {})
     tuned = metadata.tuned_on
-    print(f"network      {model.get('name', 'unknown')}, output stride {model.get('output_stride', '?')}")
+    stride = f", output stride {model['output_stride']}" if "output_stride" in model else ""
+    print(f"network      {model.get('name', 'unknown')}{stride}")
     print(f"input        uint8 RGB, {metadata.image_size} x {metadata.image_size} pixels")
-    print(f"trained on   {metadata.train_images} images")
-    print(f"tuned on     {tuned.get('images', '?')} images ({tuned.get('split', '?')}): figures taken there are optimistic")
+    print(f"trained on   {f'{metadata.train_images} images' if metadata.train_images else 'images that cocotag did not count'}")
+    if tuned:
+        where = f"{tuned.get('images', '?')} images ({tuned.get('split', '?')})"
+        print(f"tuned on     {where}: figures taken there are optimistic")
+    else:
+        print("tuned on     nothing: thresholds are as they began; cocotag calibrate chooses them")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
-    print(f"parity       {', '.join(f'{key} {value:.2g}' for key, value in metadata.parity.items())}".replace("_", " "))
+    parity = [f"{key} {value if isinstance(value, int) else format(value, '.2g')}" for key, value in metadata.parity.items()]
+    print("parity      ", ", ".join(parity).replace("_", " "))
     print(f"sha256       {fingerprint(args.bundle)}")
     print(f"classes      {len(metadata.vocabulary)}\n")
     print("index  id  threshold  positives  name")

@@ -83,6 +83,13 @@ def _config_first(words: list[str]) -> tuple[list[str], str]:
         else:
             rest.append(word)
     files = [find_config("--config", config) for config in configs]
+    for file in files:
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"--config {file} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
+            ) from None
     return [*(f"--config={file}" for file in files), *rest], files[-1].stem if files else "run"
 
 

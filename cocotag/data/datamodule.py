@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,10 @@ from torch.utils.data import DataLoader
 
 from cocotag.config import DataConfig, SourceConfig, root_of
 from cocotag.cores import usable_cores
-from cocotag.data.annotations import AnnotationTable, load_split, split_paths
+from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.data.dataset import EpochSampler, Item, TaggedImages
 from cocotag.data.image_cache import cached_paths
+from cocotag.data.image_files import check_files
 from cocotag.data.matching import load_aliases
 from cocotag.data.sources import Joined, align, join_sources
 from cocotag.data.split import stratified_holdout, stratified_sample
@@ -109,6 +108,12 @@ class TaggingData(LightningDataModule):
                 raise DataError(
                     f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
                 )
+        told = np.asarray(self.tune.known.all(axis=0) | (self.tune.known & ~self.tune.targets).any(axis=0))
+        if not (told & (self.tune.positives > 0)).any():
+            raise DataError(
+                f"The {tune_name} has only positives of every class that it has any of, so nothing can be chosen on it. Give a "
+                "data.tune_split in which somebody looked for the classes, or name them under known."
+            )
         places = [(source.root, source.split) for source in self.sources]
         check_files(self.train, places)
         check_files(self.tune, [(self.root, config.tune_split)] if config.tune_split else places)
@@ -185,56 +190,3 @@ class TaggingData(LightningDataModule):
 def _ignore_interrupt(worker: int) -> None:
     """Ctrl-C in a terminal reaches the workers too; who trains decides what it means, and may still need the batch at hand."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def check_files(table: AnnotationTable, places: Sequence[tuple[str, str]]) -> None:
-    """See that the images of a table are there, before the first is wanted, and that none is a link out of its data set.
-
-    Folders may be links: that is how people keep COCO's images in one place. A single file that leads elsewhere is what a
-    data set from a stranger would bring along to have something else read.
-
-    Args:
-        table: The images.
-        places: Root and split of each data set that they are from.
-
-    Raises:
-        DataError: How many are not there or lead out of it, and the first.
-    """
-    # One listing a folder, not one look a file: COCO's folder holds 118,287.
-    folders = {path.parent for path in table.paths()}
-    there, links = set[str](), set[str]()
-    for entry in (entry for folder in folders if folder.is_dir() for entry in os.scandir(folder)):
-        there.add(entry.path)
-        if entry.is_symlink():
-            links.add(entry.path)
-    missing = [path for path in table.paths() if str(path) not in there]
-    if missing:
-        root, split = _place_of(missing[0], places)
-        raise DataError(
-            f"The annotations of split {split!r} name {len(missing)} files that are not in {table.image_dir} "
-            f"(first: {missing[0].relative_to(table.image_dir)}). Check the folder, or run: "
-            f"cocotag check {root} --split {split}"
-        )
-    away = {folder for folder in folders if not _stays(folder, *_place_of(folder, places))}
-    leaving = [
-        path
-        for path in table.paths()
-        if path.parent in away or (str(path) in links and not _stays(path, *_place_of(path, places)))
-    ]
-    if leaving:
-        raise DataError(
-            f"{len(leaving)} images are links to files outside their data set (first: {leaving[0]} -> {leaving[0].resolve()}), "
-            "which are not followed. Copy the files there, or make the folder of the images the link."
-        )
-
-
-def _place_of(path: Path, places: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Root and split of the data set that an image is from."""
-    of = (place for place in places if path.is_relative_to(os.path.abspath(split_paths(Path(place[0]), place[1])[1])))  # noqa: PTH100
-    return next(of, places[0])
-
-
-def _stays(link: Path, root: str, split: str) -> bool:
-    """Whether a link leads to a file of its own data set: below its root, or in its image folder, which may be a link."""
-    inside = (Path(root).resolve(), split_paths(Path(root), split)[1].resolve())
-    return any(link.resolve().is_relative_to(folder) for folder in inside)

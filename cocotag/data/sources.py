@@ -193,15 +193,12 @@ def align(
     """
     aliases = aliases or Aliases()
     column = find_classes(vocabulary, table.vocabulary, aliases)
-    if looked_for is None and aliases.known is not None:
-        looked_for = [
-            vocabulary.names[learned]
-            for own, learned in zip(table.vocabulary.names, column.tolist(), strict=True)
-            if learned >= 0 and own in aliases.known
-        ]
     part = _Part.of(table, column, vocabulary, name)
-    listed = np.isin(np.arange(len(vocabulary)), column)
-    looked = listed & np.array([looked_for is None or one in looked_for for one in vocabulary.names])
+    if looked_for is None:
+        own = np.array([aliases.known is None or one in aliases.known for one in table.vocabulary.names])
+        looked = _looked(table, column, len(vocabulary), own)
+    else:
+        looked = np.isin(np.arange(len(vocabulary)), column) & np.isin(vocabulary.names, looked_for)
     known = part.targets | (looked & ~part.doubtful)
     return replace(table, vocabulary=vocabulary, targets=part.targets, known=known, instances=part.instances)
 

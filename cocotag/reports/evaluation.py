@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cocotag.bundle import BundleMetadata
 from cocotag.data.annotations import AnnotationTable
+from cocotag.data.matching import Aliases, find_classes
+from cocotag.data.sources import align
 from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.files import write_text
 from cocotag.labels import Vocabulary
@@ -119,13 +121,14 @@ def evaluate(
     data: Mapping[str, Any],
     warnings: Sequence[str] = (),
     optimistic: bool = False,
+    aliases: Aliases | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Measure a bundle's probabilities against the labels of a split.
 
-    Classes are matched by name. A class that only the bundle has is unknown on every image here; one that only the data
-    set has is left out; both are named in a warning. Tags are decided on probabilities rounded to float16, as in tagging;
-    average precision ranks them as they are.
+    Classes are matched by name, as in training: `cocotag.data.sources.align`. A class that only the bundle has is unknown on
+    every image here; one that only the data set has is left out; both are named in a warning. Tags are decided on
+    probabilities rounded to float16, as in tagging; average precision ranks them as they are.
 
     Args:
         table: The labelled images.
@@ -135,6 +138,7 @@ def evaluate(
         data: What it was run on, for the report.
         warnings: What is to be said besides.
         optimistic: Checkpoint or thresholds were chosen on these images.
+        aliases: What the table's classes are called in the bundle.
         seed: Of the bootstrap.
 
     Raises:
@@ -152,7 +156,8 @@ def evaluate(
         row, column = bad[0]
         where = f"{len(bad)} of {probs.size} (first: {probs[row, column]} on {table.file_names[row]})"
         raise BundleError(f"The bundle gives probabilities outside 0..1: {where}. Train or export it again.")
-    targets, known, notes = _matched(table, metadata.vocabulary)
+    table, notes = _matched(table, metadata.vocabulary, aliases)
+    targets, known = table.targets, table.known
     if optimistic:
         notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Claim figures from other images.")
 
@@ -185,27 +190,43 @@ def evaluate(
     )
 
 
-def _matched(table: AnnotationTable, vocabulary: Vocabulary) -> tuple[Bools, Bools, list[str]]:
-    """Targets and known cells in the bundle's class order, each ``(N, C)``, and what did not fit."""
-    there = table.vocabulary.index_by_name()
-    here = [index for index, name in enumerate(vocabulary.names) if name in there]
-    source = [there[vocabulary.names[index]] for index in here]
-    if not here:
+def _matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
+    """The table in the bundle's classes, and what did not fit."""
+    own, column = table.vocabulary, find_classes(vocabulary, table.vocabulary, aliases or Aliases())
+    if (column < 0).all():
         raise DataError(
-            f"The bundle's {len(vocabulary)} classes (first: {vocabulary.names[:1]}) and the data set's {len(there)} "
-            f"(first: {table.vocabulary.names[:1]}) have no name in common. Evaluate on data with the same classes."
+            f"The bundle's {len(vocabulary)} classes (first: {vocabulary.names[:1]}) and the data set's {len(own)} "
+            f"(first: {own.names[:1]}) have no name in common. Evaluate on data with the same classes, or give --aliases."
         )
-    targets, known = np.zeros((2, len(table), len(vocabulary)), bool)
-    targets[:, here], known[:, here] = table.targets[:, source], table.known[:, source]
     notes = []
-    if missing := [name for name in vocabulary.names if name not in there]:
+    if missing := [name for index, name in enumerate(vocabulary.names) if index not in column]:
         notes.append(f"The data set does not list {_some(missing)} of the bundle; not measured.")
-    if extra := [name for name in table.vocabulary.names if name not in vocabulary.index_by_name()]:
+    if extra := [name for name, index in zip(own.names, column, strict=True) if index < 0]:
         notes.append(f"The bundle does not know {_some(extra)} of the data set; left out of every figure.")
-    ids = table.vocabulary.ids
-    if moved := [vocabulary.names[i] for i, j in zip(here, source, strict=True) if vocabulary.ids[i] != ids[j]]:
+    if moved := [
+        vocabulary.names[i] for i, there in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != there
+    ]:
         notes.append(f"The data set gives {_some(moved)} another category id than the bundle; matched by name.")
-    return targets, known, notes
+    aligned = align(table, vocabulary, name="The data set", aliases=aliases)
+    return aligned, [*notes, *_unmeasured(aligned)]
+
+
+def _unmeasured(table: AnnotationTable) -> list[str]:
+    """What the labels cannot tell."""
+    names, everywhere = np.array(table.vocabulary.names), table.known.all(axis=0)
+    positive = (table.targets & table.known).any(axis=0)
+    only = positive & ~everywhere & ~(table.known & ~table.targets).any(axis=0)
+    notes = []
+    if only.any():
+        notes.append(f"Only positives are known of {_some(names[only].tolist())}, so that no tag could be wrong; not measured.")
+    if not (positive & ~only).any():
+        notes.append("There is nothing to measure: no class has both positives and negatives on these images.")
+    elif (never := everywhere & ~positive).any():
+        notes.append(
+            f"The data set lists {_some(names[never].tolist())} without a positive, so every such tag counts as wrong. If "
+            "nobody looked for them on these images, take them off its list of categories."
+        )
+    return notes
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:
@@ -216,7 +237,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
 def _page(evaluation: Evaluation) -> str:
     """The page, from the frames alone."""
     frame = evaluation.per_class
-    with_support = frame[frame["support"] > 0].sort_values(["f1", "support"], ascending=[False, False], kind="stable")
+    with_support = frame[frame["f1"].notna()].sort_values(["f1", "support"], ascending=[False, False], kind="stable")
     drawn = with_support[with_support["support"].rank(method="first", ascending=False) <= DRAWN_CLASSES]
     trusted = with_support[with_support["support"] >= ENOUGH_SUPPORT]
     gap = trusted["optimistic_best_f1"] - trusted["f1"]

@@ -58,8 +58,10 @@ class TaggerModule(LightningModule):
         self.f1 = MultilabelF1Score(**options)
         self.support: Tensor
         self.register_buffer("support", torch.zeros(classes, dtype=torch.int64), persistent=False)
-        self.looked_at: Tensor
-        self.register_buffer("looked_at", torch.zeros(classes, dtype=torch.bool), persistent=False)
+        self.absent: Tensor
+        self.register_buffer("absent", torch.zeros(classes, dtype=torch.int64), persistent=False)
+        self.unknown: Tensor
+        self.register_buffer("unknown", torch.zeros(classes, dtype=torch.int64), persistent=False)
 
     def train(self, mode: bool = True) -> TaggerModule:
         """Training mode for what learns in the present stage, evaluation mode for what is frozen."""
@@ -94,7 +96,8 @@ class TaggerModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Count anew."""
         self.support.zero_()
-        self.looked_at.zero_()
+        self.absent.zero_()
+        self.unknown.zero_()
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
         """Tune images: loss, and scores for the metrics."""
@@ -107,16 +110,20 @@ class TaggerModule(LightningModule):
         self.average_precision.update(probs, truth)
         self.f1.update(probs, truth)
         self.support += (truth == 1).sum(dim=0)
-        self.looked_at |= known.any(dim=0)
+        self.absent += (truth == 0).sum(dim=0)
+        self.unknown += (truth == UNKNOWN).sum(dim=0)
         if self.network.exclusive:
             self.log("tune/top1", top1(logits, targets), batch_size=len(images))
 
     def on_validation_epoch_end(self) -> None:
-        """Means over classes with support, as everywhere; torchmetrics would count the others as 0."""
-        seen = self.support > 0
+        """Means over classes with support, as everywhere; torchmetrics would count the others as 0.
+
+        Nor does a class count of which only positives are known: its average precision is 1 whatever the scores.
+        """
+        seen = (self.support > 0) & ((self.absent > 0) | (self.unknown == 0))
         if seen.any():
             # torchmetrics stops at a class of which nothing is known: it gets a negative, which counts in no mean.
-            truth = torch.where(self.looked_at, UNKNOWN, 0)[None]
+            truth = torch.where(self.support + self.absent > 0, UNKNOWN, 0)[None]
             self.average_precision.update(torch.zeros_like(truth, dtype=torch.float32), truth)
             self.log("tune/map", self.average_precision.compute()[seen].mean())
             self.log("tune/macro_f1", self.f1.compute()[seen].mean())

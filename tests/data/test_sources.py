@@ -183,6 +183,8 @@ def test_another_split_is_seen_with_the_knowledge_of_its_source(tmp_path):
     assert align(table, learned, name="val", aliases=aliases).known[0].tolist() == [True, True, False, True]
     looked = Aliases({"Hund": "dog"}, known=["Hund"])  # what the alias file says of the data set
     assert align(table, learned, name="val", aliases=looked).known.tolist() == [[True, False, False, False]] * 2
+    several = Aliases({"Hund": "cat"}, known=["cat"])  # one of two that are one class was not looked for
+    assert align(table, learned, name="val", aliases=several).known[:, learned.names.index("cat")].tolist() == [True, False]
     with pytest.raises(DataError, match="val has no class in common"):
         align(table.take([0]), COCO80, name="val", aliases=Aliases({"cat": None}))
 
