@@ -235,7 +235,7 @@ def _shown(path: Path | str) -> str:
 def _read(path: Path | str) -> bytes:
     name = _shown(path)
     try:
-        _check_file(name, path, Path(path).stat())  # before opening: to open a device may set it going
+        _check_file(name, path, os.stat(path))  # noqa: PTH116 (see data/dataset.py); before opening: to open a device may set it going
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             before = os.fstat(descriptor)

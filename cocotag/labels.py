@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -155,3 +156,8 @@ def _coco80() -> Vocabulary:
 
 COCO80 = _coco80()
 """COCO's 80 categories as the 2014 and 2017 releases number them, https://cocodataset.org."""
+
+
+def fold(name: str) -> str:
+    """A name without what people write differently: case, spaces, underscores, hyphens, Unicode's forms of one letter."""
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in "_-")

@@ -170,7 +170,8 @@ def _fed(case: Case) -> Iterator[Finding]:
 
 
 def _file_names(case: Case) -> Iterator[Finding]:
-    twice = [name for name, times in Counter(case.entries.file_names).items() if times > 1]
+    files = Counter(map(os.path.normpath, case.entries.file_names))  # a.jpg is ./a.jpg
+    twice = [name for name, times in files.items() if times > 1]
     advice = "What only one entry labels counts as absent in the others. Merge the entries."
     yield from if_any("error", "duplicate_file_names", "files that are listed more than once", twice, advice)
     outside = case.names(case.rows_with(OUTSIDE))

@@ -46,6 +46,7 @@ class TaggedImages(Dataset[Item]):
         self.augmentation = augmentation
         self.seed = seed
         self.cached = cached
+        self._folder = os.fspath(table.image_dir)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -80,9 +81,10 @@ class TaggedImages(Dataset[Item]):
             with suppress(ImageError):  # a copy may be deleted or damaged at any time
                 return decode(os.fsdecode(self.cached[row]), **options)
         try:
-            return decode(self.table.path(row), **options)
+            # Not by pathlib, which enters the parts of every path in Python's table of strings: a page of its own a worker.
+            return decode(os.path.join(self._folder, str(self.table.file_names[row])), **options)  # noqa: PTH118
         except ImageError as error:
-            raise DataError(f"{error} Remove it from the annotations, or run: cocotag check ROOT --split SPLIT") from None
+            raise DataError(f"{error} Remove it from the annotations. `cocotag check` lists all such images.") from None
 
 
 class EpochSampler(Sampler[int]):

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -322,7 +323,7 @@ def _free_names(images: Sequence[Labelled]) -> list[str]:
     taken: set[str] = set()
     names = []
     for image in images:
-        path, number = Path(image.name.replace("\\", "_")), 1
+        path, number = Path(re.sub(r"\A([A-Za-z]):", r"\1_", image.name.replace("\\", "_"))), 1  # C: would be a drive
         free = path
         while (key := unicodedata.normalize("NFC", free.as_posix()).casefold()) in taken:
             number += 1

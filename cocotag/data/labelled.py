@@ -261,7 +261,7 @@ def _existing(base: Path, text: str) -> Path:
 def _split_name(text: str) -> str | None:
     """What a split is called here; None if it could not be a folder beside ``annotations/``."""
     name = SPLIT_NAMES.get(text.casefold(), text)
-    return name if re.fullmatch(r"(?!annotations$)\w[\w.-]*", name) else None
+    return name if re.fullmatch(r"(?!(?i:annotations)$)\w[\w.-]*", name) else None
 
 
 def _split_of(folder: Path) -> str:
@@ -289,7 +289,7 @@ def _clean(tag: str) -> str:
 
     Bytes of a folder's name that are not UTF-8 become U+FFFD: class names go into files that are.
     """
-    text = tag.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = tag.replace("\0", " ").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 

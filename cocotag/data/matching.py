@@ -8,7 +8,6 @@ them. Several classes may be one learned class.
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from cocotag.config import find_config
 from cocotag.errors import ConfigError, DataError
-from cocotag.labels import COCO80, Category, Vocabulary
+from cocotag.labels import COCO80, Category, Vocabulary, fold
 
 Columns = NDArray[np.int64]
 """The learned class of each class of a data set, -1 where it is none, ``(C,)``."""
@@ -63,11 +62,6 @@ def load_aliases(name: str, key: str = "aliases") -> Aliases:
     if known is not None and not (isinstance(known, list) and all(isinstance(one, str) for one in known)):
         raise ConfigError(f"{key}: known in {path} is {known!r:.100}, it must be a list of names.")
     return Aliases(names, known)
-
-
-def fold(name: str) -> str:
-    """A name without what people write differently: case, spaces, underscores, hyphens, Unicode's forms of one letter."""
-    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in "_-")
 
 
 def match_classes(

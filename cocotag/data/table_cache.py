@@ -106,14 +106,13 @@ def load(source: Path) -> Stored | None:
         return None
     if look.st_size < MIN_BYTES:
         return None
-    now: Stamp | None = None
-    for place in _places(source):
-        stamp, stored = _read(place, look.st_size + SLACK_BYTES) or (None, None)
-        if stamp is None or stored is None or stamp.size != look.st_size:
-            continue
+    kept = [cache for place in _places(source) if (cache := _read(place, look.st_size + SLACK_BYTES)) is not None]
+    for stamp, stored in kept:  # before any is hashed for: a stale one that cannot be written may stand before the right one
         if stamp.fits(look):
             return stored
-        now = now or _stamp(source)
+    kept = [(stamp, stored) for stamp, stored in kept if stamp.size == look.st_size]
+    now = _stamp(source) if kept else None
+    for stamp, stored in kept:
         if now is not None and now.sha256 == stamp.sha256:
             _write(source, now, stored)
             return stored

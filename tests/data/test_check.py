@@ -491,3 +491,12 @@ def test_real_photographs_are_sound_and_damaged_ones_are_not(coco_mini, tmp_path
         cv2.imwrite(str(path), cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
     found = findings(tmp_path)
     assert found["fed_channels_swapped"].severity == "warning"
+
+
+def test_one_file_under_two_names_is_listed_twice(sound):
+    def again(document):
+        document["images"].append({**document["images"][0], "id": 99, "file_name": "./0.png"})
+
+    edit(sound, again)
+    found = findings(sound)["duplicate_file_names"]
+    assert (found.count, found.severity) == (1, "error")

@@ -311,3 +311,24 @@ def test_coco_names_keep_their_ids_whatever_else_there_is(tmp_path):
     vocabulary = load_split(tmp_path / "data", "train").vocabulary
     assert vocabulary.categories[:80] == COCO80.categories
     assert [(category.id, category.name) for category in vocabulary][80:] == [(1001, "aardvark"), (1002, "Zoo")]
+
+
+def test_what_the_loader_would_refuse_is_written_otherwise(tmp_path):
+    photos = tmp_path / "photos"
+    for number, name in enumerate(["a:b.png", "plain.png", "C:/c.png", "C:/d.png"]):
+        picture(photos / name, number)
+    rows = ["path,tags", "a:b.png,dog\0", "plain.png,dog", "C:/c.png,dog", "C:/d.png,cat"]
+    labels = table(photos / "labels.csv", "\n".join(rows))
+    assert import_labels(read_csv(labels, progress=False), tmp_path / "data", val=0.25, progress=False).ok
+    both = tags_in(tmp_path / "data") | tags_in(tmp_path / "data", "val")
+    assert set.union(*both.values()) == {"dog", "cat"}
+    assert {name.rpartition("/")[2] for name in both} == {"a_b.png", "plain.png", "c.png", "d.png"}
+    assert "error" not in {finding.severity for finding in check_split(tmp_path / "data", "train", progress=False).findings}
+
+
+def test_a_split_is_no_name_that_some_file_systems_take_for_annotations(tmp_path):
+    picture(tmp_path / "photos" / "a.png")
+    labels = table(tmp_path / "photos" / "labels.csv", "path,tags,split\na.png,dog,Annotations\n")
+    with pytest.raises(DataError):
+        import_labels(read_csv(labels, progress=False), tmp_path / "data", progress=False)
+    assert not (tmp_path / "data").exists()

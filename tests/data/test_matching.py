@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from cocotag.config import find_config
-from cocotag.data.matching import Aliases, fold, load_aliases, match_classes
+from cocotag.data.matching import Aliases, load_aliases, match_classes
 from cocotag.errors import ConfigError, DataError
-from cocotag.labels import COCO80, Category, Vocabulary
+from cocotag.labels import COCO80, Category, Vocabulary, fold
 
 
 def vocabulary(*names, first=1):

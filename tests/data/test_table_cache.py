@@ -125,6 +125,25 @@ def test_version_control_does_not_see_the_cache(source):
     assert {path.name for path in beside(source).parent.iterdir()} == {".gitignore", beside(source).name}
 
 
+def test_a_stale_cache_that_cannot_be_written_does_not_stand_before_the_right_one(source, tmp_path, hashings, monkeypatch):
+    load_annotations(source)
+    os.utime(source)  # as where a data set was copied with its cache
+    shutil.copytree(beside(source).parent, tmp_path / "copied")
+    atomic = table_cache.atomic_path
+
+    def read_only(place):
+        if place.parent == beside(source).parent:
+            raise table_cache.OutputError("read-only")
+        return atomic(place)
+
+    monkeypatch.setattr(table_cache, "atomic_path", read_only)
+    first = load_annotations(source)
+    assert len(hashings) == 1
+    assert len(inuser_folder(tmp_path)) == 1
+    assert digest(load_annotations(source)) == digest(first)
+    assert len(hashings) == 1
+
+
 # The source changes
 
 
