@@ -24,10 +24,11 @@ from tqdm import tqdm
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig, check, root_of
 from cocotag.data.annotations import AnnotationTable
-from cocotag.data.datamodule import TaggingData, check_files
+from cocotag.data.datamodule import TaggingData
+from cocotag.data.image_files import check_files
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
-from cocotag.export import checkpoint_config, export_checkpoint
+from cocotag.export import checkpoint_facts, export_checkpoint
 from cocotag.files import write_text
 from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
@@ -67,6 +68,12 @@ def fit(config: TrainConfig, directory: Path) -> Run:
     check(config)
     config = _absolute(config)
     precision(config)
+    if config.model.weights is None and config.stages[0].train != "all":
+        tqdm.write(
+            f"warning: model.weights is null, and the first stage trains {config.stages[0].train} only: the other layers stay "
+            "as random as they begin. Give --model.weights imagenet or a file, or train all.",
+            file=sys.stderr,
+        )
     data = _data(config)
     _check_exclusive(config, data, _val_table(config, data))
     network = _network(config, data)  # before the directory: weights may be wrong
@@ -92,15 +99,23 @@ def resume(directory: Path) -> Run:
     file = directory / "config.yaml"
     try:
         plain = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{directory} is not the directory of a run: no readable config.yaml ({error}).") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.")
-    config = TrainConfig.from_json(plain)
-    if _last(directory).is_file():  # which has the weights; the file that they started from may be gone
-        config = replace(config, model=replace(config.model, weights=None))
-    check(config)
+    last = _last(directory) if _last(directory).is_file() else None
+    try:
+        config = TrainConfig.from_json(plain)
+        if last:  # which has the weights; the file that they started from may be gone
+            config = replace(config, model=replace(config.model, weights=None))
+        check(config)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # the types are the command line's to check
+        raise ConfigError(
+            f"{file} has a value of the wrong kind ({error}). Put back what was there, or start a new run."
+        ) from None
     data = _data(config)
+    if last:
+        _check_same(checkpoint_facts(last), _facts(config, data))
     _val_table(config, data)
     network = _network(config, data)
     return _train(config, data, directory, network)
@@ -120,9 +135,12 @@ def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None =
     Raises:
         CocotagError: As `cocotag.export.export_checkpoint`.
     """
-    config = checkpoint_config(checkpoint)
+    facts = checkpoint_facts(checkpoint)
+    config = TrainConfig.from_json(facts["config"])
     try:
-        tune = _data(config).tune
+        data = _data(config)
+        _check_same(facts, _facts(config, data))
+        tune = data.tune
     except CocotagError as error:
         warning = f"All thresholds are 0.5: the tune images are not there. {error}"
         return export_checkpoint(checkpoint, out, None, calibration), warning
@@ -212,6 +230,35 @@ def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
     return network
 
 
+def _facts(config: TrainConfig, data: TaggingData) -> dict[str, Any]:
+    """What a bundle needs to know of training, as plain values."""
+    return {
+        "config": config.to_json(),
+        "vocabulary": data.vocabulary.to_json(),
+        "positives": data.train.positives.tolist(),
+        "train_images": len(data.train),
+        "tuned_on": data.tuned_on(),
+    }
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse data that are not those of the run: other images would be held out, and some of them were learned from.
+
+    Raises:
+        DataError: Saying what differs.
+    """
+    if [category["name"] for category in before["vocabulary"]] != [category["name"] for category in now["vocabulary"]]:
+        what = f"their {len(now['vocabulary'])} classes are not the {len(before['vocabulary'])} of the run, in its order"
+    elif any(before["tuned_on"].get(key) != now["tuned_on"].get(key) for key in ("sha256", "train_split_sha256")):
+        images = [part["train_images"] + part["tuned_on"]["images"] for part in (now, before)]
+        what = f"their {images[0]} images are not the run's {images[1]}"
+    elif before["positives"] != now["positives"]:
+        what = "the labels of some classes are others"
+    else:
+        return
+    raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")
+
+
 def _last(directory: Path) -> Path:
     return directory / "checkpoints" / "last.ckpt"
 
@@ -222,13 +269,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
     schedule = Schedule(config.stages, len(network.layer_groups()), steps)
     known = data.train.known.sum(axis=0)
     share = data.train.positives / np.maximum(known, 1)
-    facts = {
-        "config": config.to_json(),
-        "vocabulary": data.vocabulary.to_json(),
-        "positives": data.train.positives.tolist(),
-        "train_images": len(data.train),
-        "tuned_on": data.tuned_on(),
-    }
+    facts = _facts(config, data)
     seed_everything(config.seed, verbose=False)
     module = TaggerModule(config, network, schedule, share, facts)
     checkpoints = directory / "checkpoints"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from cocotag.errors import CocotagError
 from cocotag.files import write_text
 
 
@@ -56,6 +58,11 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; validation has run by now."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(values["train/loss"]):
+            raise CocotagError(
+                f"The loss is {values['train/loss']} in epoch {trainer.current_epoch + 1}, so the network is ruined. Earlier "
+                f"epochs are kept in {self.path.parent / 'checkpoints'}. Start anew with lower stages.lr, or precision float32."
+            )
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         row = {
             "epoch": trainer.current_epoch + 1,

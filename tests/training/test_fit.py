@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import yaml
 from cocotag.bundle import read_metadata
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
 from cocotag.data.annotations import load_split
-from cocotag.errors import BundleError, ConfigError, DataError, OutputError
+from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, OutputError
 from cocotag.export import MAX_DIFFERENCE, differences, export_checkpoint, load_checkpoint
 from cocotag.images import load_square
 from cocotag.tagging.folder import predict_files
@@ -278,6 +279,48 @@ def test_export_without_the_data_says_that_thresholds_are_a_half(run, tmp_path):
     assert set(metadata.thresholds) == {0.5}
 
 
+def other_data(sample_dir, root):
+    """The sample with one image fewer, which moves the others between what is learned from and what chooses."""
+    shutil.copytree(sample_dir, root)
+    path = root / "annotations" / "instances_train.json"
+    document = json.loads(path.read_text())
+    gone = document["images"].pop()["id"]
+    document["annotations"] = [note for note in document["annotations"] if note["image_id"] != gone]
+    path.write_text(json.dumps(document))
+
+
+def test_data_that_have_changed_choose_nothing(sample_dir, tmp_path):
+    shutil.copytree(sample_dir, tmp_path / "data")
+    made = fit(small(tmp_path / "data", stages=[StageConfig(1, "all", 1e-2)]), tmp_path / "run")
+    shutil.rmtree(tmp_path / "data")
+    other_data(sample_dir, tmp_path / "data")
+    with pytest.raises(DataError, match=r"have changed since the run .* 119 images are not the run's 120"):
+        resume(made.directory)
+    metadata, warning = export_run(made.directory / "checkpoints" / "best.ckpt", tmp_path / "again.onnx")
+    assert "have changed" in warning
+    assert set(metadata.thresholds) == {0.5}
+
+
+@pytest.mark.parametrize(
+    "line", ["batch_size: abc", "model: {name: resnet}", "model: {strides: 3}", "stages: [{train: 5}]", "\xff"]
+)
+def test_a_config_that_somebody_spoiled_is_one_error(run, tmp_path, line):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_bytes(line.encode("latin-1"))
+    with pytest.raises(ConfigError):
+        resume(tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(sample_dir, tmp_path, without_bundle):
+    with pytest.raises(CocotagError, match=r"loss is nan in epoch 1.*lower stages\.lr"):
+        fit(small(sample_dir, stages=[StageConfig(3, "all", 90.0)], gradient_clip=None), tmp_path / "run")
+
+
+def test_layers_that_would_stay_random_are_warned_of(sample_dir, tmp_path, without_bundle, capsys):
+    fit(small(sample_dir, stages=[StageConfig(1, "head", 1e-2)]), tmp_path / "run")
+    assert "the other layers stay as random as they begin" in capsys.readouterr().err
+
+
 def test_what_is_no_checkpoint_is_refused_and_writes_nothing(run, tmp_path):
     (tmp_path / "text.ckpt").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
@@ -352,8 +395,6 @@ def test_the_seed_makes_the_start(sample_dir, tmp_path, without_bundle):
 
 
 def test_an_unreadable_image_in_a_worker_is_one_line(sample_dir, tmp_path, capsys):
-    import shutil
-
     from cocotag.cli import main
 
     shutil.copytree(sample_dir, tmp_path / "data")
