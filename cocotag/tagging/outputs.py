@@ -169,8 +169,13 @@ def _csv_line(cells: tuple[str, ...]) -> str:
     return line.getvalue()
 
 
+def _score(score: float | np.floating) -> str:
+    """The shortest number that gives back the float16 that tags are decided on, so that who decides again agrees."""
+    return np.format_float_positional(np.float16(score), trim="0")
+
+
 def _csv_row(row: Row, *, several: bool) -> str:
-    names, scores = ";".join(tag.name for tag in row.tags), ";".join(f"{tag.score:.4f}" for tag in row.tags)
+    names, scores = ";".join(tag.name for tag in row.tags), ";".join(_score(tag.score) for tag in row.tags)
     cells = _text(row.path), row.status, names, scores
     return _csv_line((*cells, row.model) if several else cells)
 
@@ -180,13 +185,13 @@ def _json_line(row: Row, *, names: Mapping[str, Sequence[str]] | None, several: 
         "path": _text(row.path),
         "status": row.status,
         "tags": [tag.name for tag in row.tags],
-        "scores": [round(tag.score, 4) for tag in row.tags],
+        "scores": [float(_score(tag.score)) for tag in row.tags],
     }
     if several:
         cells["model"] = row.model
     if row.error:
         cells["error"] = row.error
     if names is not None:
-        rounded = None if row.probs is None else [float(str(prob)) for prob in row.probs.astype(np.float16)]
+        rounded = None if row.probs is None else [float(_score(prob)) for prob in row.probs]
         cells["all_scores"] = None if rounded is None else dict(zip(names[row.model], rounded, strict=True))
     return json.dumps(cells, allow_nan=False) + "\n"  # ASCII: good in every pipe, whatever its encoding

@@ -124,7 +124,8 @@ class Tagger:
             return self.metadata.threshold_array()
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold is {threshold}; scores are in 0..1, so it must be too.")
-        return np.full(len(self.metadata.vocabulary), threshold, np.float32)
+        # As scores are: a score that is written 0.2671 meets a threshold of 0.2671, whatever float16 makes of it.
+        return np.full(len(self.metadata.vocabulary), np.float16(threshold), np.float32)
 
     def tag(
         self,

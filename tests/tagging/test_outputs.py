@@ -33,16 +33,24 @@ def write(out, *rows, **options):
 def test_csv_rows(tmp_path):
     out = write(tmp_path / "new" / "tags.csv", GOOD, Row(Path("none.jpg")), BAD)
     assert out.read_text() == (
-        "path,status,tags,scores\na/b.jpg,ok,hot dog;cat,0.9877;0.6123\nnone.jpg,ok,,\nc.jpg,truncated,,\n"
+        "path,status,tags,scores\na/b.jpg,ok,hot dog;cat,0.988;0.6123\nnone.jpg,ok,,\nc.jpg,truncated,,\n"
     )
 
 
 def test_jsonl_rows(tmp_path):
     out = write(tmp_path / "tags.JSONL", GOOD, BAD)
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
-        {"path": "a/b.jpg", "status": "ok", "tags": ["hot dog", "cat"], "scores": [0.9877, 0.6123]},
+        {"path": "a/b.jpg", "status": "ok", "tags": ["hot dog", "cat"], "scores": [0.988, 0.6123]},
         {"path": "c.jpg", "status": "truncated", "tags": [], "scores": [], "error": "c.jpg: cut short."},
     ]
+
+
+def test_the_scores_give_back_the_float16_that_was_decided_on(tmp_path):
+    rng = np.random.default_rng(0)
+    for score in [*rng.random(300), *(rng.random(300) ** 20), 0.0, 1.0]:
+        tags = (Tag("cat", float(np.float16(score)), 1, ""),)
+        text = write(tmp_path / "tags.csv", Row(Path("x"), tags=tags), overwrite=True).read_text()
+        assert np.float16(text.strip().rpartition(",")[2]) == np.float16(score)
 
 
 def test_all_scores_give_back_the_float16(tmp_path):

@@ -136,3 +136,11 @@ sys.exit(", ".join(heavy) or None)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_score_as_it_is_written_is_a_threshold_that_it_meets(toy_bundle):
+    image = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    tagger = Tagger.load(toy_bundle)
+    for tag in tagger.tag(image, threshold=0):
+        written = float(str(np.float16(tag.score)))
+        assert tag.name in [other.name for other in tagger.tag(image, threshold=written)]
