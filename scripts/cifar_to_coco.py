@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from cocotag.errors import ImageError
 from cocotag.images import decode
 
 SIDE = 32
@@ -139,7 +140,12 @@ def read_original(source: Path, kind: str) -> tuple[Classes, Iterator[Picture]]:
     coarse = [bytes(name).decode() for name in meta.get(b"coarse_label_names", [])]
     groups = [""] * len(names)
     for name in split_of:
-        for fine, group in zip(batches[name].get(b"fine_labels", []), batches[name].get(b"coarse_labels", []), strict=True):
+        fine_labels, coarse_labels = (batches[name].get(key, []) for key in (b"fine_labels", b"coarse_labels"))
+        if coarse_labels and len(coarse_labels) != len(fine_labels):
+            fail(f"{name} has {len(fine_labels)} fine labels and {len(coarse_labels)} coarse ones. Download it again.")
+        for fine, group in zip(fine_labels, coarse_labels, strict=False):
+            if not (0 <= fine < len(names) and 0 <= group < len(coarse)):
+                fail(f"{name} has the labels {fine} and {group}; there are {len(names)} and {len(coarse)} classes.")
             groups[fine] = coarse[group]
     pictures = (
         picture for name, split in split_of.items() for picture in from_batch(PurePosixPath(name), split, batches[name])
@@ -156,7 +162,10 @@ def read_folders(source: Path) -> tuple[Classes, Iterator[Picture]]:
 
     def pictures() -> Iterator[Picture]:
         for path, content in sorted(images):
-            height, width = decode(content).shape[:2]
+            try:
+                height, width = decode(content).shape[:2]
+            except ImageError as error:
+                fail(f"{path}: {error} Take it away, and convert again.")
             split, name, file_name = path.parts[-3:]
             yield Picture(split, label_of[name], f"{name}/{file_name}", content, width, height)
 

@@ -1,5 +1,7 @@
 """8-bit bundles: quantised by ONNX Runtime from real weights, and held against the network on real photographs."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -12,7 +14,7 @@ from cocotag.data.annotations import load_split
 from cocotag.errors import BundleError
 from cocotag.export import MAX_MEAN_DIFFERENCE_INT8, export_network, to_onnx
 from cocotag.images import load_square
-from cocotag.labels import COCO80
+from cocotag.labels import COCO80, Category, Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.ways import stir
 from cocotag.models.weights import load_weights
@@ -81,9 +83,22 @@ def test_convolutions_alone_are_in_integers(exported, photographs):
 
 def test_what_differs_too_much_is_not_written(network, photographs, tmp_path):
     dark = np.zeros_like(photographs[:4])  # shows none of the ranges that photographs need
-    with pytest.raises(BundleError, match=r"8-bit integers .* 0\.02 is accepted.*not written.*photographs like those"):
+    with pytest.raises(BundleError, match=r"8-bit integers .* is accepted.*not written.*photographs like those"):
         export_network(network, metadata(), tmp_path / "int8.onnx", photographs[:8], None, dark)
     assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_many_exclusive_classes_are_no_excuse(imagenet_weights, photographs, tmp_path):
+    """Their probabilities are so small that any bundle would be near in absolute terms."""
+    vocabulary = Vocabulary(tuple(Category(number, str(number)) for number in range(100)))
+    torch.manual_seed(0)
+    network = build_network(ModelConfig(image_size=SIDE), 100, exclusive=True)
+    load_weights(network, str(imagenet_weights), architecture="mobilenet_v2", classes=vocabulary.names)
+    stir(network)
+    one = replace(metadata(), vocabulary=vocabulary, thresholds=(0.5,) * 100, positives=(1,) * 100)
+    with pytest.raises(BundleError, match="is accepted"):
+        export_network(network.eval(), one, tmp_path / "int8.onnx", photographs[:8], None, np.zeros_like(photographs[:4]))
+    export_network(network, one, tmp_path / "int8.onnx", photographs[:8], None, photographs[8:40])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 import torchinfo
+from torch.utils.flop_counter import FlopCounterMode
 
+from cocotag.models.heads import LinearHead
 from cocotag.models.network import TaggerNetwork
 
 COLUMNS = ("output_size", "kernel_size", "num_params", "mult_adds")
@@ -42,7 +44,8 @@ class Summary:
         image_size: Their side, pixels.
         parameters: All of them.
         trainable_parameters: Of those, the ones that learn.
-        multiply_adds: Of convolutions, linear layers and norms; what is computed without a module (attention) is not seen.
+        multiply_adds: Of convolutions, linear layers and norms; of a head that is not linear those of its matrix products,
+            which torchinfo does not see, or sees once for all places of the map.
         parameter_bytes: Memory of the parameters.
         activation_bytes: Memory of what the layers give, there and back.
         input_bytes: Of the images.
@@ -90,15 +93,38 @@ def summarise(network: TaggerNetwork, image_size: int, *, batch: int = 1, depth:
     table = str(found)
     for ugly, plain in UNITS.items():
         table = table.replace(ugly, plain)
+    multiply_adds = found.total_mult_adds
+    if not isinstance(network.head, LinearHead):
+        head = _head(network, images)
+        seen = [layer for layer in layers if layer.name.startswith("head.")]
+        multiply_adds += head.multiply_adds - sum(layer.multiply_adds for layer in seen)
+        layers = [*(layer for layer in layers if layer not in seen), head]
+        lines = (
+            f"Total mult-adds (M): {multiply_adds / 1e6:.2f}, the head's matrix products {head.multiply_adds / 1e6:.2f}"
+            if line.startswith("Total mult-adds")
+            else line
+            for line in table.splitlines()
+        )
+        table = "\n".join(lines)
     return Summary(
         batch=batch,
         image_size=image_size,
         parameters=found.total_params,
         trainable_parameters=found.trainable_params,
-        multiply_adds=found.total_mult_adds,
+        multiply_adds=multiply_adds,
         parameter_bytes=found.total_param_bytes,
         activation_bytes=found.total_output_bytes,
         input_bytes=images.numel() * images.element_size(),
         layers=layers,
         table=table,
     )
+
+
+def _head(network: TaggerNetwork, images: torch.Tensor) -> Layer:
+    """The head as one row, by torch's counter of floating-point operations, of which a multiply-add is two."""
+    with torch.no_grad():
+        features = network.forward_features(images)
+        with FlopCounterMode(display=False) as counter:
+            logits = network.head(features)
+    parameters = sum(parameter.numel() for parameter in network.head.parameters())
+    return Layer("head", type(network.head).__name__, list(logits.shape), parameters, counter.get_total_flops() // 2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cocotag.errors import ConfigError
+from cocotag.labels import fold
 from cocotag.models.heads import LinearHead
 from cocotag.models.network import TaggerNetwork
 
@@ -68,7 +69,7 @@ def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, cla
 
     - torchvision's state dict: the backbone, and MobileNetV3's hidden layer; its ImageNet classifier is left out.
     - a cocotag checkpoint: the backbone, and of the head what does not depend on the classes if it is the same head; classes
-      that both have, by name, keep their weights.
+      that both have, by name, whatever its case, keep their weights.
 
     Args:
         network: It is changed only if everything fits.
@@ -135,8 +136,11 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
     try:
         stored = {key.removeprefix(prefix): value for key, value in file["state_dict"].items() if key.startswith(prefix)}
         names = [str(category["name"]) for category in file["cocotag"]["vocabulary"]]
+        sound = all(isinstance(value, Tensor) for value in stored.values())
     except (KeyError, TypeError, AttributeError):
-        raise ConfigError(f"model.weights: {source} is a damaged checkpoint, or one of another version.") from None
+        sound = False
+    if not sound:
+        raise ConfigError(f"model.weights: {source} is a damaged checkpoint, or one of another version.")
     own = network.state_dict()
     axes: dict[str, int] = {f"head.{name}": axis for name, axis in cast(Any, network.head).class_axes.items()}
     body = {name for name in own if name.startswith("backbone.")}
@@ -149,11 +153,13 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
     # Of the head: whole parameters where they fit, and of those that lie along the classes only the classes that both have.
     same_head = {name for name in stored if name.startswith("head.")} == {name for name in own if name.startswith("head.")}
     fits = same_head and all(_fits(stored[name], own[name], axes.get(name)) for name in own if name.startswith("head."))
-    shared = [name for name in dict.fromkeys(classes or ()) if name in names] if fits and axes else []
+    there_of = {fold(name): there for there, name in reversed(list(enumerate(names)))}
+    wanted = {name: here for here, name in reversed(list(enumerate(classes or ()))) if fold(name) in there_of}
+    shared = [name for name in classes or () if name in wanted] if fits and axes else []
     if fits and (axes or list(classes or ()) == names):
         made |= {name: stored[name] for name in own if name.startswith("head.") and name not in axes}
-        places = [(list(classes or ()).index(name), names.index(name)) for name in shared]
-        for name, axis in axes.items():
+        places = [(wanted[name], there_of[fold(name)]) for name in shared]
+        for name, axis in axes.items() if shared else ():
             value = own[name].clone()
             for here, there in places:
                 value.select(axis, here).copy_(stored[name].select(axis, there))

@@ -33,7 +33,11 @@ def test_a_prior_that_is_no_probability_is_refused(head):
         made(8, 2, prior=0)
 
 
-@pytest.mark.parametrize("heads", [1, 2, 4])
+# The authors' settings; they write 99 for the maximum.
+TEMPERATURES = {1: [1], 2: [1, 99], 4: [1, 2, 4, 99], 6: [1, 2, 3, 4, 5, 99], 8: [1, 2, 3, 4, 5, 6, 7, 99]}
+
+
+@pytest.mark.parametrize("heads", TEMPERATURES)
 @torch.no_grad()
 def test_csra_is_the_papers_formula(heads):
     head = CSRAHead(16, 3, heads=heads, weight=0.4, prior=0.5).eval()
@@ -44,9 +48,9 @@ def test_csra_is_the_papers_formula(heads):
         places = image.flatten(1).T.numpy()
         for index, value in enumerate(row.tolist()):
             expected = 0.0
-            for weight, temperature in zip(head.weight, {1: [1], 2: [1, np.inf], 4: [1, 2, 3, np.inf]}[heads], strict=True):
+            for weight, temperature in zip(head.weight, TEMPERATURES[heads], strict=True):
                 scores = places @ weight[index].numpy()
-                soft = np.exp(temperature * (scores - scores.max())) if temperature < np.inf else scores == scores.max()
+                soft = np.exp(temperature * (scores - scores.max())) if temperature < 99 else scores == scores.max()
                 expected += scores.mean() + 0.4 * (soft / soft.sum() * scores).sum()
             assert value == pytest.approx(expected, rel=1e-4)
 

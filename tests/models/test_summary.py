@@ -84,3 +84,23 @@ def test_a_config_file_without_a_network_is_refused(capsys, tmp_path):
     assert "describes no network" in run(capsys, "--config", str(tmp_path / "a.yaml"))[2]
     (tmp_path / "a.yaml").write_text("a: [")
     assert "cannot be read as YAML" in run(capsys, "--config", str(tmp_path / "a.yaml"))[2]
+
+
+@pytest.mark.parametrize("head", ["csra", "ml_decoder"])
+def test_a_heads_matrix_products_are_counted_for_every_place_and_query(head):
+    side, width, classes = 96, 32, 7
+    network = build_network(ModelConfig(name="mobilenet_v3_small", head=head, decoder_width=width), classes)
+    linear = summarise(build_network(ModelConfig(name="mobilenet_v3_small"), classes), side, batch=2)
+    made = summarise(network, side, batch=2)
+    channels, places = 576, (side // 32) ** 2
+    backbone = sum(layer.multiply_adds for layer in linear.layers if layer.name.startswith("backbone"))
+    by_hand = channels * places * classes
+    if head == "ml_decoder":
+        hidden = network.head.feed_forward[0].out_features
+        keys = places * (channels * width + 2 * width * width)
+        queries = classes * (2 * width * width + 2 * width * hidden + width)
+        by_hand = keys + queries + 2 * classes * places * width
+    assert made.multiply_adds - backbone == pytest.approx(2 * by_hand, rel=0.02)
+    assert sum(layer.multiply_adds for layer in made.layers) == made.multiply_adds
+    assert sum(layer.parameters for layer in made.layers) == made.parameters
+    assert f"Total mult-adds (M): {made.multiply_adds / 1e6:.2f}" in made.table

@@ -153,3 +153,24 @@ def test_imagenet_weights_that_cannot_be_fetched_say_what_to_do(name, monkeypatc
     network = build_network(ModelConfig(name=name), 3)
     with pytest.raises(ConfigError, match=rf"no route to host.*Download {name} weights elsewhere"):
         load_weights(network, "imagenet", architecture=name)
+
+
+@torch.no_grad()
+def test_names_are_matched_whatever_their_case_and_a_head_without_any_is_new(tmp_path):
+    before = lively(build_network(small(), 2))
+    file = save_checkpoint(tmp_path / "best.ckpt", before, ["Traffic Light", "dog"])
+    after = build_network(small(weights=file), 2)
+    assert load(after, small(weights=file), ["cat", "traffic_light"]).classes == ["traffic_light"]
+    assert torch.equal(after.head.linear.weight[1], before.head.linear.weight[0])
+    other = load(build_network(small(weights=file), 2), small(weights=file), ["cat", "kite"])
+    assert other.classes == []
+    assert other.missing == ["head.linear.weight", "head.linear.bias"]
+
+
+def test_a_checkpoint_of_numbers_is_refused(tmp_path):
+    file = save_checkpoint(tmp_path / "best.ckpt", build_network(small(), 2), ["a", "b"])
+    document = torch.load(file, weights_only=True)
+    document["state_dict"] = dict.fromkeys(document["state_dict"], 1.0)
+    torch.save(document, file)
+    with pytest.raises(ConfigError, match="damaged checkpoint"):
+        load(build_network(small(weights=file), 2), small(weights=file), ["a", "b"])

@@ -170,3 +170,20 @@ def test_members_outside_of_the_archive_are_refused(tmp_path, name):
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo(name))
     refused("would lie outside of it", tmp_path / "evil.tar", tmp_path / "out")
+
+
+def test_a_file_that_is_no_image_and_a_label_that_is_no_class_are_named(tmp_path):
+    for split in ("train", "test"):
+        picture = tmp_path / "folders" / split / "cat" / "1.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(picture)
+    (tmp_path / "folders" / "train" / "cat" / "Thumbs.db").write_bytes(b"no image")
+    refused("Thumbs.db", tmp_path / "folders", tmp_path / "out")
+    hundred = tmp_path / "cifar-100"
+    hundred.mkdir()
+    made = {name: batch([0, 200], key=b"fine_labels", coarse_labels=[0, 0]) for name in ("train", "test")}
+    made = {name: {**content, b"coarse_labels": content.pop("coarse_labels")} for name, content in made.items()}
+    made["meta"] = {b"fine_label_names": [b"apple", b"bear"], b"coarse_label_names": [b"fruit"]}
+    for name, content in made.items():
+        (hundred / name).write_bytes(pickle.dumps(content, protocol=2))
+    refused("train has the labels 200 and 0; there are 2 and 1", hundred, tmp_path / "out")
