@@ -2,13 +2,16 @@
 # The main job on the drawn sample, start to finish: sample, train, evaluate, imbalance, tag. About 8 minutes on two cores,
 # and the time to install before the first. Everything goes to one folder: demo/ or the argument.
 set -euo pipefail
+case ${1:-} in
+  '' | /*) out=${1:-demo} ;;
+  *) out=$PWD/$1 ;; # in the caller's folder, not the project's
+esac
 cd "$(dirname "$0")/.."
-. scripts/setup.sh train
-out=${1:-demo}
 if [ -e "$out" ]; then
   echo "$out is there already. Remove it, or name another folder: bash scripts/demo.sh FOLDER" >&2
   exit 2
 fi
+. scripts/setup.sh train
 cocotag() { echo "+ cocotag $*" >&2; "$VENV/bin/cocotag" "$@"; }
 start=$SECONDS
 

@@ -17,11 +17,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import onnx
 import torch
 import torchvision.models
+from markupsafe import Markup
 from measured_run import DATA, IMAGENET, PROJECT, measure
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
@@ -29,14 +30,15 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from cocotag.config import ModelConfig
 from cocotag.cores import usable_cores
 from cocotag.export import to_onnx
-from cocotag.latency import Timing, Way, bundle_way
+from cocotag.latency import Timing, Way, bundle_way, random_images
 from cocotag.latency import measure as measure_latency
 from cocotag.models.build import build_network
 from cocotag.models.detector import CLASSES, IMAGE_SIZE, DetectorTagger
 from cocotag.models.network import Normalize, TaggerNetwork
 from cocotag.models.summary import summarise
-from cocotag.models.ways import cpu_run, stir
+from cocotag.models.ways import all_ways, cpu_run, stir
 from cocotag.models.weights import to_torchvision
+from cocotag.quantize import quantize_convolutions
 from cocotag.reports.plots import scatter, standalone
 
 Architecture = Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
@@ -75,18 +77,52 @@ def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, T
     theirs.load_state_dict(to_torchvision(network))
     counts = summarise(copy.deepcopy(network), SIDE)
     with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / "network.onnx"
-        onnx.save_model(to_onnx(network, SIDE), str(graph))
+        graph, int8 = bundles(network, Path(folder))
 
         def ways(threads: int) -> list[Way]:
             return [
                 Way("ours", cpu_run(network, "channels_last", threads)),
                 Way("torchvision", cpu_run(cast(TaggerNetwork, Theirs(theirs)), "channels_last", threads)),
                 bundle_way(graph, threads),
+                bundle_way(int8, threads, "int8"),
             ]
 
         timings = measure_latency(ways, image_size=SIDE, batches=[1], threads=[usable_cores()], repeats=repeats)
-    return {timing.way: timing for timing in timings}, f"{counts.parameters:,} | {counts.multiply_adds / 1e6:.1f}"
+        sizes = f"{graph.stat().st_size / 1e6:.1f} | {int8.stat().st_size / graph.stat().st_size:.2f}"
+    return {timing.way: timing for timing in timings}, f"{counts.parameters:,} | {counts.multiply_adds / 1e6:.1f} | {sizes}"
+
+
+def bundles(network: TaggerNetwork, folder: Path) -> tuple[Path, Path]:
+    """The network as a graph in float32, and with convolutions in 8-bit integers, calibrated on noise: for size and time."""
+    model = to_onnx(network, SIDE)
+    graph, int8 = folder / "network.onnx", folder / "int8.onnx"
+    onnx.save_model(model, str(graph))
+    onnx.save_model(quantize_convolutions(model, random_images(8, SIDE)), str(int8))
+    return graph, int8
+
+
+def ways_table(repeats: int) -> list[str]:
+    """MobileNetV2 by every way to run it, at several batches and numbers of threads; the GPU's rows where there is one."""
+    network = build_network(ModelConfig(image_size=SIDE), 80).eval()
+    stir(network)
+    with tempfile.TemporaryDirectory() as folder:
+        graph, int8 = bundles(network, Path(folder))
+        threads = sorted({1, usable_cores()})
+        timings = measure_latency(
+            lambda count: all_ways(network, graph, int8, count),
+            image_size=SIDE,
+            batches=[1, 16],
+            threads=threads,
+            repeats=repeats,
+            warm_up=3,
+        )
+    return [
+        f"| {one.way} | {one.batch} | {one.threads} | {one.p50:.1f} | {one.mean:.1f} ± {one.spread:.1f} | {one.p90:.1f} | "
+        f"{one.p99:.1f} | {one.images_per_second:.0f} |"
+        if one.error is None
+        else f"| {one.way} | {one.batch} | {one.threads} | not here: {one.error} | | | | |"
+        for one in timings
+    ]
 
 
 def detector(repeats: int) -> Timing:
@@ -142,7 +178,7 @@ RUNS = (
 )
 
 
-def train(run: Trained, out: Path, *, quick: bool) -> dict[str, float]:
+def train(run: Trained, out: Path, *, quick: bool) -> dict[str, Any]:
     """The figures on val; ImageNet weights and the stages of configs/coco_mini.yaml, or all of the network from scratch."""
     flags = {"model.image_size": str(SIDE), "model.weights": str(IMAGENET), **run.flags}
     if run.scratch:
@@ -162,7 +198,7 @@ def size_rows(repeats: int) -> tuple[list[str], float, float]:
         worst, differs = max(worst, ratio), max(differs, theirs.difference or 0.0, runtime.difference or 0.0)
         rows.append(
             f"| {name} | {width:g} | {counts} | {ours.p50:.1f} | {ours.mean:.1f} ± {ours.spread:.1f} | {theirs.p50:.1f} | "
-            f"{ratio:.2f} | {runtime.p50:.1f} |"
+            f"{ratio:.2f} | {runtime.p50:.1f} | {timed['int8'].p50:.1f} |"
         )
         print(rows[-1], file=sys.stderr, flush=True)
     return rows, worst, differs
@@ -177,16 +213,34 @@ def main() -> None:
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
         sys.exit(f"no real data in {DATA}; set COCOTAG_DATA")
-    repeats = 3 if args.quick else 100
-    rows, worst, differs = size_rows(repeats)
-    first_day = detector(repeats)
+    repeats = 3 if args.quick else 300
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = args.out or Path(temporary)
-        out.mkdir(parents=True, exist_ok=True)
+        out = out / "quick" if args.quick else out
         trained = {run.label: train(run, out, quick=args.quick) for run in RUNS}
         times = {run.label: time_bundle(out / run.folder / "tagger.onnx", run.side, repeats).p50 for run in RUNS}
+    rows, worst, differs = size_rows(repeats)
     drawing = args.report.with_suffix(".svg")
-    plot = scatter(
+    text = page(
+        rows,
+        f"{worst:.2f} times torchvision's at the worst (at most {LIMIT}: {'held' if worst <= LIMIT else 'not held'})",
+        differs,
+        detector(repeats).p50,
+        ways_table(3 if args.quick else 20),
+        trained,
+        times,
+        drawing=drawing.name,
+        quick=args.quick,
+    )
+    args.report.parent.mkdir(parents=True, exist_ok=True)
+    drawing.write_text(standalone(plot(trained, times)), encoding="utf-8")
+    args.report.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def plot(trained: dict[str, dict[str, Any]], times: dict[str, float]) -> Markup:
+    """Accuracy against latency, a point for each run."""
+    return scatter(
         [times[run.label] for run in RUNS],
         [100 * trained[run.label]["map"] for run in RUNS],
         [run.label for run in RUNS],
@@ -195,31 +249,54 @@ def main() -> None:
         y_label="mAP on val, %",
         colors=["c3" if run.scratch else "c1" for run in RUNS],
     )
+
+
+def page(
+    rows: list[str],
+    verdict: str,
+    differs: float,
+    first_day: float,
+    by_way: list[str],
+    trained: dict[str, dict[str, Any]],
+    times: dict[str, float],
+    *,
+    drawing: str,
+    quick: bool,
+) -> str:
+    """The report."""
     table = [
         f"| {run.name} | {'none' if run.scratch else 'ImageNet'} | {times[run.label]:.1f} | {100 * row['map']:.1f} | "
         f"{100 * row['map_lo']:.1f} to {100 * row['map_hi']:.1f} | {100 * row['micro_f1']:.1f} | {row['training']:.0f} s |"
         for run in RUNS
         for row in [trained[run.label]]
     ]
-    verdict = f"{worst:.2f} times torchvision's at the worst (at most {LIMIT}: {'held' if worst <= LIMIT else 'not held'})"
-    warning = "\n**Made with --quick: these figures mean nothing.**\n" if args.quick else ""
-    text = f"""# The family
+    warning = "\n**Made with --quick: these figures mean nothing.**\n" if quick else ""
+    repeats = 3 if quick else 300
+    return f"""# The family
 
-Written by `.venv/bin/python scripts/measure_family.py{" --quick" if args.quick else ""}` on {usable_cores()} CPU cores \
+Written by `.venv/bin/python scripts/measure_family.py{" --quick" if quick else ""}` on {usable_cores()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}.
 {warning}
 ## Size and latency
 
 80 classes, linear head, one image of {SIDE} px, {usable_cores()} threads, milliseconds: median of {repeats} runs (mean and
 standard deviation beside), ours and torchvision's network with the same weights in turns, float32, channels last. Ours took
-{verdict}; largest difference in probability between them {differs:.1g}.
+{verdict}; largest difference in probability between them {differs:.1g}. A bundle in 8-bit integers is the given part of the
+float32 one's size: heads and squeeze-excitation's numbers stay in float32, which are much of a small network.
 
-| network | width | parameters | M multiply-adds | ours | mean | torchvision | ratio | ours on ONNX Runtime |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| network | width | parameters | M multiply-adds | MB of the bundle | int8's part | ours | mean | torchvision | ratio | \
+bundle | int8 bundle |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-The bundle of `cocotag pretrained` (SSDlite320, random weights: for time only) takes {first_day.p50:.1f} ms for an image of \
+The bundle of `cocotag pretrained` (SSDlite320, random weights: for time only) takes {first_day:.1f} ms for an image of \
 {IMAGE_SIZE} px on ONNX Runtime.
+
+MobileNetV2 by every way to run it, as `cocotag latency` gives it, milliseconds a batch; with a GPU its row is there too:
+
+| way | batch | threads | median | mean | 90 % | 99 % | images/s |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(by_way)}
 
 ## Accuracy against latency
 
@@ -231,12 +308,8 @@ photographs: a point or two is noise. Latency is of the bundle on ONNX Runtime, 
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(table)}
 
-![Accuracy against latency; blue: from ImageNet weights, orange: from scratch]({drawing.name})
+![Accuracy against latency; blue: from ImageNet weights, orange: from scratch]({drawing})
 """
-    args.report.parent.mkdir(parents=True, exist_ok=True)
-    drawing.write_text(standalone(plot), encoding="utf-8")
-    args.report.write_text(text, encoding="utf-8")
-    print(text)
 
 
 if __name__ == "__main__":

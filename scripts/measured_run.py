@@ -30,33 +30,37 @@ def cocotag(*words: str | Path) -> str:
 def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, Any]:
     """Train with some flags; what the report's summary says of val, the seconds of training and of the whole command.
 
-    A run that was measured before, into a folder that was kept, is not trained again; one that was stopped goes on.
+    A run that was measured before, into a folder that was kept, is not trained again; one that was stopped goes on. What was
+    asked for is kept beside it, and a folder that holds the run of another wish is refused.
 
     Returns:
         Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
-        the last start), ``epochs``, and ``machine``, what it was trained on.
+        the last start), ``machine``, what it was trained on, and ``epochs``, the rows of ``metrics.csv``.
     """
+    wish, asked = run.with_name(f"{run.name}.asked.json"), [config, str(root), *map(str, words)]
+    if not wish.is_file():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        wish.write_text(json.dumps(asked))
+    elif json.loads(wish.read_text()) != asked:
+        sys.exit(f"{run} is a run of other settings (see {wish.name}). Choose another --out, or remove both.")
     kept = run / "measured.json"
-    if kept.is_file():
-        earlier: dict[str, Any] = json.loads(kept.read_text())
-        return earlier
-    start = time.perf_counter()
-    if run.is_dir():
-        cocotag("train", "--resume", run)
-    else:
-        cocotag("train", "--config", config, "--data.root", root, "--out", run, *words)
-    whole = time.perf_counter() - start
+    if not kept.is_file():
+        start = time.perf_counter()
+        if run.is_dir():
+            cocotag("train", "--resume", run)
+        else:
+            cocotag("train", "--config", config, "--data.root", root, "--out", run, *words)
+        kept.write_text(json.dumps({"whole": time.perf_counter() - start, "machine": machine()}))
     with (run / "metrics.csv").open(newline="") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+        epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     summary = json.loads((run / "report" / "report.json").read_text())["summary"]
     flat = {
         f"{name}{'' if part == 'value' else '_' + part}": row[part]
         for name, row in summary.items()
         for part in ("value", "lo", "hi")
     }
-    measured = {**flat, "training": sum(seconds), "whole": whole, "epochs": len(seconds), "machine": machine()}
-    kept.write_text(json.dumps(measured))
-    return measured
+    training = sum(row["seconds"] for row in epochs)
+    return {**flat, "training": training, "epochs": epochs, **json.loads(kept.read_text())}
 
 
 def machine() -> str:
