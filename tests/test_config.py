@@ -248,7 +248,10 @@ def test_sources_come_from_flags_and_yaml_alike(tmp_path):
 @pytest.mark.parametrize(
     ("words", "needles"),
     [
-        (["--data.sources", '[{"root": "a", "splitt": "b"}]'], ["root, split, aliases, known", "'splitt' is not accepted"]),
+        (
+            ["--data.sources", '[{"root": "a", "splitt": "b"}]'],
+            ["root, split, aliases, known", "there is no splitt; did you mean split"],
+        ),
         (["--data.sources", '[{"split": "b"}]'], ["root, split, aliases, known", "required: root"]),
         (["--data.sources", '{"root": "a"}'], ["data.sources"]),
         (["--data.sources", "[3]"], ["data.sources"]),

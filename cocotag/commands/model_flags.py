@@ -21,11 +21,12 @@ def model_parser(command: Command) -> jsonargparse.ArgumentParser:
     """A parser with a flag for each field of the network; errors are one line."""
     import jsonargparse
 
-    from cocotag.config import ModelConfig
+    from cocotag.commands.config_errors import plainly
+    from cocotag.config import ModelConfig, TrainConfig
 
     class ModelParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            reason = " ".join(message.split()).rstrip(".")
+            reason = plainly(message, TrainConfig).rstrip(".?")
             self.exit(NOT_STARTED, f"cocotag {command.name}: {reason}. See cocotag {command.name} --help\n")
 
     parser = ModelParser(

@@ -33,14 +33,23 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
 
     import jsonargparse
 
-    from cocotag.config import TrainConfig
+    from cocotag.commands.config_errors import plainly
+    from cocotag.config import SourceConfig, StageConfig, TrainConfig
+
+    words, name = _config_first(words)
+    files = "".join(f"{word.removeprefix('--config=')}: " for word in words if word.startswith("--config="))
 
     class TrainParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             # A list's entry is read by a parser of its own, which knows neither the command nor the list.
             keys = ", ".join(action.dest for action in self._actions if action.dest != "help")
             entry = "" if self.prog == "cocotag train" else f"in an entry of {keys}: "
-            self.exit(NOT_STARTED, f"cocotag train: {entry}{' '.join(message.split()).rstrip('.')}. See cocotag train --help\n")
+            reason = plainly(message, TrainConfig if not entry else SourceConfig if "root" in keys else StageConfig).rstrip(
+                ".?"
+            )
+            flags = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+            where = "" if any(flag in reason for flag in flags if flag != "config") else files
+            self.exit(NOT_STARTED, f"cocotag train: {where}{entry}{reason}. See cocotag train --help\n")
 
     parser = TrainParser(
         prog="cocotag train",
@@ -53,7 +62,6 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     parser.add_argument("--resume", type=str | None, metavar="RUN_DIR", help="go on with a run; nothing else is needed")
     parser.add_argument("--out", type=str | None, metavar="RUN_DIR", help="run directory (default: runs/CONFIG-DATE-TIME)")
     parser.add_class_arguments(TrainConfig, as_group=False)
-    words, name = _config_first(words)
     parsed = parser.parse_args(words)
     made = parser.instantiate(parsed)
     config = TrainConfig(**{key: getattr(made, key) for key in TrainConfig.__dataclass_fields__})
