@@ -268,6 +268,7 @@ def page(tables: list[Table], deferred: float, repeats: int, large_repeats: int)
         f"{ahead:.2f} times torchvision v2 (ahead of it: {reached(ahead > 1)})",
         f"with `data.cache_images` {cached:.2f} times it (at least {TARGET_CACHED:g}: {reached(cached >= TARGET_CACHED)})",
     ]
+    whole = [first.timed[HOBBY].median / (first.timed[road].median + deferred) for road in (OURS, CACHED)]
     return f"""# Loading training images
 
 Written by `.venv/bin/python scripts/bench_loading.py` on one core of {os.cpu_count()} ({platform.machine()}), \
@@ -278,7 +279,10 @@ One process, one core, one thread in OpenCV and torch; the roads in turns, media
 a JPEG at 1/2, 1/4 or 1/8 where the crop needs no more pixels. It gives uint8; to normalise is the network's part, which costs
 {deferred:.2f} ms an image on this core and is in neither of our rows. The original resizes to 256 px, the others to {SIZE} px.
 
-Verdict: {"; ".join(verdicts)}. The effect on evaluation is in [decode_effect.md](decode_effect.md).
+Verdict: {"; ".join(verdicts)}. Where the network normalises on that very core too, which the other two roads have done, ours
+is {whole[0]:.2f} times the original, with copies {whole[1]:.2f}. The original is told here with its whole picture at 256 px, ours and
+torchvision's with random crops of at least half and of 8 % of the area, as each trains. The effect on evaluation is in
+[decode_effect.md](decode_effect.md).
 
 {chr(10).join(table.text() for table in tables)}
 Copies have {copy_side(SIZE)} pixels on the shorter side. Decoding is timed by itself, so "the rest" is a difference of two

@@ -159,12 +159,14 @@ def learning(pairs: list[tuple[float, ...]]) -> str:
     """The page's part on networks that learned from photographs and from copies: mAP of both for each seed."""
     changes = [100 * (after - before) for before, after in pairs]
     rows = [f"| {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before):+.2f} |" for before, after in pairs]
-    spread = f" ± {statistics.stdev(changes):.2f}" if len(changes) > 1 else ""
+    worse = sum(change < 0 for change in changes)
+    spread = f", standard deviation {statistics.stdev(changes):.2f}" if len(changes) > 1 else ""
     return f"""
 ## Learning from copies
 
 Pairs of networks of one seed each, one trained from the photographs, one with `--data.cache_images true`; mAP of both on the
-photographs of val themselves. Change: {statistics.mean(changes):+.2f}{spread} points.
+photographs of val themselves. Mean change {statistics.mean(changes):+.2f} points{spread}; the copies lost in {worse} of \
+{len(changes)} pairs.
 
 | from photographs | from copies | change |
 | --- | --- | --- |
