@@ -280,9 +280,9 @@ a JPEG at 1/2, 1/4 or 1/8 where the crop needs no more pixels. It gives uint8; t
 {deferred:.2f} ms an image on this core and is in neither of our rows. The original resizes to 256 px, the others to {SIZE} px.
 
 Verdict: {"; ".join(verdicts)}. Where the network normalises on that very core too, which the other two roads have done, ours
-is {whole[0]:.2f} times the original, with copies {whole[1]:.2f}. The original is told here with its whole picture at 256 px, ours and
-torchvision's with random crops of at least half and of 8 % of the area, as each trains. The effect on evaluation is in
-[decode_effect.md](decode_effect.md).
+is {whole[0]:.2f} times the original, with copies {whole[1]:.2f}. The original takes
+its whole picture to 256 px, ours and torchvision's take random crops of at least half and 8 % of the area, as each trains. The
+effect on evaluation is in [decode_effect.md](decode_effect.md).
 
 {chr(10).join(table.text() for table in tables)}
 Copies have {copy_side(SIZE)} pixels on the shorter side. Decoding is timed by itself, so "the rest" is a difference of two

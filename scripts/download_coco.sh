@@ -220,22 +220,22 @@ while read -r path bytes sha256 unpacked files; do
   held=$((held + unpacked))
   [ -z "$keep" ] || held=$((held + rest))
 done < <(manifest)
-if [ ${#missing[@]} -eq 0 ]; then
-  say "Nothing to do. To check it: cocotag check $root --split ${splits[0]}"
-  exit 0
-fi
 free=$("$python" -c 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' "$root")
 if [ "$free" -lt "$height" ]; then
   fail "$root has $(gb "$free") of free disk, and $(gb "$height") are needed: $(gb "$to_fetch") to fetch, and unpacking." \
     "Free some, choose another place, or fetch less: --only val2017."
 fi
-say "To fetch: $(gb "$to_fetch"). Disk needed at the height: $(gb "$height"); free: $(gb "$free")."
+if [ ${#missing[@]} -eq 0 ]; then
+  say "Nothing to fetch."
+else
+  say "To fetch: $(gb "$to_fetch"). Disk needed at the height: $(gb "$height"); free: $(gb "$free")."
+fi
 
 # Verify and unpack; gives 3 if the archive is not what was published.
 unpack() { # ARCHIVE PART FILES BYTES SHA256
   job "$python" "$project/scripts/unpack_coco.py" "$1" "$root" "${@:2}"
 }
-for line in "${missing[@]}"; do
+for line in ${missing[@]+"${missing[@]}"}; do # so that bash before 4.4 takes an empty list
   read -r path bytes sha256 files <<<"$line"
   part=$(part_of "$path")
   archive=$root/${path##*/}

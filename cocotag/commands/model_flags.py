@@ -58,7 +58,7 @@ def parse_model(parser: jsonargparse.ArgumentParser, words: list[str]) -> tuple[
     if first.config is not None:
         words = [*_flags_of(find_config("--config", first.config)), *words]
     parsed = parser.parse_args(words)
-    config: ModelConfig = parser.instantiate(parsed).model
+    config: ModelConfig = replace(parser.instantiate(parsed).model, weights=None)  # nothing here depends on them
     found = list(model_problems(config))
     if found:
         raise ConfigError("The network cannot be built: " + "; ".join(found) + ".")

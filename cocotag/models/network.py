@@ -72,6 +72,11 @@ class TaggerNetwork(nn.Module):
         """Logits -> probabilities, ``(N, C)`` float32: each for itself, or adding up to 1 where classes exclude each other."""
         return logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid()
 
+    @property
+    def feature_info(self) -> tuple[Feature, ...]:
+        """Channels and stride of what each layer group but the head gives."""
+        return cast(Backbone, self.backbone).feature_info
+
     def layer_groups(self) -> list[nn.Module]:
         """The parts that are frozen and trained as one, from the input to the head, which is the last."""
         return [*cast(Backbone, self.backbone).layer_groups(), self.head]
