@@ -365,10 +365,9 @@ def report(figures: dict[str, list[dict[str, Any]]], loading: dict[str, Any], pa
             memory_table(ours),
             "",
             f"From the first batch to the last RSS changes by {(ours[-1]['Rss'] - ours[0]['Rss']) / 1e6:+.1f} MB and private "
-            f"memory by {growth(ours, 0):+.1f} MB: first the buffers for decoding, then slowly pages of Python's table of "
-            "interned strings, which is as large as the parent made it when it looked for all files at once. `pathlib` enters "
-            "the parts of each path there, so a worker that makes a path copies a page. It ends when all of that table is "
-            "copied.",
+            f"memory by {growth(ours, 0):+.1f} MB: first the buffers for decoding. Paths are joined as text there: `pathlib` "
+            "enters the parts of each in Python's table of interned strings, which is as large as the parent made it, and so "
+            "copies a page of it for almost every image.",
             "",
             "To show what growth looks like, the same read-out over a list with a tuple for each image, without any decoding:",
             "",
