@@ -12,6 +12,7 @@ from cocotag.bundle import BundleMetadata, write_bundle
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.matching import Aliases
 from cocotag.data.sources import align
+from cocotag.errors import DataError
 from cocotag.evaluate import predict_table
 from cocotag.tagging.tagger import Tagger
 from cocotag.thresholds import choose_thresholds
@@ -24,7 +25,7 @@ class Calibration:
     Attributes:
         metadata: The new bundle's.
         images: On how many.
-        changed: Classes with a positive there, whose threshold was chosen; the others keep theirs.
+        changed: Classes with positives and negatives there, whose threshold was chosen; the others keep theirs.
         failures: A line for each image that could not be read.
     """
 
@@ -36,7 +37,7 @@ class Calibration:
     def to_text(self) -> str:
         """For a terminal."""
         kept = len(self.metadata.vocabulary) - self.changed
-        lines = [f"thresholds of {self.changed} classes chosen on {self.images} images; {kept} without a positive keep theirs"]
+        lines = [f"thresholds of {self.changed} classes chosen on {self.images} images; {kept} that cannot be told keep theirs"]
         if self.failures:
             lines.append(f"{len(self.failures)} images could not be read and are left out. The first: {self.failures[0]}")
         return "\n".join(lines)
@@ -58,7 +59,7 @@ def calibrate(
         progress: Show a bar on stderr, if that is a terminal.
 
     Raises:
-        DataError: No class in common, or no image can be read.
+        DataError: No class in common, no class that thresholds can be chosen for, or no image can be read.
         OutputError: ``out`` cannot be written.
     """
     import onnx
@@ -66,9 +67,14 @@ def calibrate(
     before = tagger.metadata
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
     readable, probs, failures = predict_table(tagger, aligned, progress=progress)
-    positive = (readable.targets & readable.known).any(axis=0)
+    told = (readable.targets & readable.known).any(axis=0) & (~readable.targets & readable.known).any(axis=0)
+    if not told.any():
+        raise DataError(
+            f"Split {split!r} has no class of which both positives and negatives are known, so it can choose no threshold. "
+            "Give another split, or name the classes that were looked for under known in the alias file."
+        )
     chosen = choose_thresholds(probs, readable.targets, readable.known).values
-    thresholds = np.where(positive, chosen, before.threshold_array())
+    thresholds = np.where(told, chosen, before.threshold_array())
     tuned_on = {
         **before.tuned_on,
         "split": split,
@@ -78,7 +84,7 @@ def calibrate(
     }
     metadata = replace(before, thresholds=tuple(float(value) for value in thresholds), tuned_on=tuned_on)
     write_bundle(onnx.load_model(str(tagger.path)), metadata, out)
-    return Calibration(metadata, len(readable), int(positive.sum()), failures)
+    return Calibration(metadata, len(readable), int(told.sum()), failures)
 
 
 def _chose_before(metadata: BundleMetadata) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from cocotag.bundle import fingerprint
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.matching import Aliases
 from cocotag.errors import DataError
-from cocotag.reports.evaluation import Evaluation, evaluate
+from cocotag.reports.evaluation import Evaluation, evaluate, matched
 from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
 
@@ -39,6 +39,7 @@ def evaluate_bundle(
         BundleError: As `evaluate`.
     """
     start = time.perf_counter()
+    matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
     readable, probs, failures = predict_table(tagger, table, progress=progress)
     warnings = []
     if failures:

@@ -47,6 +47,7 @@ MAX_SHARE_INT8 = 0.25
 """That difference over how much the network's own probabilities differ from image to image (mean absolute deviation from the
 class's mean): with many rare classes all probabilities are small, and 0.02 would pass one image for another."""
 
+ENOUGH_FOR_SPREAD = 8  # images that show how much probabilities differ from one to another
 NO_DIFFERENCE = 1e-4  # mean difference that is accepted of a network that says the same of every image
 
 PARITY_IMAGES = 64  # photographs that bundle and network are compared on
@@ -291,7 +292,9 @@ def export_network(
             images = calibration if real is None else real
             ours, theirs = both_probs(network, trial, images)
             differs, spread = np.abs(ours - theirs), np.abs(ours - ours.mean(axis=0)).mean()
-            accepted = min(MAX_MEAN_DIFFERENCE_INT8, max(NO_DIFFERENCE, MAX_SHARE_INT8 * float(spread)))
+            accepted = MAX_MEAN_DIFFERENCE_INT8
+            if len(images) >= ENOUGH_FOR_SPREAD:
+                accepted = min(accepted, max(NO_DIFFERENCE, MAX_SHARE_INT8 * float(spread)))
             if not differs.mean() < accepted:
                 raise BundleError(
                     f"In 8-bit integers the bundle's probabilities differ from the network's by {differs.mean():.2g} on "

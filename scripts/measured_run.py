@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from cocotag.cores import usable_cores
 
@@ -37,12 +38,13 @@ def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path
         Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
         the last start), ``machine``, what it was trained on, and ``epochs``, the rows of ``metrics.csv``.
     """
-    wish, asked = run.with_name(f"{run.name}.asked.json"), [config, str(root), *map(str, words)]
-    if not wish.is_file():
-        run.parent.mkdir(parents=True, exist_ok=True)
-        wish.write_text(json.dumps(asked))
-    elif json.loads(wish.read_text()) != asked:
-        sys.exit(f"{run} is a run of other settings (see {wish.name}). Choose another --out, or remove both.")
+    wish = run.with_name(f"{run.name}.asked.json")
+    settings = yaml.safe_load((PROJECT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
+    asked = {"config": settings, "root": str(root), "words": [*map(str, words)]}
+    if run.is_dir() and (not wish.is_file() or json.loads(wish.read_text()) != asked):
+        sys.exit(f"{run} is a run of other settings than are wanted now. Choose another --out, or remove it.")
+    run.parent.mkdir(parents=True, exist_ok=True)
+    wish.write_text(json.dumps(asked))
     kept = run / "measured.json"
     if not kept.is_file():
         start = time.perf_counter()

@@ -6,8 +6,9 @@ if [ ! -x "$VENV/bin/python" ]; then
   [ -n "$python" ] || { echo "cocotag needs Python 3.11 or newer, and there is none." >&2; exit 2; }
   "$python" -c 'import sys; sys.exit("cocotag needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
   # Debian's python3 comes without the part that makes environments; what it leaves behind then must not be taken for one.
+  there=$([ -e "$VENV" ] && echo yes || true)
   "$python" -m venv "$VENV" || {
-    rm -rf "$VENV"
+    [ -n "$there" ] || rm -rf "$VENV"
     echo "No environment could be made in $VENV. On Debian and Ubuntu: apt-get install python3-venv. Then run this again." >&2
     exit 2
   }

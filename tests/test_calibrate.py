@@ -100,3 +100,14 @@ def test_without_another_place_the_bundle_itself_gets_the_thresholds(toy_bundle,
     shutil.copy(toy_bundle, own)
     assert main(["calibrate", str(own), "--root", str(sample_dir), "--split", "train"]) == 0
     assert read_metadata(own) == read_metadata(out)
+
+
+def test_where_only_positives_are_known_nothing_is_chosen(toy_bundle, sample_dir, tmp_path, capsys):
+    (tmp_path / "none.yaml").write_text("known: []\nnames: {}\n")
+    assert calibrate(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "none.yaml")) == 2
+    assert "can choose no threshold" in capsys.readouterr().err
+    assert not (tmp_path / "c.onnx").exists()
+    (tmp_path / "one.yaml").write_text("known: [clock]\nnames: {}\n")
+    assert calibrate(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "one.yaml")) == 0
+    changed = np.array(read_metadata(tmp_path / "c.onnx").thresholds) != 0.5
+    assert [COCO80.names[index] for index in np.flatnonzero(changed)] == ["clock"]

@@ -309,7 +309,7 @@ def test_evaluate_does_not_praise_what_only_positives_are_known_of(capsys, toy_b
     rows = {row["name"]: row for row in csv.DictReader((tmp_path / "e" / "per_class.csv").open())}
     assert rows["clock"]["status"] in ("ok", "no_predictions")
     assert {rows[name]["status"] for name in ("umbrella", "tie")} == {"no_negatives"}
-    assert rows["umbrella"]["ap"] == rows["umbrella"]["f1"] == ""
+    assert rows["umbrella"]["ap"] == rows["umbrella"]["f1"] == rows["umbrella"]["optimistic_best_f1"] == ""
 
 
 def test_evaluate_follows_no_link_out_of_the_data(mistake, toy_bundle, sample_dir, tmp_path):
@@ -318,6 +318,16 @@ def test_evaluate_follows_no_link_out_of_the_data(mistake, toy_bundle, sample_di
     first.rename(tmp_path / "elsewhere.png")
     first.symlink_to(tmp_path / "elsewhere.png")
     mistake(["evaluate", toy_bundle, "--root", root, "--split", "val", "--out", tmp_path / "e"], "links to files outside")
+
+
+def test_a_link_to_itself_is_one_unreadable_image(capsys, toy_bundle, sample_dir, tmp_path):
+    root = changed(sample_dir, tmp_path / "data", lambda document: None)
+    first = sorted((root / "val").iterdir())[0]
+    first.unlink()
+    first.symlink_to(first)
+    status, out, _ = run(capsys, "evaluate", toy_bundle, "--root", root, "--split", "val", "--out", tmp_path / "e")
+    assert status == 1
+    assert "1 of 40 images could not be read" in out
 
 
 def test_a_report_that_could_not_be_written_is_refused_before_the_work(mistake, toy_bundle, sample_dir, tmp_path, monkeypatch):

@@ -8,10 +8,13 @@ from cocotag.cli import main
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("data: {train_split: 2017}", "c.yaml: data.train_split is 2017, it must be text (it was read as a number"),
+        (
+            "data: {train_split: 2017}",
+            "c.yaml: data.train_split is 2017, it must be text (YAML reads 2024 and 2:30 as numbers: put quotes",
+        ),
         (
             "data: {val_split: no}",
-            "data.val_split is False, it must be text or null (it was read as false, no or off: put quotes",
+            "data.val_split is False, it must be text or null (YAML reads false, no or off so: put quotes",
         ),
         ("data: {root: 2:30}", "data.root is 150, it must be text or null"),
         ("model: {widht: 2}", "c.yaml: there is no model.widht; did you mean model.width"),
@@ -26,7 +29,7 @@ from cocotag.cli import main
 def test_of_a_file(text, said, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(SystemExit) as stopped:
-        main(["train", "--config", str(tmp_path / "c.yaml")])
+        main(["train", "--config", str(tmp_path / "c.yaml"), "--out", "o", "--seed", "1"])
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert said in error
@@ -42,6 +45,8 @@ def test_of_a_file(text, said, tmp_path, capsys):
             "cocotag train: there is no --model.widht; did you mean --model.width",
         ),
         (["train", "--config", "sample", "--model.width", "x"], "cocotag train: model.width is x, it must be a number"),
+        (["train", "--data.tune-split", "x"], "there is no --data.tune-split; did you mean --data.tune_split"),
+        (["summary", "--batchs", "2"], "there is no --batchs; did you mean --batch."),
         (["summary", "--model.widht", "2"], "cocotag summary: there is no --model.widht; did you mean --model.width"),
         (["summary", "--model.name", "resnet"], "it must be mobilenet_v2, mobilenet_v3_small or mobilenet_v3_large"),
     ],

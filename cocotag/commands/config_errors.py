@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from collections.abc import Iterable
 
 KINDS = {
     "str": "text",
@@ -23,23 +22,22 @@ _VALUE = re.compile(
 )
 
 
-def plainly(message: str, config: type[Any]) -> str:
+def plainly(message: str, names: Iterable[str]) -> str:
     """One line without the parser's own words.
 
     Args:
         message: As the parser has it.
-        config: The dataclass that the config is read into, for names that are nearly right.
+        names: Of its flags, dotted, without dashes.
     """
     message = " ".join(message.split()).rstrip(".")
     if found := _VALUE.match(message):
         return _wrong_value(found["key"], found["wanted"], found["value"])
     if found := re.match(r"Group '(?P<group>[^']+)' does not accept option '(?P<name>[^']+)'", message):
-        return _no_such(f"{found['group']}.", found["name"], get_type_hints(config).get(found["group"]))
+        return _no_such(f"{found['group']}.{found['name']}", names)
     if found := re.match(r"Option '(?P<name>[^']+)' is not accepted", message):
-        return _no_such("", found["name"], config)
-    if found := re.match(r"unrecognized arguments: --(?P<name>[\w.]+)", message):
-        group, _, name = found["name"].rpartition(".")
-        return _no_such(f"--{group}." if group else "--", name, get_type_hints(config).get(group) if group else config)
+        return _no_such(found["name"], names)
+    if found := re.match(r"unrecognized arguments: --(?P<name>[^\s=]+)", message):
+        return _no_such(found["name"], names, dashes="--")
     if message.startswith("Unexpected config"):
         return "the file is empty, or no mapping of keys to values"
     return message
@@ -52,14 +50,15 @@ def _wrong_value(key: str, wanted: str, value: str) -> str:
         return f"{key} is {value}, which it cannot be ({wanted})"
     must = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
     hint = ""
-    if "text" in kinds:
-        shown = {"True": "true, yes or on", "False": "false, no or off"}.get(value, "a number, as YAML reads 2024 and 2:30")
-        hint = f" (it was read as {shown}: put quotes around it)"
+    if "text" in kinds and value in ("True", "False"):
+        words = {"True": "true, yes or on", "False": "false, no or off"}[value]
+        hint = f" (YAML reads {words} so: put quotes around it)"
+    elif "text" in kinds and re.fullmatch(r"[-+.\d:e]+", value):
+        hint = " (YAML reads 2024 and 2:30 as numbers: put quotes around it)"
     return f"{key} is {value}, it must be {must}{hint}"
 
 
-def _no_such(prefix: str, name: str, part: Any) -> str:  # noqa: ANN401 (a type, or nothing)
-    names = [one.name for one in fields(part)] if is_dataclass(part) else []
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {prefix}{near[0]}?" if near else "check the name"
-    return f"there is no {prefix}{name}; {hint}"
+def _no_such(name: str, names: Iterable[str], *, dashes: str = "") -> str:
+    near = difflib.get_close_matches(name.replace("-", "_"), list(names), 1)
+    hint = f"did you mean {dashes}{near[0]}?" if near else "check the name"
+    return f"there is no {dashes}{name}; {hint}"

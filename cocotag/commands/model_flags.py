@@ -22,11 +22,11 @@ def model_parser(command: Command) -> jsonargparse.ArgumentParser:
     import jsonargparse
 
     from cocotag.commands.config_errors import plainly
-    from cocotag.config import ModelConfig, TrainConfig
+    from cocotag.config import ModelConfig
 
     class ModelParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            reason = plainly(message, TrainConfig).rstrip(".?")
+            reason = plainly(message, [action.dest for action in self._actions]).rstrip(".?")
             self.exit(NOT_STARTED, f"cocotag {command.name}: {reason}. See cocotag {command.name} --help\n")
 
     parser = ModelParser(

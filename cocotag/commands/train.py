@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -34,7 +35,7 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     import jsonargparse
 
     from cocotag.commands.config_errors import plainly
-    from cocotag.config import SourceConfig, StageConfig, TrainConfig
+    from cocotag.config import TrainConfig
 
     words, name = _config_first(words)
     files = "".join(f"{word.removeprefix('--config=')}: " for word in words if word.startswith("--config="))
@@ -42,14 +43,12 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     class TrainParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             # A list's entry is read by a parser of its own, which knows neither the command nor the list.
-            keys = ", ".join(action.dest for action in self._actions if action.dest != "help")
-            entry = "" if self.prog == "cocotag train" else f"in an entry of {keys}: "
-            reason = plainly(message, TrainConfig if not entry else SourceConfig if "root" in keys else StageConfig).rstrip(
-                ".?"
-            )
+            names = [action.dest for action in self._actions if action.dest != "help"]
+            entry = "" if self.prog == "cocotag train" else f"in an entry of {', '.join(names)}: "
+            reason = plainly(message, names).rstrip(".?")
             flags = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
-            where = "" if any(flag in reason for flag in flags if flag != "config") else files
-            self.exit(NOT_STARTED, f"cocotag train: {where}{entry}{reason}. See cocotag train --help\n")
+            flagged = any(re.search(rf"(?<![\w.]){re.escape(flag)}(?![\w.])", reason) for flag in flags if flag != "config")
+            self.exit(NOT_STARTED, f"cocotag train: {'' if flagged else files}{entry}{reason}. See cocotag train --help\n")
 
     parser = TrainParser(
         prog="cocotag train",

@@ -27,7 +27,7 @@ from cocotag.labels import Id, Vocabulary, read_id
 
 MAX_NAME = 4096
 """Characters of a file name with its folders: no more fit into a path of Linux."""
-_LEAVES = re.compile(r"\A(?:[/\\]|[A-Za-z]:(?:[/\\]|\Z))|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
+_LEAVES = re.compile(r"\A(?:[/\\]|[A-Za-z]:)|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
 """A name that leaves the image folder, on any system: absolute, with a drive, or through the folder above."""
 _NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """What no file name has; the other halves of surrogate pairs stand for bytes that are no UTF-8, as Python lists them."""

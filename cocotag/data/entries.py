@@ -222,7 +222,7 @@ def _box(value: object) -> tuple[float, ...] | None:
 def _leads_outside(name: str) -> bool:
     """True of an absolute name (on any system) and of one with ``..`` in it."""
     parts = name.replace("\\", "/").split("/")
-    return ".." in parts or parts[0] == "" or parts[0][1:] == ":"
+    return ".." in parts or parts[0] == "" or parts[0][1:2] == ":"
 
 
 def _add(faults: dict[str, Tally], code: str, example: str) -> None:

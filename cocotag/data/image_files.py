@@ -71,9 +71,10 @@ def _refuse_links(table: AnnotationTable, places: Sequence[tuple[str, str]], lin
         if path.parent in away or (str(path) in links and not _stays(path, *_place_of(path, places)))
     ]
     if leaving:
+        first = f"{leaving[0]} -> {os.path.realpath(leaving[0])}"
         raise DataError(
-            f"{len(leaving)} images are links to files outside their data set (first: {leaving[0]} -> {leaving[0].resolve()}), "
-            "which are not followed. Copy the files there, or make the folder of the images the link."
+            f"{len(leaving)} images are links to files outside their data set (first: {first}), which are "
+            "not followed. Copy the files there, or make the folder of the images the link."
         )
 
 
@@ -86,4 +87,5 @@ def _place_of(path: Path, places: Sequence[tuple[str, str]]) -> tuple[str, str]:
 def _stays(link: Path, root: str, split: str) -> bool:
     """Whether a link leads to a file of its own data set: below its root, or in its image folder, which may be a link."""
     inside = (Path(root).resolve(), split_paths(Path(root), split)[1].resolve())
-    return any(link.resolve().is_relative_to(folder) for folder in inside)
+    target = Path(os.path.realpath(link))  # unlike `resolve` no error where a link leads to itself: decoding will tell
+    return any(target.is_relative_to(folder) for folder in inside)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torchinfo
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cocotag.models.heads import LinearHead
@@ -124,7 +125,8 @@ def _head(network: TaggerNetwork, images: torch.Tensor) -> Layer:
     """The head as one row, by torch's counter of floating-point operations, of which a multiply-add is two."""
     with torch.no_grad():
         features = network.forward_features(images)
-        with FlopCounterMode(display=False) as counter:
+        # The counter does not know the CPU's fused attention, which is the same products.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             logits = network.head(features)
     parameters = sum(parameter.numel() for parameter in network.head.parameters())
     return Layer("head", type(network.head).__name__, list(logits.shape), parameters, counter.get_total_flops() // 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,12 +154,10 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
     # Of the head: whole parameters where they fit, and of those that lie along the classes only the classes that both have.
     same_head = {name for name in stored if name.startswith("head.")} == {name for name in own if name.startswith("head.")}
     fits = same_head and all(_fits(stored[name], own[name], axes.get(name)) for name in own if name.startswith("head."))
-    there_of = {fold(name): there for there, name in reversed(list(enumerate(names)))}
-    wanted = {name: here for here, name in reversed(list(enumerate(classes or ()))) if fold(name) in there_of}
-    shared = [name for name in classes or () if name in wanted] if fits and axes else []
+    places = _same_classes(list(classes or ()), names) if fits and axes else []
+    shared = [list(classes or ())[here] for here, _ in places]
     if fits and (axes or list(classes or ()) == names):
         made |= {name: stored[name] for name in own if name.startswith("head.") and name not in axes}
-        places = [(wanted[name], there_of[fold(name)]) for name in shared]
         for name, axis in axes.items() if shared else ():
             value = own[name].clone()
             for here, there in places:
@@ -167,6 +166,15 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
     network.load_state_dict(made, strict=False)
     skipped = [name for name in stored if name not in made]
     return Loaded(source, len(made), skipped, [name for name in own if name not in made], shared)
+
+
+def _same_classes(here: list[str], there: list[str]) -> list[tuple[int, int]]:
+    """Index here and there of the classes that both have: by name, else by what no other there is called but for its case."""
+    exact = {name: place for place, name in reversed(list(enumerate(there)))}
+    times = Counter(map(fold, there))
+    loose = {fold(name): place for place, name in enumerate(there) if times[fold(name)] == 1}
+    found = [(place, exact.get(name, loose.get(fold(name)))) for place, name in enumerate(here)]
+    return [(place, other) for place, other in found if other is not None]
 
 
 def _fits(stored: Tensor, own: Tensor, axis: int | None) -> bool:

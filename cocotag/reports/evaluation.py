@@ -156,7 +156,7 @@ def evaluate(
         row, column = bad[0]
         where = f"{len(bad)} of {probs.size} (first: {probs[row, column]} on {table.file_names[row]})"
         raise BundleError(f"The bundle gives probabilities outside 0..1: {where}. Train or export it again.")
-    table, notes = _matched(table, metadata.vocabulary, aliases)
+    table, notes = matched(table, metadata.vocabulary, aliases)
     targets, known = table.targets, table.known
     if optimistic:
         notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Claim figures from other images.")
@@ -164,6 +164,9 @@ def evaluate(
     predicted = probs.astype(np.float16) >= thresholds
     scores = score(probs, targets, known, thresholds, predicted=predicted, resamples=RESAMPLES, seed=seed)
     best_threshold, best_f1 = best_thresholds(probs, targets, known)
+    best_threshold[scores.per_class["status"] == "no_negatives"] = best_f1[scores.per_class["status"] == "no_negatives"] = (
+        np.nan
+    )
     classes = {
         "class_id": metadata.vocabulary.ids,
         "index": range(len(metadata.vocabulary)),
@@ -190,8 +193,12 @@ def evaluate(
     )
 
 
-def _matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
-    """The table in the bundle's classes, and what did not fit."""
+def matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
+    """The table in the bundle's classes, and what did not fit.
+
+    Raises:
+        DataError: No class in common.
+    """
     own, column = table.vocabulary, find_classes(vocabulary, table.vocabulary, aliases or Aliases())
     if (column < 0).all():
         raise DataError(
@@ -203,10 +210,9 @@ def _matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | 
         notes.append(f"The data set does not list {_some(missing)} of the bundle; not measured.")
     if extra := [name for name, index in zip(own.names, column, strict=True) if index < 0]:
         notes.append(f"The bundle does not know {_some(extra)} of the data set; left out of every figure.")
-    if moved := [
-        vocabulary.names[i] for i, there in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != there
-    ]:
-        notes.append(f"The data set gives {_some(moved)} another category id than the bundle; matched by name.")
+    moved = {vocabulary.names[i]: 0 for i, there in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != there}
+    if moved:
+        notes.append(f"The data set gives {_some(list(moved))} another category id than the bundle; matched by name.")
     aligned = align(table, vocabulary, name="The data set", aliases=aliases)
     return aligned, [*notes, *_unmeasured(aligned)]
 

@@ -86,8 +86,9 @@ def open_writer(
     r"""Open a table of tags, CSV or JSON Lines by its ending.
 
     Both have ``path``, ``status``, ``tags`` and ``scores``, the highest score first. In CSV the last two are joined by
-    ``;`` and scores have 4 decimals; in JSON Lines they are lists, and rows that failed have ``error``, one line of
-    text. With several models there is ``model`` as well. Bytes of a path that are not UTF-8 are written as ``\udcXX``.
+    ``;``; in JSON Lines they are lists, and rows that failed have ``error``, one line of text. With several models there is
+    ``model`` as well. Scores are the shortest numbers that give back the float16 that tags are decided on. Bytes of a path
+    that are not UTF-8 are written as ``\udcXX``.
 
     The rows are in ``OUT.partial`` until the block ends well, and take the place of ``out`` then. If it ends otherwise
     (Ctrl-C, a full disk, a killed process), ``out`` stays as it was and the complete rows stay in ``OUT.partial``, which
@@ -97,8 +98,8 @@ def open_writer(
         out: ``.csv``, ``.jsonl``, or ``-`` for JSON Lines on stdout, flushed after each row.
         metadata: Of the bundle that tags, or of several by their names in the rows; names the classes.
         overwrite: Replace ``out`` and ``OUT.partial`` if they are there.
-        all_scores: Write ``all_scores`` as well, an object of every class's score: the shortest number that gives back
-            the float16 that tags are decided on. Null where the image failed. JSON Lines only.
+        all_scores: Write ``all_scores`` as well, an object of every class's score; null where the image failed. JSON Lines
+            only.
 
     Raises:
         OutputError: Another ending, ``out`` is there already, or it cannot be written.

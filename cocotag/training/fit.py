@@ -142,7 +142,7 @@ def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None =
         _check_same(facts, _facts(config, data))
         tune = data.tune
     except CocotagError as error:
-        warning = f"All thresholds are 0.5: the tune images are not there. {error}"
+        warning = f"All thresholds are 0.5, since the tune images are not to be had. {error}"
         return export_checkpoint(checkpoint, out, None, calibration), warning
     return export_checkpoint(checkpoint, out, tune, calibration), None
 

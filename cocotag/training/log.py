@@ -58,10 +58,13 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; validation has run by now."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not math.isfinite(values["train/loss"]):
+        # A single step that overflows in fp16 is left out by the scaler, so the loss alone does not tell.
+        if not math.isfinite(values["train/loss"]) and not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
+            last = self.path.parent / "checkpoints" / "last.ckpt"
+            kept = f"The epochs before are in {last.parent}. " if last.is_file() else ""
             raise CocotagError(
-                f"The loss is {values['train/loss']} in epoch {trainer.current_epoch + 1}, so the network is ruined. Earlier "
-                f"epochs are kept in {self.path.parent / 'checkpoints'}. Start anew with lower stages.lr, or precision float32."
+                f"The loss is {values['train/loss']} in epoch {trainer.current_epoch + 1}, and so are weights of the network. "
+                f"{kept}Start anew with lower stages.lr, or precision float32."
             )
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         row = {

@@ -174,3 +174,12 @@ def test_a_checkpoint_of_numbers_is_refused(tmp_path):
     torch.save(document, file)
     with pytest.raises(ConfigError, match="damaged checkpoint"):
         load(build_network(small(weights=file), 2), small(weights=file), ["a", "b"])
+
+
+@torch.no_grad()
+def test_the_exact_name_comes_first_and_two_that_differ_in_case_are_no_guess(tmp_path):
+    before = lively(build_network(small(), 3))
+    file = save_checkpoint(tmp_path / "best.ckpt", before, ["Dog", "dog", "cat"])
+    after = build_network(small(weights=file), 2)
+    assert load(after, small(weights=file), ["dog", "DOG"]).classes == ["dog"]
+    assert torch.equal(after.head.linear.weight[0], before.head.linear.weight[1])

@@ -74,3 +74,8 @@ def test_a_folder_with_the_run_of_another_wish_is_refused(script, tmp_path, monk
     assert measured.measure(tmp_path / "out" / "run", "--seed", "1") == made
     with pytest.raises(SystemExit, match="other settings"):
         measured.measure(tmp_path / "out" / "run", "--seed", "2")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "coco_mini.yaml").write_text("batch_size: 7")
+    monkeypatch.setattr(measured, "PROJECT", tmp_path)  # the config was changed meanwhile
+    with pytest.raises(SystemExit, match="other settings"):
+        measured.measure(tmp_path / "out" / "run", "--seed", "1")
