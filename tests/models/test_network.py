@@ -1,6 +1,7 @@
 import pytest
 import torch
 from networks import images, lively
+from torch import nn
 
 from cocotag.config import LAYER_GROUPS, ModelConfig
 from cocotag.errors import ConfigError
@@ -67,3 +68,21 @@ def test_branches_start_as_nothing_unless_the_original_is_asked_for():
 def test_a_wrong_number_of_classes_is_refused():
     with pytest.raises(ConfigError, match=r"num_classes is 81.*80 classes"):
         build_network(ModelConfig(num_classes=81), 80)
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"])
+def test_every_size_learns(name, width):
+    torch.manual_seed(0)
+    network = build_network(ModelConfig(name=name, width=width, dropout=0.0, strides=[1, 1, 2, 2, 2]), 5).train()
+    batch, targets = images(8, side=32), torch.eye(5).repeat(2, 1)[:8]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(8):
+        loss = nn.functional.binary_cross_entropy_with_logits(network(batch), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(parameter.grad is not None for parameter in network.parameters())
