@@ -82,6 +82,8 @@ def measure(
 ) -> list[Timing]:
     """Time all ways, one run of each after the other, so that a slow minute of the machine is everybody's.
 
+    Among several, a run that counts comes right after one of the same way that does not: none pays for what another left behind.
+
     Args:
         ways_for: The ways, set up for a number of threads. What one of them prints or raises is its own affair.
         image_size: Side of the square input, pixels.
@@ -120,6 +122,8 @@ def _in_turns(
     for repetition in range(repeats + warm_up):
         for way in ways:
             if way.name not in errors:
+                if len(taken) > 1:  # threads of the way before may still be spinning, and caches are full of its weights
+                    way.run(images)
                 spent = _milliseconds(way, images)
                 if repetition >= warm_up:
                     taken[way.name].append(spent)
