@@ -1,4 +1,4 @@
-"""How long a network takes for a batch, by each of the ways to run it: timed in turns. `models/ways.py` has torch's."""
+"""How long a network takes for a batch, by each of the ways to run it. `models/ways.py` has torch's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cocotag.bundle import open_session
 
 Images = NDArray[np.uint8]
 Probs = NDArray[np.float32]
+PAUSE_SECONDS = 0.2  # for the threads of another pool to go to sleep
 WARM_UP = 10
 """Runs of each way that are not counted: buffers are made, clocks go up."""
 
@@ -28,11 +29,13 @@ class Way:
         name: For the table.
         run: Images ``(N, S, S, 3)`` uint8 -> probs ``(N, C)``.
         milliseconds: Runs and times itself, where a clock outside would not see the end (a GPU's work); None for that clock.
+        pool: Whose threads it runs on.
     """
 
     name: str
     run: Callable[[Images], Probs]
     milliseconds: Callable[[Images], float] | None = None
+    pool: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,10 @@ def measure(
     warm_up: int = WARM_UP,
     progress: bool = True,
 ) -> list[Timing]:
-    """Time all ways, one run of each after the other, so that a slow minute of the machine is everybody's.
+    """Time all ways. Those of one pool of threads take turns, so that a slow minute of the machine is everybody's.
 
-    Among several, a run that counts comes right after one of the same way that does not: none pays for what another left behind.
+    Ways of different pools do not: threads that have just worked spin for a while in case there is more, and would take the
+    processor from the other pool's.
 
     Args:
         ways_for: The ways, set up for a number of threads. What one of them prints or raises is its own affair.
@@ -119,15 +123,16 @@ def _in_turns(
             outputs[way.name] = way.run(images)
         except Exception as error:  # compilers, most of all, fail in their own ways
             errors[way.name] = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
-    for repetition in range(repeats + warm_up):
-        for way in ways:
-            if way.name not in errors:
-                if len(taken) > 1:  # threads of the way before may still be spinning, and caches are full of its weights
-                    way.run(images)
-                spent = _milliseconds(way, images)
-                if repetition >= warm_up:
-                    taken[way.name].append(spent)
-            bar.update()
+    for pool in dict.fromkeys(way.pool for way in ways):
+        time.sleep(PAUSE_SECONDS)
+        together = [way for way in ways if way.pool == pool]
+        for repetition in range(repeats + warm_up):
+            for way in together:
+                if way.name not in errors:
+                    spent = _milliseconds(way, images)
+                    if repetition >= warm_up:
+                        taken[way.name].append(spent)
+                bar.update()
     first = next(iter(outputs), None)
     for way in ways:
         if way.name in errors:
@@ -170,7 +175,7 @@ def bundle_way(path: Path | str, threads: int, name: str = "ONNX Runtime") -> Wa
         probs: Probs = session.run(["probs"], {"images": images})[0]
         return probs
 
-    return Way(name, run)
+    return Way(name, run, pool=f"session {name}")
 
 
 def to_text(timings: Sequence[Timing]) -> str:

@@ -70,7 +70,7 @@ class Theirs(nn.Module):
 
 
 def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, Timing], str]:
-    """Timings of ours, torchvision's and ONNX Runtime in turns; parameters and multiply-adds for the table."""
+    """Timings of ours and torchvision's in turns, and of ONNX Runtime; parameters and multiply-adds for the table."""
     network = build_network(ModelConfig(name=name, width=width, image_size=SIDE), 80).eval()
     stir(network)
     theirs = getattr(torchvision.models, name)(weights=None, width_mult=width, num_classes=80)

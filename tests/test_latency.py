@@ -97,8 +97,19 @@ def test_a_fast_wrong_way_shows_and_one_that_fails_is_a_row():
     assert [timing.difference for timing in made] == [None, pytest.approx(0.5), None]
     assert made[2].error == "no compiler"
     assert made[2].to_json()["mean"] is None
-    assert order == ["right", "wrong"] + ["right", "right", "wrong", "wrong"] * 5  # in turns, each after a run of its own
+    assert order == ["right", "wrong"] * 6  # in turns
     assert "not here: no compiler" in to_text(made)
+
+
+def test_ways_with_threads_of_their_own_are_not_timed_in_turns():
+    order = []
+
+    def noted(name, pool):
+        return Way(name, lambda images: order.append(name) or np.zeros((len(images), 2), np.float32), pool=pool)
+
+    ways = [noted("a", "one"), noted("b", "two"), noted("c", "one")]
+    measure(lambda threads: ways, image_size=8, batches=[1], threads=[1], repeats=2, warm_up=1, progress=False)
+    assert order == ["a", "b", "c"] + ["a", "c"] * 3 + ["b"] * 3
 
 
 def test_milliseconds_are_milliseconds():

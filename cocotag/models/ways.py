@@ -31,7 +31,7 @@ def all_ways(network: TaggerNetwork, graph: Path | str, int8: Path | str, thread
     made = [Way(name, cpu_run(network, name, threads)) for name in NAMES]
     made += [bundle_way(graph, threads), bundle_way(int8, threads, "ONNX Runtime, int8")]
     if torch.cuda.is_available():
-        made.append(Way("GPU, fp16", *cuda_run(network)))
+        made.append(Way("GPU, fp16", *cuda_run(network), pool="GPU"))
     return made
 
 
