@@ -16,7 +16,7 @@ def _run(words: list[str]) -> int:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="RUN_DIR/checkpoints/best.ckpt")
     parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="the bundle, FILE.onnx")
     int8 = parser.add_argument("--int8", action="store_true")
-    int8.help = "convolutions in 8-bit integers: smaller, and faster on CPUs that have instructions for it; takes --calibrate"
+    int8.help = "convolutions in 8-bit integers: smaller; whether faster, cocotag latency --bundle tells; takes --calibrate"
     calibrate = parser.add_argument("--calibrate", metavar="DIR", type=Path)
     calibrate.help = "for --int8: a folder of some 100 photographs such as will be tagged, without labels"
     parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
