@@ -281,8 +281,10 @@ Written by `.venv/bin/python scripts/measure_family.py{" --quick" if quick else 
 
 80 classes, linear head, one image of {SIDE} px, {usable_cores()} threads, milliseconds: median of {repeats} runs (mean and
 standard deviation beside), ours and torchvision's network with the same weights in turns, float32, channels last. Ours took
-{verdict}; largest difference in probability between them
-{differs:.1g}. A bundle in 8-bit integers is the given part of the float32 one's size: heads and squeeze-excitation's numbers stay in float32, which are much of a small network.
+{verdict}; largest difference in probability between them {differs:.1g}.
+
+A bundle in 8-bit integers is the given part of the float32 one's size: heads and squeeze-excitation's numbers stay in float32,
+which are much of a small network.
 
 | network | width | parameters | M multiply-adds | MB of the bundle | int8's part | ours | mean | torchvision | ratio | \
 bundle | int8 bundle |
@@ -302,8 +304,8 @@ MobileNetV2 by every way to run it, as `cocotag latency` gives it, milliseconds 
 
 On coco-mini, {SIDE} px unless said, seed 0. From ImageNet weights (at hand for MobileNetV2 only) by
 `configs/coco_mini.yaml`; from scratch by one stage of 22 epochs. Percent on val, 95 % over images; one run each on 150
-photographs: a point or two is noise. Latency is of the bundle on ONNX Runtime, one image. Seconds of training are the clock's, and
-the machine had other work at times.
+photographs: a point or two is noise. Latency is of the bundle on ONNX Runtime, one image. Seconds of training are the clock's,
+and the machine had other work at times.
 
 | network | weights | milliseconds | mAP | interval | micro-F1 | training |
 | --- | --- | --- | --- | --- | --- | --- |

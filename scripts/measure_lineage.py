@@ -193,8 +193,8 @@ A twentieth of the training images, which nothing is learned from, chooses the e
 
 MobileNetV2 on coco-mini, 224 px unless said, {epochs} from scratch; each choice of the hobby original by itself, then together;
 with ImageNet weights it is `configs/coco_mini.yaml`. Figures on val in percent. With 150 photographs to report on, differences
-of a point or two are noise; so is the order of networks that have hardly begun to learn. Seconds and minutes of training are the
-clock's, and the machine had other work at times.
+of a point or two are noise; so is the order of networks that have hardly begun to learn. Seconds and minutes of training are
+the clock's, and the machine had other work at times.
 
 | choice | mAP | change | interval | macro-F1 | micro-F1 | cells right | training |
 | --- | --- | --- | --- | --- | --- | --- | --- |
