@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the drawn sample, start to finish: sample, train, evaluate, imbalance, tag. About 8 minutes on two cores,
+# The main job on the drawn sample, start to finish: sample, train, evaluate, imbalance, tag. 4 to 8 minutes on two cores,
 # and the time to install before the first. Everything goes to one folder: demo/ or the argument.
 set -euo pipefail
 case ${1:-} in
