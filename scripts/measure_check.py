@@ -332,7 +332,8 @@ that the undamaged copy does not have.
 {planted}
 
 Where another picture takes the place of an image, that image's labels and boxes stay, and may not fit. `no_labels` counts
-classes.
+classes. Pictures are compared as they are decoded; a JPEG of more than 896 px on its shorter side is decoded smaller, so that
+one and a PNG of the same pixels are not found to be the same.
 
 ## Sound data
 
