@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Iterable
@@ -26,10 +27,10 @@ from cocotag.config import TrainConfig, check, root_of
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.datamodule import TaggingData
 from cocotag.data.image_files import check_files
-from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
+from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import checkpoint_facts, export_checkpoint
-from cocotag.files import write_text
+from cocotag.files import atomic_path, write_text
 from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
@@ -103,7 +104,7 @@ def resume(directory: Path) -> Run:
         raise ConfigError(f"{directory} is not the directory of a run: no readable config.yaml ({error}).") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.")
-    last = _last(directory) if _last(directory).is_file() else None
+    last = _resumable(directory)
     try:
         config = TrainConfig.from_json(plain)
         if last:  # which has the weights; the file that they started from may be gone
@@ -118,7 +119,7 @@ def resume(directory: Path) -> Run:
         _check_same(checkpoint_facts(last), _facts(config, data))
     _val_table(config, data)
     network = _network(config, data)
-    return _train(config, data, directory, network)
+    return _train(config, data, directory, network, last)
 
 
 def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None = None) -> tuple[BundleMetadata, str | None]:
@@ -164,6 +165,24 @@ def precision(config: TrainConfig) -> str:
     if wanted == "fp16" and not cuda:
         raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}[wanted]
+
+
+class KeepPrevious(Callback):
+    """Keeps the last checkpoint as ``previous.ckpt`` while the next is written, in case that is cut short.
+
+    Args:
+        checkpoints: Their folder.
+    """
+
+    def __init__(self, checkpoints: Path) -> None:
+        self.checkpoints = checkpoints
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
+        """Lightning lets checkpoints come after all other callbacks."""
+        last = self.checkpoints / "last.ckpt"
+        if last.is_file():
+            with atomic_path(self.checkpoints / "previous.ckpt") as temporary:
+                shutil.copyfile(last, temporary)
 
 
 class StopEarly(EarlyStopping):
@@ -263,7 +282,27 @@ def _last(directory: Path) -> Path:
     return directory / "checkpoints" / "last.ckpt"
 
 
-def _train(config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork) -> Run:
+def _resumable(directory: Path) -> Path | None:
+    """The checkpoint to go on from: the last, or the one before where that is damaged; None before the first.
+
+    Raises:
+        BundleError: Both are damaged.
+    """
+    last, previous = _last(directory), directory / "checkpoints" / "previous.ckpt"
+    if not last.is_file():
+        return previous if previous.is_file() else None
+    try:
+        checkpoint_facts(last)
+    except BundleError as error:
+        if not previous.is_file():
+            raise
+        checkpoint_facts(previous)
+        tqdm.write(f"warning: {error} Going on from {previous.name}, an epoch earlier.", file=sys.stderr)
+        return previous
+    return last
+
+
+def _train(config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork, start: Path | None = None) -> Run:
     lightning_precision = precision(config)
     steps = len(data.train) // config.batch_size
     schedule = Schedule(config.stages, len(network.layer_groups()), steps)
@@ -278,6 +317,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
     callbacks: list[Callback] = [
         interrupt,
         EpochLog(directory / "metrics.csv"),
+        KeepPrevious(checkpoints),
         ModelCheckpoint(filename="best", monitor="tune/map", mode="max", **options),
         ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **options),
     ]
@@ -309,7 +349,7 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
         f"{steps} steps an epoch, {schedule.epochs} epochs; {device}, {lightning_precision}. Run: {directory}",
         file=sys.stderr,
     )
-    _run(trainer, module, data, directory, interrupt)
+    _run(trainer, module, data, directory, interrupt, start)
     try:
         return _finish(config, data, directory)
     except KeyboardInterrupt:
@@ -328,11 +368,17 @@ def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
     return Run(directory, metadata, evaluation, failures)
 
 
-def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, directory: Path, interrupt: StopOnInterrupt) -> None:
-    last = _last(directory)
+def _run(
+    trainer: Trainer,
+    module: TaggerModule,
+    data: TaggingData,
+    directory: Path,
+    interrupt: StopOnInterrupt,
+    start: Path | None,
+) -> None:
     try:
         with interrupt:
-            trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if interrupt.pressed:  # after the last step
             raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}")
     except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
