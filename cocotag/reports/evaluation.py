@@ -164,9 +164,8 @@ def evaluate(
     predicted = probs.astype(np.float16) >= thresholds
     scores = score(probs, targets, known, thresholds, predicted=predicted, resamples=RESAMPLES, seed=seed)
     best_threshold, best_f1 = best_thresholds(probs, targets, known)
-    best_threshold[scores.per_class["status"] == "no_negatives"] = best_f1[scores.per_class["status"] == "no_negatives"] = (
-        np.nan
-    )
+    best_threshold[scores.per_class["f1"].isna()] = best_f1[scores.per_class["f1"].isna()] = np.nan
+    notes += _unmeasured(table, scores.per_class)
     classes = {
         "class_id": metadata.vocabulary.ids,
         "index": range(len(metadata.vocabulary)),
@@ -214,14 +213,13 @@ def matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | N
     if moved:
         notes.append(f"The data set gives {_some(list(moved))} another category id than the bundle; matched by name.")
     aligned = align(table, vocabulary, name="The data set", aliases=aliases)
-    return aligned, [*notes, *_unmeasured(aligned)]
+    return aligned, notes
 
 
-def _unmeasured(table: AnnotationTable) -> list[str]:
-    """What the labels cannot tell."""
+def _unmeasured(table: AnnotationTable, frame: pd.DataFrame) -> list[str]:
+    """What the labels cannot tell, by the frame of every class."""
     names, everywhere = np.array(table.vocabulary.names), table.known.all(axis=0)
-    positive = (table.targets & table.known).any(axis=0)
-    only = positive & ~everywhere & ~(table.known & ~table.targets).any(axis=0)
+    positive, only = frame["support"].to_numpy() > 0, frame["status"].to_numpy() == "no_negatives"
     notes = []
     if only.any():
         notes.append(f"Only positives are known of {_some(names[only].tolist())}, so that no tag could be wrong; not measured.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-import shutil
 import sys
 import warnings
 from collections.abc import Iterable
@@ -27,14 +26,15 @@ from cocotag.config import TrainConfig, check, root_of
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.datamodule import TaggingData
 from cocotag.data.image_files import check_files
-from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, Interrupted, OutputError
+from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import checkpoint_facts, export_checkpoint
-from cocotag.files import atomic_path, write_text
+from cocotag.files import write_text
 from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
 from cocotag.tagging.tagger import Tagger
+from cocotag.training.checkpoints import KeepPrevious, check_same, facts_of, last_checkpoint, resumable
 from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.log import EpochLog
 from cocotag.training.module import TaggerModule
@@ -104,7 +104,7 @@ def resume(directory: Path) -> Run:
         raise ConfigError(f"{directory} is not the directory of a run: no readable config.yaml ({error}).") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.")
-    last = _resumable(directory)
+    last = resumable(directory)
     try:
         config = TrainConfig.from_json(plain)
         if last:  # which has the weights; the file that they started from may be gone
@@ -116,7 +116,7 @@ def resume(directory: Path) -> Run:
         ) from None
     data = _data(config)
     if last:
-        _check_same(checkpoint_facts(last), _facts(config, data))
+        check_same(checkpoint_facts(last), facts_of(config, data))
     _val_table(config, data)
     network = _network(config, data)
     return _train(config, data, directory, network, last)
@@ -140,7 +140,7 @@ def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None =
     config = TrainConfig.from_json(facts["config"])
     try:
         data = _data(config)
-        _check_same(facts, _facts(config, data))
+        check_same(facts, facts_of(config, data))
         tune = data.tune
     except CocotagError as error:
         warning = f"All thresholds are 0.5, since the tune images are not to be had. {error}"
@@ -165,24 +165,6 @@ def precision(config: TrainConfig) -> str:
     if wanted == "fp16" and not cuda:
         raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}[wanted]
-
-
-class KeepPrevious(Callback):
-    """Keeps the last checkpoint as ``previous.ckpt`` while the next is written, in case that is cut short.
-
-    Args:
-        checkpoints: Their folder.
-    """
-
-    def __init__(self, checkpoints: Path) -> None:
-        self.checkpoints = checkpoints
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """Lightning lets checkpoints come after all other callbacks."""
-        last = self.checkpoints / "last.ckpt"
-        if last.is_file():
-            with atomic_path(self.checkpoints / "previous.ckpt") as temporary:
-                shutil.copyfile(last, temporary)
 
 
 class StopEarly(EarlyStopping):
@@ -249,66 +231,13 @@ def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
     return network
 
 
-def _facts(config: TrainConfig, data: TaggingData) -> dict[str, Any]:
-    """What a bundle needs to know of training, as plain values."""
-    return {
-        "config": config.to_json(),
-        "vocabulary": data.vocabulary.to_json(),
-        "positives": data.train.positives.tolist(),
-        "train_images": len(data.train),
-        "tuned_on": data.tuned_on(),
-    }
-
-
-def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse data that are not those of the run: other images would be held out, and some of them were learned from.
-
-    Raises:
-        DataError: Saying what differs.
-    """
-    if [category["name"] for category in before["vocabulary"]] != [category["name"] for category in now["vocabulary"]]:
-        what = f"their {len(now['vocabulary'])} classes are not the {len(before['vocabulary'])} of the run, in its order"
-    elif any(before["tuned_on"].get(key) != now["tuned_on"].get(key) for key in ("sha256", "train_split_sha256")):
-        images = [part["train_images"] + part["tuned_on"]["images"] for part in (now, before)]
-        what = f"their {images[0]} images are not the run's {images[1]}"
-    elif before["positives"] != now["positives"]:
-        what = "the labels of some classes are others"
-    else:
-        return
-    raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")
-
-
-def _last(directory: Path) -> Path:
-    return directory / "checkpoints" / "last.ckpt"
-
-
-def _resumable(directory: Path) -> Path | None:
-    """The checkpoint to go on from: the last, or the one before where that is damaged; None before the first.
-
-    Raises:
-        BundleError: Both are damaged.
-    """
-    last, previous = _last(directory), directory / "checkpoints" / "previous.ckpt"
-    if not last.is_file():
-        return previous if previous.is_file() else None
-    try:
-        checkpoint_facts(last)
-    except BundleError as error:
-        if not previous.is_file():
-            raise
-        checkpoint_facts(previous)
-        tqdm.write(f"warning: {error} Going on from {previous.name}, an epoch earlier.", file=sys.stderr)
-        return previous
-    return last
-
-
 def _train(config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork, start: Path | None = None) -> Run:
     lightning_precision = precision(config)
     steps = len(data.train) // config.batch_size
     schedule = Schedule(config.stages, len(network.layer_groups()), steps)
     known = data.train.known.sum(axis=0)
     share = data.train.positives / np.maximum(known, 1)
-    facts = _facts(config, data)
+    facts = facts_of(config, data)
     seed_everything(config.seed, verbose=False)
     module = TaggerModule(config, network, schedule, share, facts)
     checkpoints = directory / "checkpoints"
@@ -403,7 +332,7 @@ def _run(
 
 
 def _kept(directory: Path) -> str:
-    if not _last(directory).is_file():
+    if not last_checkpoint(directory).is_file():
         return "No epoch was finished; start again with another --out."
     return f"The finished epochs are kept; go on with: cocotag train --resume {directory}"
 
