@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cocotag.errors import BundleError, CocotagError
 from cocotag.files import atomic_path
@@ -43,6 +43,8 @@ class BundleMetadata:
         config: The training config, as plain JSON.
         made_by: Versions and date.
         parity: Largest difference in probability from the torch network, on how many images.
+        chosen_by: How thresholds were chosen, as `cocotag.thresholds.Thresholds.record` says, and ``"classes"``, for how many,
+            where that was not for all. Empty in a bundle that does not say.
     """
 
     vocabulary: Vocabulary
@@ -54,6 +56,7 @@ class BundleMetadata:
     config: dict[str, Any] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    chosen_by: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse metadata whose parts do not fit together."""
@@ -66,6 +69,11 @@ class BundleMetadata:
     def threshold_array(self) -> NDArray[np.float32]:
         """The thresholds, ``(C,)``."""
         return np.asarray(self.thresholds, np.float32)
+
+    def with_thresholds(self, values: ArrayLike, chosen_by: dict[str, Any]) -> BundleMetadata:
+        """The same with other thresholds, ``(C,)``, and how they were chosen."""
+        thresholds = tuple(float(value) for value in np.asarray(values, np.float32))
+        return replace(self, thresholds=thresholds, chosen_by=chosen_by)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -80,7 +88,7 @@ class BundleMetadata:
         Raises:
             BundleError: Another schema version, or keys that are missing or impossible.
         """
-        parts = ("tuned_on", "config", "made_by", "parity")
+        parts = ("tuned_on", "config", "made_by", "parity", "chosen_by")
         if not isinstance(document, dict) or not all(isinstance(document.get(key, {}), dict) for key in parts):
             raise BundleError("the bundle's metadata are damaged. Export it again.")
         found = document.get("schema_version")

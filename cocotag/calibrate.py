@@ -15,7 +15,7 @@ from cocotag.data.sources import align
 from cocotag.errors import DataError
 from cocotag.evaluate import predict_table
 from cocotag.tagging.tagger import Tagger
-from cocotag.thresholds import choose_thresholds
+from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thresholds
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Calibration:
 
     Attributes:
         metadata: The new bundle's.
-        images: On how many.
-        changed: Classes with positives and negatives there, whose threshold was chosen; the others keep theirs.
+        images: On how many; 0 where the rule needs none.
+        changed: Classes whose threshold was chosen; the others keep theirs.
         failures: A line for each image that could not be read.
     """
 
@@ -37,24 +37,38 @@ class Calibration:
     def to_text(self) -> str:
         """For a terminal."""
         kept = len(self.metadata.vocabulary) - self.changed
-        lines = [f"thresholds of {self.changed} classes chosen on {self.images} images; {kept} that cannot be told keep theirs"]
+        rest = f"; {kept} that cannot be told keep theirs" if kept else ""
+        how = f"chosen on {self.images} images" if self.images else "set"
+        lines = [
+            f"thresholds of {self.changed} classes {how}{rest}",
+            f"rule: {describe(self.metadata.chosen_by)}",
+        ]
         if self.failures:
             lines.append(f"{len(self.failures)} images could not be read and are left out. The first: {self.failures[0]}")
         return "\n".join(lines)
 
 
 def calibrate(
-    tagger: Tagger, table: AnnotationTable, out: Path, *, split: str, aliases: Aliases | None = None, progress: bool = True
+    tagger: Tagger,
+    table: AnnotationTable,
+    out: Path,
+    *,
+    split: str,
+    rule: Rule = F1,
+    aliases: Aliases | None = None,
+    progress: bool = True,
 ) -> Calibration:
     """Choose thresholds on the images of a split, and write the bundle with them.
 
-    Any later evaluation on these images is marked optimistic.
+    Any later evaluation on these images is marked optimistic. A class of which the split does not have both positives and
+    negatives keeps its threshold, unless the rule gives all classes the same.
 
     Args:
         tagger: The bundle; its file is not changed, unless ``out`` is that file.
         table: The labelled images; classes are matched by name.
         out: The new bundle.
         split: The split's name, for the bundle.
+        rule: What thresholds are chosen for; for ``fixed``, which needs no images, there is `set_thresholds`.
         aliases: What the table's classes are called in the bundle.
         progress: Show a bar on stderr, if that is a terminal.
 
@@ -62,8 +76,6 @@ def calibrate(
         DataError: No class in common, no class that thresholds can be chosen for, or no image can be read.
         OutputError: ``out`` cannot be written.
     """
-    import onnx
-
     before = tagger.metadata
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
     readable, probs, failures = predict_table(tagger, aligned, progress=progress)
@@ -73,8 +85,12 @@ def calibrate(
             f"Split {split!r} has no class of which both positives and negatives are known, so it can choose no threshold. "
             "Give another split, or name the classes that were looked for under known in the alias file."
         )
-    chosen = choose_thresholds(probs, readable.targets, readable.known).values
-    thresholds = np.where(told, chosen, before.threshold_array())
+    chosen = choose_thresholds(probs, readable.targets, readable.known, rule)
+    record = chosen.record()
+    if rule.name in ("f1:global", "fixed"):
+        told = np.ones_like(told)
+    elif not told.all():
+        record["classes"] = int(told.sum())
     tuned_on = {
         **before.tuned_on,
         "split": split,
@@ -82,9 +98,37 @@ def calibrate(
         "sha256": table.names_sha256(),
         "sources": [*before.tuned_on.get("sources", []), *_chose_before(before)],
     }
-    metadata = replace(before, thresholds=tuple(float(value) for value in thresholds), tuned_on=tuned_on)
-    write_bundle(onnx.load_model(str(tagger.path)), metadata, out)
+    metadata = replace(before, tuned_on=tuned_on).with_thresholds(
+        np.where(told, chosen.values, before.threshold_array()), record
+    )
+    _write(tagger, metadata, out)
     return Calibration(metadata, len(readable), int(told.sum()), failures)
+
+
+def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Calibration:
+    """Write a bundle with one threshold for all classes, as ``fixed:0.5`` says.
+
+    Where the checkpoint was chosen stays on record: figures from there remain optimistic.
+
+    Args:
+        tagger: The bundle; its file is not changed, unless ``out`` is that file.
+        out: The new bundle.
+        rule: A rule that chooses nothing.
+
+    Raises:
+        ValueError: Another rule.
+        OutputError: ``out`` cannot be written.
+    """
+    chosen = fixed_thresholds(rule, len(tagger.metadata.vocabulary))
+    metadata = tagger.metadata.with_thresholds(chosen.values, chosen.record())
+    _write(tagger, metadata, out)
+    return Calibration(metadata, 0, len(metadata.vocabulary), [])
+
+
+def _write(tagger: Tagger, metadata: BundleMetadata, out: Path) -> None:
+    import onnx
+
+    write_bundle(onnx.load_model(str(tagger.path)), metadata, out)
 
 
 def _chose_before(metadata: BundleMetadata) -> list[dict[str, Any]]:

@@ -1,12 +1,10 @@
-"""What a training run is made of, as frozen dataclasses, and everything that can be wrong with it. No torch.
+"""What a training run is made of, as frozen dataclasses. No torch. What can be wrong with it is in config_problems.py.
 
 The field names are the flags (``--data.root``) and the keys of the YAML; the sentences are their help.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +51,10 @@ class DataConfig:
         tune_fraction: That fraction, stratified by class.
         augment: standard (random crop, flip, colour), plain (padded shift and flip, for small images) or none.
         min_crop: Smallest area of the random crop, as a fraction of the photograph.
+        augment_views: How many augmentations of each image there are, in turns; null never repeats one. With few, a first stage
+            that trains the head alone computes each one's features once, and its later epochs take next to no time.
+        repeat_below: Images of classes that are on less than this share of them come more often (repeat-factor sampling); null
+            shows every image once an epoch.
         workers: Processes that load images; null takes one per core, at most 8.
     """
 
@@ -67,6 +69,8 @@ class DataConfig:
     tune_fraction: float = 0.1
     augment: Literal["standard", "plain", "none"] = "standard"
     min_crop: float = 0.5
+    augment_views: int | None = None
+    repeat_below: float | None = None
     workers: int | None = None
 
 
@@ -88,10 +92,13 @@ class ModelConfig:
         csra_weight: Of the attention of csra against the average.
         decoder_width: Channels of ml_decoder, a multiple of 8.
         dropout: Probability of dropping a feature in the head in training.
-        prior: First predicted probability of every class, about the share of positives in the data.
+        prior: First predicted probability: one for every class, about the share of positives in the data, or data for each
+            class's own share of the training images.
         initialisation: zero_branches starts as a shallow network that deepens; original is the one that cocotag grew from.
         weights: imagenet (fetched by torchvision), a file with a state dict of torchvision's network, a cocotag checkpoint (of
             which classes of the same name keep their weights), or null.
+        carry_classes: Start the head from what the weights' own classifier knows of the classes, where it has a name for them;
+            of ImageNet's 1,000 classes, configs/aliases/imagenet.yaml says which are COCO's.
     """
 
     name: Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"] = "mobilenet_v2"
@@ -106,9 +113,10 @@ class ModelConfig:
     csra_weight: float = 0.2
     decoder_width: int = 768
     dropout: float = 0.2
-    prior: float = 0.03
+    prior: float | Literal["data"] = 0.03
     initialisation: Literal["zero_branches", "original"] = "zero_branches"
     weights: str | None = None
+    carry_classes: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,12 @@ class LossConfig:
 
     Attributes:
         name: bce, focal, soft_f1 or asymmetric; cross_entropy for data in which every image has exactly one tag.
-        pos_weight: Weight of positives in bce: none, or inverse (negatives over positives of the class, capped).
+        pos_weight: Weight of positives in bce: none, inverse (negatives over positives of the class) or effective (the same of
+            effective numbers, by which images beyond 1 / (1 - pos_weight_beta) count for little); capped.
         pos_weight_cap: Largest such weight.
+        pos_weight_beta: Of effective, below 1; the nearer to 1, the nearer to inverse.
+        logit_adjustment: How much of each class's log odds is added to its logits in training, so that what is learned is what
+            tells a class beyond its frequency; 0 for none, 1 for all. Not for cross_entropy.
         gamma: Focusing exponent of focal.
         alpha: Weight of positives against negatives in focal, in (0, 1); null weighs both alike.
         gamma_pos: Focusing exponent of asymmetric for positives.
@@ -128,8 +140,10 @@ class LossConfig:
     """
 
     name: Literal["bce", "focal", "soft_f1", "asymmetric", "cross_entropy"] = "bce"
-    pos_weight: Literal["none", "inverse"] = "none"
+    pos_weight: Literal["none", "inverse", "effective"] = "none"
     pos_weight_cap: float = 10.0
+    pos_weight_beta: float = 0.999
+    logit_adjustment: float = 0.0
     gamma: float = 2.0
     alpha: float | None = 0.25
     gamma_pos: float = 0.0
@@ -149,15 +163,21 @@ class StageConfig:
 
     Attributes:
         epochs: How many.
-        train: Layer groups that learn, counted from 0 at the input: all, head, last:5, 2-9, or several joined by commas.
-        lr: Highest learning rate of the stage; it warms up to it and falls to nothing by the stage's end (one cycle).
+        train: Layer groups that learn, counted from 0 at the input: all, head, backbone, first:3, last:5, 2-9, or several
+            joined by commas.
+        lr: Highest learning rate of the stage.
         lr_decay: Factor on the learning rate for each layer group further from the head.
+        curve: How the rate goes: one_cycle (up for three tenths of the stage, then down to nothing), cosine (down from the
+            first step) or constant.
+        keep_norms: Whether batch norms of layers that do not learn keep the statistics they have; else they gather new ones.
     """
 
     epochs: int = 1
     train: str = "all"
     lr: float = 1e-3
     lr_decay: float = 1.0
+    curve: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    keep_norms: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,11 +189,22 @@ class TrainConfig:
         model: The network.
         loss: The loss.
         stages: Stretches of epochs, each with its layers and learning rate.
-        batch_size: Images a step.
+        batch_size: Images a step, of all devices together.
+        accumulate: Batches whose gradients are added up before the weights move.
         weight_decay: AdamW's, on weights; norms and biases have none.
         gradient_clip: Largest norm of the gradient; null does not clip.
+        ema_decay: Decay of the exponential moving average of the weights, which is what is scored, kept and exported; it ramps
+            up from the first step on. null scores the weights themselves.
         precision: auto takes what is fast here; bf16, fp16 (CUDA only) or float32.
-        patience: Epochs of the last stage without a better mAP before the run stops early; null never does.
+        best_by: What the checkpoint that is exported is best by, on the tune images: map; or loss, which a few dozen images can
+            tell, where mAP is mostly luck; or last takes the last epoch's.
+        patience: Epochs of the last stage without a better one before the run stops early; null never does.
+        thresholds: What each class's threshold is chosen for on the tune images: f1, f1:global, precision:0.9, recall:0.8 or
+            fixed:0.5.
+        loggers: Where metrics go besides metrics.csv: any of tensorboard, wandb, mlflow.
+        devices: GPUs that train together; on a machine without one, processes.
+        nodes: Machines that train together, each started by torchrun or SLURM.
+        compile: Whether torch.compile makes one program of the network; slow to begin, and quicker on a GPU.
         seed: Of initialisation, order and augmentation.
     """
 
@@ -182,10 +213,18 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     stages: list[StageConfig] = field(default_factory=lambda: [StageConfig(epochs=10)])
     batch_size: int = 32
+    accumulate: int = 1
     weight_decay: float = 0.01
     gradient_clip: float | None = 1.0
+    ema_decay: float | None = 0.9997
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    best_by: Literal["map", "loss", "last"] = "map"
     patience: int | None = None
+    thresholds: str = "f1"
+    loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=lambda: ["tensorboard"])
+    devices: int = 1
+    nodes: int = 1
+    compile: bool = False
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -217,7 +256,8 @@ def parse_groups(text: str, groups: int) -> list[int]:
     """Which layer groups ``text`` names.
 
     Args:
-        text: ``all``, ``head``, ``last:5``, ``2-9`` (both ends included), ``7``, or several joined by commas.
+        text: ``all``, ``head``, ``backbone`` (all but the head), ``first:3``, ``last:5``, ``2-9`` (both ends included), ``7``,
+            or several joined by commas.
         groups: How many there are; the last is the head.
 
     Returns:
@@ -233,6 +273,10 @@ def parse_groups(text: str, groups: int) -> list[int]:
                 first, last = 0, groups - 1
             elif part == "head":
                 first = last = groups - 1
+            elif part == "backbone":
+                first, last = 0, groups - 2
+            elif part.startswith("first:"):
+                first, last = 0, int(part.removeprefix("first:")) - 1
             elif part.startswith("last:"):
                 first, last = groups - int(part.removeprefix("last:")), groups - 1
             else:
@@ -242,7 +286,7 @@ def parse_groups(text: str, groups: int) -> list[int]:
                     raise ValueError
         except ValueError:
             raise ConfigError(
-                f"{text!r} names no layer groups. Use all, head, last:5, 2-9, or several joined by commas."
+                f"{text!r} names no layer groups. Use all, head, backbone, first:3, last:5, 2-9, or several joined by commas."
             ) from None
         if not 0 <= first <= last < groups:
             raise ConfigError(
@@ -277,137 +321,3 @@ def find_config(key: str, name: str, folder: str = "") -> Path:
 def root_of(data: DataConfig) -> str:
     """The data set that validation and tune splits are of: ``root``, or the first source's; empty if there is neither."""
     return data.root or (data.sources[0].root if data.sources else "")
-
-
-def problems(config: TrainConfig) -> list[str]:
-    """Every fault of a config at once, each with its key; empty when there is none. Of files it only sees if they are there."""
-    return [*_data_problems(config.data), *model_problems(config.model), *_loss_problems(config.loss), *_run_problems(config)]
-
-
-def check(config: TrainConfig) -> None:
-    """Refuse a config that has problems.
-
-    Raises:
-        ConfigError: Naming all of them.
-    """
-    found = problems(config)
-    if found:
-        raise ConfigError("The config cannot work: " + "; ".join(found) + ".")
-
-
-def _range(key: str, value: float, low: float, high: float, note: str = "") -> Iterator[str]:
-    if not (math.isfinite(value) and low <= value <= high):
-        limits = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-        yield f"{key} is {value:g}, it must be {limits}{note}"
-
-
-def _data_problems(data: DataConfig) -> Iterator[str]:
-    if not root_of(data):
-        yield "data.root is missing, give the folder of the data set with --data.root DIR"
-    elif data.root and not Path(data.root).is_dir():
-        yield f"data.root is {data.root}, which is not a folder"
-    for key in ("train_split", "val_split", "tune_split"):
-        yield from _split_problems(f"data.{key}", getattr(data, key))
-    learned = {"data.train_split": _place(root_of(data), data.train_split)}
-    if data.sources:
-        learned = {f"data.sources[{place}]": _place(source.root, source.split) for place, source in enumerate(data.sources)}
-        yield from _source_problems(data.sources)
-    for key, split in (("val_split", data.val_split), ("tune_split", data.tune_split)):
-        same = [name for name, place in learned.items() if split is not None and place == _place(root_of(data), split)]
-        if same:
-            yield f"data.{key} is {split!r}, the same as {same[0]}: figures taken there would mean nothing"
-    if data.val_split is not None and data.val_split == data.tune_split:
-        yield f"data.tune_split is {data.tune_split!r}, the same as data.val_split: choosing and claiming need different images"
-    if data.tune_split is None:
-        yield from _range("data.tune_fraction", data.tune_fraction, 0.01, 0.5)
-    if not isinstance(data.classes, str):
-        if not data.classes:
-            yield "data.classes is an empty list, so nothing would be learned"
-        for name in dict.fromkeys(name for name in data.classes if data.classes.count(name) > 1):
-            yield f"data.classes names {name!r} more than once"
-    yield from _range("data.fraction", data.fraction, 1e-6, 1)
-    yield from _range("data.min_crop", data.min_crop, 0.01, 1)
-    if data.workers is not None:
-        yield from _range("data.workers", data.workers, 0, 256)
-
-
-def _source_problems(sources: list[SourceConfig]) -> Iterator[str]:
-    places = [_place(source.root, source.split) for source in sources]
-    for number, source in enumerate(sources):
-        key = f"data.sources[{number}]"
-        if not source.root or not Path(source.root).is_dir():
-            yield f"{key}.root is {source.root!r}, which is not a folder"
-        yield from _split_problems(f"{key}.split", source.split)
-        if places.index(places[number]) < number:
-            yield f"{key} is data.sources[{places.index(places[number])}] again: every image would count twice"
-        if source.aliases is not None:
-            try:
-                find_config(f"{key}.aliases", source.aliases, "aliases")
-            except ConfigError as error:
-                yield str(error).rstrip(".")
-
-
-def _split_problems(key: str, split: str | None) -> Iterator[str]:
-    if split is not None and (not split or split in (".", "..") or set(split) & set("/\\\0")):
-        yield f"{key} is {split!r}, which is not the name of a folder in the data set"
-
-
-def _place(root: str, split: str) -> tuple[Path, str]:
-    """A split as something that can be compared, however its folder is written."""
-    return Path(root).resolve(), split
-
-
-def model_problems(model: ModelConfig) -> Iterator[str]:
-    """Every fault of the network's part of a config."""
-    if model.num_classes is not None:
-        yield from _range("model.num_classes", model.num_classes, 1, 100_000)
-    yield from _range("model.width", model.width, 0.1, 4)
-    if model.output_stride not in (4, 8, 16, 32):
-        yield f"model.output_stride is {model.output_stride}, it must be 4, 8, 16 or 32"
-    if len(model.strides) != 5 or not set(model.strides) <= {1, 2}:
-        yield f"model.strides is {model.strides}, it must be five numbers, each 1 or 2"
-    yield from _range("model.channel_divisor", model.channel_divisor, 1, 64)
-    yield from _range("model.csra_heads", model.csra_heads, 1, 16)
-    yield from _range("model.csra_weight", model.csra_weight, 0, 10)
-    yield from _range("model.decoder_width", model.decoder_width, 8, 4096)
-    if model.decoder_width % 8:
-        yield f"model.decoder_width is {model.decoder_width}, it must be a multiple of 8"
-    if model.initialisation == "original" and model.head != "linear":
-        yield f"model.initialisation is original, which is for a linear head, but model.head is {model.head}"
-    yield from _range("model.image_size", model.image_size, 32, 2048)
-    yield from _range("model.dropout", model.dropout, 0, 0.95)
-    yield from _range("model.prior", model.prior, 1e-4, 0.5)
-    if model.weights not in (None, "imagenet") and not Path(str(model.weights)).is_file():
-        yield f"model.weights is {model.weights}, which is neither a file nor imagenet"
-    if model.weights == "imagenet" and (model.width != 1.0 or model.channel_divisor != 8):
-        yield f"model.width is {model.width:g}, but torchvision's weights are for width 1 in multiples of 8"
-
-
-def _loss_problems(loss: LossConfig) -> Iterator[str]:
-    yield from _range("loss.pos_weight_cap", loss.pos_weight_cap, 1, math.inf)
-    for key in ("gamma", "gamma_pos", "gamma_neg"):
-        yield from _range(f"loss.{key}", getattr(loss, key), 0, 20)
-    if loss.alpha is not None:
-        yield from _range("loss.alpha", loss.alpha, 0.001, 0.999)
-    yield from _range("loss.shift", loss.shift, 0, 0.9)
-    yield from _range("loss.smoothing", loss.smoothing, 0, 0.9)
-
-
-def _run_problems(config: TrainConfig) -> Iterator[str]:
-    if not config.stages:
-        yield "stages is empty, so nothing would be trained"
-    for place, stage in enumerate(config.stages):
-        yield from _range(f"stages[{place}].epochs", stage.epochs, 1, 100_000)
-        yield from _range(f"stages[{place}].lr", stage.lr, 1e-9, 100)
-        yield from _range(f"stages[{place}].lr_decay", stage.lr_decay, 0.01, 1)
-        try:
-            parse_groups(stage.train, LAYER_GROUPS[config.model.name])
-        except ConfigError as error:
-            yield f"stages[{place}].train: {str(error).rstrip('.')}"
-    yield from _range("batch_size", config.batch_size, 1, 65_536)
-    yield from _range("weight_decay", config.weight_decay, 0, 10)
-    yield from _range("seed", config.seed, 0, 2**31 - 1)
-    if config.gradient_clip is not None:
-        yield from _range("gradient_clip", config.gradient_clip, 1e-6, math.inf)
-    if config.patience is not None:
-        yield from _range("patience", config.patience, 1, math.inf)

@@ -17,10 +17,17 @@ from cocotag.errors import DataError
 from cocotag.reports.evaluation import Evaluation, evaluate, matched
 from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
+from cocotag.thresholds import Rule, describe, fixed_thresholds
 
 
 def evaluate_bundle(
-    tagger: Tagger, table: AnnotationTable, *, split: str, aliases: Aliases | None = None, progress: bool = True
+    tagger: Tagger,
+    table: AnnotationTable,
+    *,
+    split: str,
+    aliases: Aliases | None = None,
+    fixed: Rule | None = None,
+    progress: bool = True,
 ) -> tuple[Evaluation, list[str]]:
     """Run a bundle over the images of a split and measure it.
 
@@ -29,6 +36,7 @@ def evaluate_bundle(
         table: The labelled images.
         split: The split's name, for the report.
         aliases: What the table's classes are called in the bundle.
+        fixed: A rule that gives all classes one threshold, in place of the bundle's own.
         progress: Show a bar on stderr, if that is a terminal.
 
     Returns:
@@ -37,7 +45,12 @@ def evaluate_bundle(
     Raises:
         DataError: No image can be read, or as `evaluate`.
         BundleError: As `evaluate`.
+        ValueError: A rule that chooses: on these images that would flatter.
     """
+    metadata = tagger.metadata
+    if fixed is not None:
+        given = fixed_thresholds(fixed, len(metadata.vocabulary))
+        metadata = metadata.with_thresholds(given.values, given.record())
     start = time.perf_counter()
     matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
     readable, probs, failures = predict_table(tagger, table, progress=progress)
@@ -47,12 +60,13 @@ def evaluate_bundle(
     evaluation = evaluate(
         readable,
         probs,
-        tagger.metadata,
+        metadata,
         run={
             "bundle": tagger.path.name,
             "sha256": fingerprint(tagger.path),
             "made_by": tagger.metadata.made_by,
             "cocotag": cocotag.__version__,
+            "thresholds": describe(metadata.chosen_by),
             "seconds": round(time.perf_counter() - start, 1),
         },
         data={"split": split, "image_dir": table.image_dir.name},

@@ -32,7 +32,7 @@ from cocotag.models.network import TaggerNetwork
 from cocotag.quantize import CALIBRATION_IMAGES, quantize_convolutions
 from cocotag.tagging.folder import predict_files
 from cocotag.tagging.tagger import Tagger
-from cocotag.thresholds import choose_thresholds
+from cocotag.thresholds import F1, Rule, choose_thresholds, fixed_thresholds
 
 if TYPE_CHECKING:
     import onnx
@@ -49,6 +49,9 @@ class's mean): with many rare classes all probabilities are small, and 0.02 woul
 
 ENOUGH_FOR_SPREAD = 8  # images that show how much probabilities differ from one to another
 NO_DIFFERENCE = 1e-4  # mean difference that is accepted of a network that says the same of every image
+
+UNCHOSEN = Rule("fixed", 0.5)
+"""What a bundle's thresholds are where there is nothing to choose them on."""
 
 PARITY_IMAGES = 64  # photographs that bundle and network are compared on
 
@@ -220,15 +223,17 @@ def export_checkpoint(
     out: Path | str,
     tune: AnnotationTable | None = None,
     calibration: Iterable[Path] | None = None,
+    rule: Rule = F1,
 ) -> BundleMetadata:
     """Write a checkpoint's bundle, checked against its network before it takes its place.
 
     Args:
         checkpoint: Of a training run.
         out: The ``.onnx`` file.
-        tune: Images that thresholds are chosen on, by the bundle's own outputs; without them all are 0.5.
+        tune: Images that thresholds are chosen on, by the bundle's own outputs; without them all are 0.5, or as the rule fixes.
         calibration: Photographs; the convolutions become 8-bit integers with ranges taken from the first of them that can be
             read, at most `CALIBRATION_IMAGES`. None keeps them in float32.
+        rule: What thresholds are chosen for.
 
     Returns:
         What the bundle says.
@@ -244,7 +249,12 @@ def export_checkpoint(
     images = (
         None if tune is None else np.stack([load_square(path, metadata.image_size) for path in tune.paths()[:PARITY_IMAGES]])
     )
-    choose = None if tune is None else partial(_thresholds, tune=tune)
+    choose = None
+    if tune is None or rule.name == "fixed":
+        given = fixed_thresholds(rule if rule.name == "fixed" else UNCHOSEN, len(metadata.vocabulary))
+        metadata = metadata.with_thresholds(given.values, given.record())
+    else:
+        choose = partial(_thresholds, tune=tune, rule=rule)
     photographs = None if calibration is None else _calibration_images(calibration, metadata.image_size)
     return export_network(network, metadata, out, images, choose, photographs)
 
@@ -254,7 +264,7 @@ def export_network(
     metadata: BundleMetadata,
     out: Path | str,
     images: NDArray[np.uint8] | None = None,
-    choose: Callable[[Path], tuple[float, ...]] | None = None,
+    choose: Callable[[Path], tuple[tuple[float, ...], dict[str, Any]]] | None = None,
     calibration: NDArray[np.uint8] | None = None,
 ) -> BundleMetadata:
     """Write a network's bundle, checked against it before it takes its place.
@@ -264,7 +274,7 @@ def export_network(
         metadata: What the bundle says; how far it differs is added.
         out: The ``.onnx`` file.
         images: That both are compared on, besides some noise, uint8 ``(N, S, S, 3)`` RGB.
-        choose: Gives the thresholds, from the finished graph.
+        choose: Gives the thresholds, from the finished graph, and how they were chosen.
         calibration: As ``images``; the convolutions become 8-bit integers with the ranges that features take on these.
 
     Returns:
@@ -305,7 +315,7 @@ def export_network(
         parity = {"largest_difference": float(differs.max()), "mean_difference": float(differs.mean()), "images": len(images)}
         metadata = replace(metadata, parity=parity)
         if choose is not None:
-            metadata = replace(metadata, thresholds=choose(trial))
+            metadata = metadata.with_thresholds(*choose(trial))
     write_bundle(model, metadata, out)
     return metadata
 
@@ -362,12 +372,12 @@ def _calibration_images(paths: Iterable[Path], side: int) -> NDArray[np.uint8]:
     return np.stack(made)
 
 
-def _thresholds(bundle: Path, tune: AnnotationTable) -> tuple[float, ...]:
-    """Chosen on the bundle's own outputs."""
+def _thresholds(bundle: Path, tune: AnnotationTable, rule: Rule = F1) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """Chosen on the bundle's own outputs, and how."""
     probs = []
     for prediction in predict_files(Tagger.load(bundle), tune.paths()):
         if prediction.error is not None:
             raise prediction.error
         probs.append(cast(NDArray[np.float32], prediction.probs))
-    chosen = choose_thresholds(np.stack(probs), tune.targets, tune.known)
-    return tuple(float(value) for value in chosen.values)
+    chosen = choose_thresholds(np.stack(probs), tune.targets, tune.known, rule)
+    return tuple(float(value) for value in chosen.values), chosen.record()

@@ -10,12 +10,11 @@ from cocotag.config import (
     SourceConfig,
     StageConfig,
     TrainConfig,
-    check,
     find_config,
     parse_groups,
-    problems,
     root_of,
 )
+from cocotag.config_problems import check, problems
 from cocotag.errors import ConfigError
 
 
@@ -198,7 +197,7 @@ def test_every_problem_of_a_source_is_named_with_its_place(config, tmp_path):
         "data.sources[1] is data.sources[0] again",
         "data.sources[2].root is '/nowhere'",
         "data.sources[3].root is ''",
-        "data.sources[3].aliases is vco, which is neither a file nor one of cocotag's own: open_images, voc",
+        "data.sources[3].aliases is vco, which is neither a file nor one of cocotag's own: imagenet, open_images, voc",
         "data.tune_split is 'train', the same as data.sources[0]",
         "data.classes names 'a' more than once",
     ):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, refuse_existing
+from cocotag.commands.threshold_flag import add_thresholds
+from cocotag.errors import ConfigError
 
 
 def _run(words: list[str]) -> int:
@@ -16,9 +18,15 @@ def _run(words: list[str]) -> int:
     parser.add_argument(
         "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
     )
+    add_thresholds(parser, "fixed:T, one threshold for all classes in place of the bundle's own, such as fixed:0.5")
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
     args = parser.parse_args(words)
 
+    if args.thresholds is not None and args.thresholds.name != "fixed":
+        raise ConfigError(
+            f"--thresholds {args.thresholds} would choose on the images that are reported on, and flatter. Choose on others: "
+            f"cocotag calibrate {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE"
+        )
     from cocotag.data.annotations import load_split
     from cocotag.data.image_files import refuse_links
     from cocotag.data.matching import load_aliases
@@ -33,7 +41,7 @@ def _run(words: list[str]) -> int:
     refuse_links(table, [(args.root, args.split)])
     aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
     probe_folder(args.out)
-    evaluation, failures = evaluate_bundle(tagger, table, split=args.split, aliases=aliases)
+    evaluation, failures = evaluate_bundle(tagger, table, split=args.split, aliases=aliases, fixed=args.thresholds)
     evaluation.write(args.out)
     print(evaluation.to_text())
     print(args.out / "report.html")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, refuse_existing, without_extra
+from cocotag.commands.threshold_flag import RULES, add_thresholds
 from cocotag.errors import ConfigError, DataError
 from cocotag.files import probe_folder
 
@@ -19,6 +20,7 @@ def _run(words: list[str]) -> int:
     int8.help = "convolutions in 8-bit integers: smaller; whether faster, cocotag latency --bundle tells; takes --calibrate"
     calibrate = parser.add_argument("--calibrate", metavar="DIR", type=Path)
     calibrate.help = "for --int8: a folder of some 100 photographs such as will be tagged, without labels"
+    add_thresholds(parser, f"what they are chosen for, on the run's tune images: {RULES}; default: as the run's config says")
     parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
     args = parser.parse_args(words)
 
@@ -31,12 +33,15 @@ def _run(words: list[str]) -> int:
         from cocotag.training.fit import export_run
     except ModuleNotFoundError as error:
         raise without_extra("Exporting", error) from None
-    metadata, warning = export_run(args.checkpoint, args.out, photographs)
+    from cocotag.thresholds import describe
+
+    metadata, warning = export_run(args.checkpoint, args.out, photographs, args.thresholds)
     if warning:
         print(f"cocotag: {warning}", file=sys.stderr)
     parity = metadata.parity
     print(f"difference in probability from the network, on {parity['images']} images: ", end="")
     print(f"mean {parity['mean_difference']:.2g}, largest {parity['largest_difference']:.2g}")
+    print(f"thresholds: {describe(metadata.chosen_by)}")
     print(args.out)
     return DONE_WITH_FAULTS if warning else DONE
 

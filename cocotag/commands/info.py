@@ -16,6 +16,7 @@ def _run(words: list[str]) -> int:
     args = parser.parse_args(words)
 
     from cocotag.bundle import fingerprint, read_metadata
+    from cocotag.thresholds import describe
 
     metadata = read_metadata(args.bundle)
     if args.json:
@@ -31,7 +32,9 @@ def _run(words: list[str]) -> int:
         where = f"{tuned.get('images', '?')} images ({tuned.get('split', '?')})"
         print(f"tuned on     {where}: figures taken there are optimistic")
     else:
-        print("tuned on     nothing: thresholds are as they began; cocotag calibrate chooses them")
+        print("tuned on     nothing: cocotag calibrate chooses thresholds on labelled images")
+    if metadata.chosen_by:
+        print(f"thresholds   {describe(metadata.chosen_by)}")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
     parity = [f"{key} {value if isinstance(value, int) else format(value, '.2g')}" for key, value in metadata.parity.items()]
     print("parity      ", ", ".join(parity).replace("_", " "))

@@ -52,7 +52,8 @@ def parse_model(parser: jsonargparse.ArgumentParser, words: list[str]) -> tuple[
     """
     from dataclasses import replace
 
-    from cocotag.config import find_config, model_problems
+    from cocotag.config import find_config
+    from cocotag.config_problems import model_problems
 
     first = parser.parse_args(words)
     if first.config is not None:

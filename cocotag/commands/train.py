@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,13 +14,24 @@ if TYPE_CHECKING:
     from cocotag.config import TrainConfig
 
 
+FIND_LR = "--find-lr"
+
+
 def _run(words: list[str]) -> int:
     config, resume, out = _train_config(words)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes are warned of what stages are meant to do
     try:
-        from cocotag.training import fit
+        from cocotag.training import find_lr, fit
     except ModuleNotFoundError as error:
         raise without_extra("Training", error) from None
+    if FIND_LR in words:
+        found = find_lr.find_lr(config, out)
+        print(f"Suggested stages[0].lr: {found.suggestion:.2g}. The loss over the rate: {found.plot}")
+        print(out)
+        return DONE
     run = fit.resume(resume) if resume is not None else fit.fit(config, out)
+    if run is None:  # one of several processes, of which the first tells
+        return DONE
     if run.evaluation is not None:
         print(run.evaluation.to_text())
         print(f"Report: {run.directory / 'report' / 'report.html'}")
@@ -59,6 +71,11 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     )
     parser.add_argument("--config", action="config", help="YAML file, or the name of one that comes with cocotag")
     parser.add_argument("--resume", type=str | None, metavar="RUN_DIR", help="go on with a run; nothing else is needed")
+    parser.add_argument(
+        FIND_LR,
+        action="store_true",
+        help="train for a hundred steps at a rising learning rate, suggest one for the first stage, and draw why; no run",
+    )
     parser.add_argument("--out", type=str | None, metavar="RUN_DIR", help="run directory (default: runs/CONFIG-DATE-TIME)")
     parser.add_class_arguments(TrainConfig, as_group=False)
     parsed = parser.parse_args(words)
@@ -66,6 +83,7 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     config = TrainConfig(**{key: getattr(made, key) for key in TrainConfig.__dataclass_fields__})
     if parsed.resume is not None and any(not word.startswith("--resume") for word in words if word.startswith("--")):
         raise ConfigError("--resume takes everything else from the run. Leave the other flags out, or start a new run.")
+    name = f"{name}-lr" if FIND_LR in words else name
     out = Path(parsed.out) if parsed.out else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     return config, Path(parsed.resume) if parsed.resume else None, out
 

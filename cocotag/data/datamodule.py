@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from cocotag.config import DataConfig, SourceConfig, root_of
 from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable, load_split
-from cocotag.data.dataset import EpochSampler, Item, TaggedImages
+from cocotag.data.dataset import EpochSampler, InOrder, Item, Share, TaggedImages, repeat_factors
 from cocotag.data.image_cache import cached_paths
 from cocotag.data.image_files import check_files
 from cocotag.data.matching import load_aliases
@@ -27,7 +28,8 @@ from cocotag.data.transforms import Augmentation
 from cocotag.errors import DataError
 from cocotag.labels import Vocabulary
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Images, targets, known, and which of the data set's items they are."""
 
 
 class TaggingData(LightningDataModule):
@@ -43,10 +45,11 @@ class TaggingData(LightningDataModule):
         train: Table that is learned from.
         tune: Table that checkpoint and thresholds are chosen on.
         joined: What became of each source; None where one data set is learned from as it is.
+        without_images: Epochs from the first on for which no image need be loaded.
 
     Raises:
         ConfigError: An alias file is not there or not one.
-        DataError: A split is missing or cannot be learned from.
+        DataError: A split is missing or unreadable. What else is wrong with it, `faults` says.
     """
 
     def __init__(self, config: DataConfig, *, image_size: int, batch_size: int, seed: int) -> None:
@@ -58,6 +61,7 @@ class TaggingData(LightningDataModule):
         self.root = root_of(config) or "."
         self.sources = config.sources or [SourceConfig(self.root, config.train_split)]
         self.joined: Joined | None = None
+        self.without_images = 0
         self._copies: NDArray[np.bytes_] | None = None
         if config.sources or config.classes != "own":
             self.joined = join_sources(self.sources, config.classes)
@@ -74,7 +78,6 @@ class TaggingData(LightningDataModule):
             self.train, self.tune = whole.take(~held), whole.take(held)
         else:
             self.train, self.tune = whole, self.of_root(config.tune_split)
-        self._check()
 
     def of_root(self, split: str) -> AnnotationTable:
         """A split to choose or to report on, in the classes that are learned.
@@ -95,32 +98,39 @@ class TaggingData(LightningDataModule):
                 return align(table, self.joined.table.vocabulary, name=name, aliases=aliases, looked_for=record.looked_for)
         return align(table, self.joined.table.vocabulary, name=name)
 
-    def _check(self) -> None:
+    def faults(self) -> list[str]:
+        """Everything for which these data cannot be learned from, each with what to do; empty when there is nothing."""
+        return list(self._faults())
+
+    def _faults(self) -> Iterator[str]:
         config = self.config
         learned = " and ".join(f"split {source.split!r} of {source.root}" for source in self.sources)
         if not config.sources:
             learned = f"split {config.train_split!r}"
         tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {learned}"
         if self.tune.vocabulary.ids != self.train.vocabulary.ids:
-            raise DataError(f"The {tune_name} lists other categories than {learned}. Use one list for both.")
+            yield f"The {tune_name} lists other categories than {learned}. Use one list for both."
+            return
         for name, table in ((learned, self.train), (tune_name, self.tune)):
             if not table.positives.any():
-                raise DataError(
-                    f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
-                )
+                yield f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
         told = np.asarray(self.tune.known.all(axis=0) | (self.tune.known & ~self.tune.targets).any(axis=0))
-        if not (told & (self.tune.positives > 0)).any():
-            raise DataError(
+        if self.tune.positives.any() and not (told & (self.tune.positives > 0)).any():
+            yield (
                 f"The {tune_name} has only positives of every class that it has any of, so nothing can be chosen on it. Give a "
                 "data.tune_split in which somebody looked for the classes, or name them under known."
             )
         places = [(source.root, source.split) for source in self.sources]
-        check_files(self.train, places)
-        check_files(self.tune, [(self.root, config.tune_split)] if config.tune_split else places)
+        for table, where in (
+            (self.train, places),
+            (self.tune, [(self.root, config.tune_split)] if config.tune_split else places),
+        ):
+            try:
+                check_files(table, where)
+            except DataError as error:
+                yield str(error)
         if len(self.train) < self.batch_size:
-            raise DataError(
-                f"There are {len(self.train)} images to train on, fewer than batch_size {self.batch_size}. Lower it."
-            )
+            yield f"There are {len(self.train)} images to train on, fewer than batch_size {self.batch_size}. Lower it."
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -142,15 +152,44 @@ class TaggingData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Augmented, in an order of each epoch's own; the last incomplete batch is left out for the batch norms' sake."""
-        augmentation = Augmentation(self.config.augment, size=self.image_size, min_crop=self.config.min_crop)
-        cached = self._cached(self.train)
-        dataset = TaggedImages(self.train, image_size=self.image_size, augmentation=augmentation, seed=self.seed, cached=cached)
-        return self._loader(dataset, sampler=EpochSampler(len(dataset), self.seed), drop_last=True)
+        sampler = self.train_sampler()
+        return self._loader(self.train_images(self.without_images * sampler.draws), sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The tune images, plainly: Lightning's validation is where we choose."""
-        dataset = TaggedImages(self.tune, image_size=self.image_size, cached=self._cached(self.tune))
-        return self._loader(dataset, shuffle=False)
+        return self._loader(self.tune_images(self.without_images), sampler=InOrder(len(self.tune), self._share()))
+
+    def train_images(self, without_image: int = 0) -> TaggedImages:
+        """What is learned from; draws below ``without_image`` come without their image."""
+        return TaggedImages(
+            self.train,
+            image_size=self.image_size,
+            augmentation=Augmentation(self.config.augment, size=self.image_size, min_crop=self.config.min_crop),
+            seed=self.seed,
+            cached=self._cached(self.train),
+            views=self.config.augment_views,
+            without_image=without_image,
+        )
+
+    def tune_images(self, without_image: int = 0) -> TaggedImages:
+        """What chooses; epochs below ``without_image`` come without the images."""
+        return TaggedImages(self.tune, image_size=self.image_size, cached=self._cached(self.tune), without_image=without_image)
+
+    def sweep(self, images: TaggedImages, items: Iterable[int]) -> DataLoader[Item]:
+        """Some items of a data set, once and in order."""
+        return self._loader(images, sampler=items)
+
+    def train_sampler(self) -> EpochSampler:
+        """The order of an epoch, of this process's part of every batch if several train together."""
+        factors = None
+        if self.config.repeat_below is not None:
+            factors = repeat_factors(self.train.targets, self.train.known, self.config.repeat_below)
+        return EpochSampler(len(self.train), self.seed, factors=factors, share=self._share())
+
+    def _share(self) -> Share | None:
+        if self.trainer is None or self.trainer.world_size == 1:
+            return None
+        return Share(self.trainer.global_rank, self.trainer.world_size, self.batch_size)
 
     def prepare_data(self) -> None:
         """Lightning's hook, in one process: copies of the images are made here if the config wants them."""
@@ -171,14 +210,14 @@ class TaggingData(LightningDataModule):
         return self._copies
 
     def _loader(self, dataset: TaggedImages, **options: Any) -> DataLoader[Item]:  # noqa: ANN401
-        workers = self.config.workers
+        workers, share = self.config.workers, self._share()
         if workers is None:
             workers = min(8, usable_cores(), max(1, len(dataset) // self.batch_size))
         # A forked worker waits for ever on the threads of OpenCV's pool, which stay behind in the parent: end the pool first.
         cv2.setNumThreads(1)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size if share is None else share.part,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_ignore_interrupt if workers else None,

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from cocotag.config import ModelConfig
 from cocotag.errors import ConfigError
-from cocotag.models.heads import CSRAHead, LinearHead, MLDecoderHead
+from cocotag.models.heads import CSRAHead, Head, LinearHead, MLDecoderHead, Prior
 from cocotag.models.mobilenet_v2 import InvertedResidual as BranchV2
 from cocotag.models.mobilenet_v2 import MobileNetV2
 from cocotag.models.mobilenet_v3 import InvertedResidual as BranchV3
@@ -19,14 +21,19 @@ from cocotag.models.mobilenet_v3 import MobileNetV3
 from cocotag.models.network import Backbone, TaggerNetwork
 from cocotag.models.weights import Loaded, load_weights
 
+FIRST_PRIOR = 0.03  # where each class's own share is wanted, but there are no data
 
-def build_network(config: ModelConfig, num_classes: int, *, exclusive: bool = False) -> TaggerNetwork:
+
+def build_network(
+    config: ModelConfig, num_classes: int, *, exclusive: bool = False, shares: Sequence[float] | None = None
+) -> TaggerNetwork:
     """Make the network, initialised; `load` brings the weights that the config names.
 
     Args:
         config: The model part of a training config.
         num_classes: Logits; the config's own ``num_classes`` must agree where it is set.
         exclusive: Whether every image has exactly one of the classes.
+        shares: Of each class's positives in training, in (0, 1), where the config takes them as first probabilities.
 
     Raises:
         ConfigError: The numbers of classes disagree.
@@ -35,21 +42,31 @@ def build_network(config: ModelConfig, num_classes: int, *, exclusive: bool = Fa
         raise ConfigError(f"model.num_classes is {config.num_classes}, but the data have {num_classes} classes. Leave it out.")
     backbone = _backbone(config)
     initialise(backbone, config.initialisation)
-    head = _head(config, cast(Backbone, backbone), num_classes)
+    prior: Prior = shares or FIRST_PRIOR if isinstance(config.prior, str) else config.prior
+    head = _head(config, cast(Backbone, backbone), num_classes, prior)
     if config.initialisation == "original":
         initialise_as_original(head)
     return TaggerNetwork(backbone, head, exclusive=exclusive).to(memory_format=torch.channels_last)
 
 
-def load(network: TaggerNetwork, config: ModelConfig, classes: Sequence[str]) -> Loaded | None:
+def load(
+    network: TaggerNetwork, config: ModelConfig, classes: Sequence[str], imagenet: NDArray[np.int64] | None = None
+) -> Loaded | None:
     """Load the weights that the config names; None if it names none.
+
+    Args:
+        network: As `build_network` made it.
+        config: The model part of a training config.
+        classes: Names of the network's classes.
+        imagenet: As for `load_weights`.
 
     Raises:
         ConfigError: As `load_weights`.
     """
     if config.weights is None:
         return None
-    return load_weights(network, config.weights, architecture=config.name, classes=classes)
+    carried = classes if config.carry_classes else None
+    return load_weights(network, config.weights, architecture=config.name, classes=carried, imagenet=imagenet)
 
 
 def _backbone(config: ModelConfig) -> nn.Module:
@@ -59,13 +76,13 @@ def _backbone(config: ModelConfig) -> nn.Module:
     return make(width=config.width, output_stride=config.output_stride, strides=config.strides, divisor=config.channel_divisor)
 
 
-def _head(config: ModelConfig, backbone: Backbone, classes: int) -> nn.Module:
-    make: Callable[..., nn.Module] = partial(LinearHead, hidden=backbone.hidden_channels)
+def _head(config: ModelConfig, backbone: Backbone, classes: int, prior: Prior) -> Head:
+    make: Callable[..., Head] = partial(LinearHead, hidden=backbone.hidden_channels)
     if config.head == "csra":
         make = partial(CSRAHead, heads=config.csra_heads, weight=config.csra_weight)
     elif config.head == "ml_decoder":
         make = partial(MLDecoderHead, width=config.decoder_width)
-    return make(backbone.out_channels, classes, dropout=config.dropout, prior=config.prior)
+    return make(backbone.out_channels, classes, dropout=config.dropout, prior=prior)
 
 
 def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) -> None:

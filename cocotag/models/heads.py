@@ -7,11 +7,14 @@ to a network with other classes.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Prior = float | Sequence[float]
 
 
 def prior_bias(prior: float) -> float:
@@ -28,7 +31,44 @@ def prior_bias(prior: float) -> float:
     return math.log(prior / (1 - prior))
 
 
-class LinearHead(nn.Module):
+def first_bias(prior: Prior, classes: int) -> Tensor:
+    """The biases of a head of which nothing is learned yet, ``(classes,)``.
+
+    Raises:
+        ValueError: A prior that is not between 0 and 1, or as many as there are no classes.
+    """
+    priors = [prior] * classes if isinstance(prior, int | float) else list(prior)
+    if len(priors) != classes:
+        raise ValueError(f"there are {len(priors)} priors for {classes} classes")
+    return torch.tensor([prior_bias(each) for each in priors])
+
+
+class Head(nn.Module):
+    """A head in two steps: what it needs of the feature map, which no parameter has a part in, and the logits.
+
+    Where the backbone stands still, the first step's result can be kept and the second learned from it.
+
+    Attributes:
+        class_axes: Parameter -> axis along which its classes lie.
+    """
+
+    class_axes: dict[str, int]
+
+    @staticmethod
+    def reduce(features: Tensor) -> Tensor:
+        """What the head needs of a feature map ``(N, channels, h, w)``, ``(N, ...)``."""
+        raise NotImplementedError
+
+    def score(self, reduced: Tensor) -> Tensor:
+        """What `reduce` gives -> logits ``(N, classes)``."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Feature map ``(N, channels, h, w)`` -> logits ``(N, classes)``."""
+        return self.score(self.reduce(features))
+
+
+class LinearHead(Head):
     """Average over the map, a hidden layer where the backbone's paper has one, dropout, one linear layer.
 
     The linear layer starts with zero weights, so that every first prediction is exactly ``prior``.
@@ -38,24 +78,27 @@ class LinearHead(nn.Module):
         classes: Logits.
         hidden: Channels between, with hard-swish, as in MobileNetV3 (Howard et al. 2019); None for none.
         dropout: Probability of dropping a pooled feature in training.
-        prior: First predicted probability, in (0, 1).
+        prior: First predicted probability, in (0, 1): one for all, or one for each class.
     """
 
-    class_axes: ClassVar = {"linear.weight": 0, "linear.bias": 0}
-
     def __init__(
-        self, channels: int, classes: int, *, hidden: int | None = None, dropout: float = 0.2, prior: float = 0.03
+        self, channels: int, classes: int, *, hidden: int | None = None, dropout: float = 0.2, prior: Prior = 0.03
     ) -> None:
         super().__init__()
+        self.class_axes = {"linear.weight": 0, "linear.bias": 0}
         self.hidden = nn.Linear(channels, hidden) if hidden is not None else None
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden or channels, classes)
         nn.init.zeros_(self.linear.weight)
-        nn.init.constant_(self.linear.bias, prior_bias(prior))
+        self.linear.bias = nn.Parameter(first_bias(prior, classes))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Feature map ``(N, channels, h, w)`` -> logits ``(N, classes)``."""
-        pooled = torch.mean(features, dim=(2, 3))
+    @staticmethod
+    def reduce(features: Tensor) -> Tensor:
+        """What the head needs of a feature map ``(N, channels, h, w)``: the average, ``(N, channels)``."""
+        return torch.mean(features, dim=(2, 3))
+
+    def score(self, pooled: Tensor) -> Tensor:
+        """What `reduce` gives -> logits ``(N, classes)``."""
         if self.hidden is not None:
             pooled = F.hardswish(self.hidden(pooled))
         return cast(Tensor, self.linear(self.dropout(pooled)))
@@ -68,7 +111,7 @@ def csra_temperatures(heads: int) -> list[float]:
     return [*((1, 2, 4) if heads == 4 else range(1, heads)), math.inf]
 
 
-class CSRAHead(nn.Module):
+class CSRAHead(Head):
     """Class-specific residual attention: to a class's mean score over the map comes its score where it is highest.
 
     Zhu and Wu 2021, https://arxiv.org/abs/2108.02456: ``mean(scores) + weight * sum(softmax(temperature * scores) * scores)``.
@@ -83,24 +126,28 @@ class CSRAHead(nn.Module):
         heads: Classifiers.
         weight: Of the attention against the mean; 0 is average pooling with a linear layer.
         dropout: Probability of dropping a channel of the map in training.
-        prior: First predicted probability, in (0, 1).
+        prior: First predicted probability, in (0, 1): one for all, or one for each class.
     """
 
-    class_axes: ClassVar = {"weight": 1, "bias": 0}
-
     def __init__(
-        self, channels: int, classes: int, *, heads: int = 1, weight: float = 0.2, dropout: float = 0.2, prior: float = 0.03
+        self, channels: int, classes: int, *, heads: int = 1, weight: float = 0.2, dropout: float = 0.2, prior: Prior = 0.03
     ) -> None:
         super().__init__()
+        self.class_axes = {"weight": 1, "bias": 0}
         self.attention = weight
         self.temperatures = csra_temperatures(heads)
         self.dropout = nn.Dropout2d(dropout)
         self.weight = nn.Parameter(torch.zeros(heads, classes, channels))
-        self.bias = nn.Parameter(torch.full((classes,), prior_bias(prior)))
+        self.bias = nn.Parameter(first_bias(prior, classes))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Feature map ``(N, channels, h, w)`` -> logits ``(N, classes)``."""
-        places = self.dropout(features).flatten(2)  # (N, channels, h * w)
+    @staticmethod
+    def reduce(features: Tensor) -> Tensor:
+        """What the head needs of a feature map ``(N, channels, h, w)``: all of it, ``(N, channels, h * w)``."""
+        return features.flatten(2)
+
+    def score(self, places: Tensor) -> Tensor:
+        """What `reduce` gives -> logits ``(N, classes)``."""
+        places = self.dropout(places[..., None])[..., 0]
         logits: Tensor = self.bias
         for weight, temperature in zip(self.weight, self.temperatures, strict=True):
             scores = torch.matmul(weight, places)  # (N, classes, h * w)
@@ -112,7 +159,7 @@ class CSRAHead(nn.Module):
         return logits
 
 
-class MLDecoderHead(nn.Module):
+class MLDecoderHead(Head):
     """ML-Decoder: fixed queries look over the map, each speaks for a group of classes.
 
     Ridnik et al. 2021, https://arxiv.org/abs/2111.12933: a transformer decoder layer without self-attention, whose queries are
@@ -124,7 +171,7 @@ class MLDecoderHead(nn.Module):
         groups: Queries at most; as many classes as that have a query each.
         width: Channels of the decoder.
         dropout: Of the decoder, in training.
-        prior: First predicted probability, in (0, 1).
+        prior: First predicted probability, in (0, 1): one for all, or one for each class.
 
     Raises:
         ValueError: ``width`` is no multiple of the 8 attention heads.
@@ -134,7 +181,7 @@ class MLDecoderHead(nn.Module):
     FEED_FORWARD = 8 / 3  # times the width; the paper's 2,048 at 768
 
     def __init__(
-        self, channels: int, classes: int, *, groups: int = 100, width: int = 768, dropout: float = 0.1, prior: float = 0.03
+        self, channels: int, classes: int, *, groups: int = 100, width: int = 768, dropout: float = 0.1, prior: Prior = 0.03
     ) -> None:
         super().__init__()
         if width % self.HEADS:
@@ -155,12 +202,17 @@ class MLDecoderHead(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.zeros(groups, width, each))
-        self.bias = nn.Parameter(torch.full((classes,), prior_bias(prior)))
+        self.bias = nn.Parameter(first_bias(prior, classes))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Feature map ``(N, channels, h, w)`` -> logits ``(N, classes)``."""
-        places = F.relu(self.embed(features.flatten(2).transpose(1, 2)))  # (N, h * w, width)
-        queries = self.norms[0](self.queries + self.dropout(self.queries)).expand(features.shape[0], -1, -1)
+    @staticmethod
+    def reduce(features: Tensor) -> Tensor:
+        """What the head needs of a feature map ``(N, channels, h, w)``: all of it, ``(N, h * w, channels)``."""
+        return features.flatten(2).transpose(1, 2)
+
+    def score(self, places: Tensor) -> Tensor:
+        """What `reduce` gives -> logits ``(N, classes)``."""
+        places = F.relu(self.embed(places))  # (N, h * w, width)
+        queries = self.norms[0](self.queries + self.dropout(self.queries)).expand(places.shape[0], -1, -1)
         key, value = self.key_value(places).chunk(2, dim=2)
         attended = F.scaled_dot_product_attention(self._split(self.query(queries)), self._split(key), self._split(value))
         found = self.mix(attended.transpose(1, 2).flatten(2))

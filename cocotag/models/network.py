@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cocotag.models.blocks import Feature
+from cocotag.models.heads import Head
 from cocotag.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -49,7 +50,7 @@ class TaggerNetwork(nn.Module):
         exclusive: Whether every image has exactly one of the classes.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, *, exclusive: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, *, exclusive: bool = False) -> None:
         super().__init__()
         self.exclusive = exclusive
         self.normalize = Normalize()
@@ -67,6 +68,14 @@ class TaggerNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 RGB ``(N, H, W, 3)``, 0..255 -> logits ``(N, C)``."""
         return cast(Tensor, self.head(self.forward_features(images)))
+
+    def forward_reduced(self, images: Tensor) -> Tensor:
+        """Uint8 RGB ``(N, H, W, 3)`` -> what the head needs of the feature map, ``(N, ...)``; `forward_head` does the rest."""
+        return self.head.reduce(self.forward_features(images))
+
+    def forward_head(self, reduced: Tensor) -> Tensor:
+        """What `forward_reduced` gives -> logits ``(N, C)``."""
+        return self.head.score(reduced)
 
     def probs(self, logits: Tensor) -> Tensor:
         """Logits -> probabilities, ``(N, C)`` float32: each for itself, or adding up to 1 where classes exclude each other."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from cocotag.errors import ConfigError
 from cocotag.labels import fold
-from cocotag.models.heads import LinearHead
+from cocotag.models.heads import CSRAHead, LinearHead
 from cocotag.models.network import TaggerNetwork
 
 State = dict[str, Tensor]
@@ -45,7 +47,8 @@ class Loaded:
         loaded: Parameters and buffers of the network that were set, counted; those of `classes` too.
         skipped: Names in the file that the network has no use for.
         missing: Names in the network that keep their initial values.
-        classes: Classes whose weights in the head were carried over, by name; None where the file names none.
+        classes: Names of the classes whose part of the head was carried over; None where the file has none to carry.
+        classifier: Whether that was made of an ImageNet classifier's.
     """
 
     source: str
@@ -53,6 +56,7 @@ class Loaded:
     skipped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     classes: list[str] | None = None
+    classifier: bool = False
 
     def to_text(self) -> str:
         """For the screen: one line."""
@@ -61,14 +65,37 @@ class Loaded:
             if names:
                 parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
         if self.classes is not None:
-            parts.append(f"{len(self.classes)} classes keep their weights")
+            parts.append(
+                f"{len(self.classes)} classes {'start from its classifier' if self.classifier else 'keep their weights'}"
+            )
         return f"Weights from {self.source}: {'; '.join(parts)}"
 
 
-def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, classes: Sequence[str] | None = None) -> Loaded:
+CARRIED = 0.5
+"""How strongly an ImageNet classifier speaks through a head that starts from it. A classifier of one class an image is surer of
+itself than a tagger may be; a half was best on folds of the training photographs (scripts/study.py)."""
+
+
+def imagenet_classes() -> list[str]:
+    """Names of the 1,000 classes of torchvision's weights, in their order."""
+    from torchvision.models import MobileNet_V2_Weights
+
+    return list(MobileNet_V2_Weights.DEFAULT.meta["categories"])
+
+
+def load_weights(
+    network: TaggerNetwork,
+    weights: str,
+    *,
+    architecture: str,
+    classes: Sequence[str] | None = None,
+    imagenet: NDArray[np.int64] | None = None,
+) -> Loaded:
     """Load what a file, or torchvision, has for this network.
 
-    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer; its ImageNet classifier is left out.
+    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer. Of its ImageNet classifier a linear or CSRA head
+      takes what it knows of the network's classes: the mean of the rows of all that belong to one (a class's many breeds),
+      against the mean of all rows, as the first weights of that class.
     - a cocotag checkpoint: the backbone, and of the head what does not depend on the classes if it is the same head; classes
       that both have, by name, whatever its case, keep their weights.
 
@@ -77,6 +104,8 @@ def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, cla
         weights: ``imagenet``, or the path of a file.
         architecture: Name of the network's backbone, as in the config.
         classes: The names of the network's classes; without them no class is carried over.
+        imagenet: Index of the network's class that each of ImageNet's is, -1 where it is none, ``(1000,)``; without it nothing
+            of the classifier is carried over.
 
     Raises:
         ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
@@ -84,7 +113,11 @@ def load_weights(network: TaggerNetwork, weights: str, *, architecture: str, cla
     state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(KEY, Path(weights))
     if isinstance(state.get("cocotag"), dict):
         return _load_checkpoint(network, weights, state, classes)
-    return _load_torchvision(network, weights, _tensors(KEY, weights, state), architecture)
+    loaded = _load_torchvision(network, weights, _tensors(KEY, weights, state), architecture)
+    if classes is None or imagenet is None:
+        return loaded
+    carried = [classes[index] for index in _carry_classifier(network.head, state, imagenet)]
+    return replace(loaded, classes=carried, classifier=True)
 
 
 def to_torchvision(network: TaggerNetwork) -> State:
@@ -130,6 +163,21 @@ def _load_torchvision(network: TaggerNetwork, source: str, state: State, archite
     return Loaded(
         source, len(wanted), [name for name in state if name not in used], [name for name in own if name not in wanted]
     )
+
+
+def _carry_classifier(head: nn.Module, state: State, imagenet: NDArray[np.int64]) -> list[int]:
+    """Start a head from an ImageNet classifier; the indices of the classes that it knows something of."""
+    rows = state.get(_HEAD_V2["head.linear.weight"], state.get(_HEAD_V3["head.linear.weight"]))
+    weight = head.linear.weight if isinstance(head, LinearHead) else head.weight if isinstance(head, CSRAHead) else None
+    if rows is None or weight is None or rows.shape != (len(imagenet), weight.shape[-1]):
+        return []  # no classifier, a head of another kind, or one that reads other features than the classifier did
+    rows = rows.float() - rows.float().mean(dim=0)
+    found = sorted(set(imagenet[imagenet >= 0].tolist()))
+    heads = weight.shape[0] if weight.ndim == 3 else 1  # csra adds up the scores of its heads
+    with torch.no_grad():
+        for index in found:
+            weight[..., index, :] = CARRIED / heads * rows[torch.from_numpy(imagenet == index)].mean(dim=0)
+    return found
 
 
 def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], classes: Sequence[str] | None) -> Loaded:

@@ -243,15 +243,7 @@ def curve(x: Values, y: Values, *, title: str, x_label: str, y_label: str, diago
     parts = _grid(across, up, x_label, y_label)
     if diagonal:
         parts.append(_line(across.start, up.start, across.stop, up.stop, "dashed"))
-    steps, pen = [], "M"
-    for a, b in zip(x, y, strict=True):
-        if _is_number(a) and _is_number(b):
-            steps.append(f"{pen}{across.at(a):.1f} {up.at(b):.1f}")
-            pen = "L"
-        else:
-            pen = "M"
-    if steps:
-        parts.append(f'<path class="line" d="{" ".join(steps)}"/>')
+    parts += _path(across, up, x, y, "line")
     return _svg(WIDTH, height, title, parts)
 
 
@@ -340,6 +332,18 @@ def _grid(across: _Axis, up: _Axis, x_label: str, y_label: str) -> list[str]:
     return [*parts, _line(across.start, up.start, across.stop, up.start, "axis")]
 
 
+def _path(across: _Axis, up: _Axis, x: Values, y: Values, css: str) -> list[str]:
+    """A line through the points in the order given; a missing value interrupts it."""
+    steps, pen = [], "M"
+    for a, b in zip(x, y, strict=True):
+        if _is_number(a) and _is_number(b):
+            steps.append(f"{pen}{across.at(a):.1f} {up.at(b):.1f}")
+            pen = "L"
+        else:
+            pen = "M"
+    return [f'<path class="{css}" d="{" ".join(steps)}"/>'] if steps else []
+
+
 def _names(placed: Sequence[tuple[float, float, str]], height: float, most: int = 14) -> list[str]:
     """Name the points farthest from the middle of the crowd, where neither a name nor a point is in the way."""
     if not placed:
@@ -361,10 +365,10 @@ def _names(placed: Sequence[tuple[float, float, str]], height: float, most: int 
     return parts
 
 
-def standalone(drawing: Markup) -> str:
-    """A drawing as a file of its own: with its colours, dark on white whatever is around it."""
+def standalone(drawing: Markup, style: str = _FILE_STYLE) -> str:
+    """A drawing as a file of its own, with its colours; the usual ones are dark on white whatever is around it."""
     head, rest = drawing.split(">", 1)
-    return f'{head}><style>{_FILE_STYLE}</style><rect class="paper" width="100%" height="100%"/>{rest}\n'
+    return f'{head}><style>{style}</style><rect class="paper" width="100%" height="100%"/>{rest}\n'
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

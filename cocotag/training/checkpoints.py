@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from filelock import FileLock, Timeout
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from cocotag.config import TrainConfig
 from cocotag.data.datamodule import TaggingData
-from cocotag.errors import BundleError, DataError
+from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.export import checkpoint_facts
 from cocotag.files import atomic_path
+from cocotag.training.processes import first_process
 
 
 def facts_of(config: TrainConfig, data: TaggingData) -> dict[str, Any]:
@@ -44,6 +53,34 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     else:
         return
     raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Hold a run's directory for this process and those that train with it; the system lets go of it however they end.
+
+    Files that a process killed there left unfinished are removed.
+
+    Raises:
+        OutputError: Another process trains there.
+    """
+    if not first_process():
+        yield
+        return
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"Another cocotag train is at work in {directory}. Wait for it, or stop it first.") from None
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written to ({error.strerror}).") from None
+    try:
+        for folder in (directory, directory / "checkpoints"):
+            for unfinished in folder.glob(".*.part"):  # as atomic_path calls them
+                unfinished.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def last_checkpoint(directory: Path) -> Path:
@@ -76,14 +113,74 @@ class KeepPrevious(Callback):
 
     Args:
         checkpoints: Their folder.
+        damaged: Whether the last one is, so that it must not take the place of the one before.
     """
 
-    def __init__(self, checkpoints: Path) -> None:
+    def __init__(self, checkpoints: Path, *, damaged: bool = False) -> None:
         self.checkpoints = checkpoints
+        self.damaged = damaged
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
         """Lightning lets checkpoints come after all other callbacks."""
         last = self.checkpoints / "last.ckpt"
-        if last.is_file():
+        if trainer.is_global_zero and last.is_file() and not self.damaged:
             with atomic_path(self.checkpoints / "previous.ckpt") as temporary:
                 shutil.copyfile(last, temporary)
+        self.damaged = False  # a new one is written now
+
+
+class OneCheckpoint(ModelCheckpoint):
+    """Lightning's, for one file, whose score is still known after the run's directory was moved.
+
+    Args:
+        path: The file.
+        monitor: What it is the best by; None keeps every epoch's.
+        mode: ``max`` or ``min``.
+    """
+
+    def __init__(self, path: Path, monitor: str | None = None, mode: str = "min") -> None:
+        super().__init__(
+            path.parent,
+            filename=path.stem,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own is the same for two that monitor nothing."""
+        return f"{type(self).__qualname__} {self.filename}"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the score; Lightning would forget it if the folder is not where it was, and overwrite a better file."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints are written whole or not at all.
+
+    Lightning writes to the system's temporary folder first. That may be small, and from another disk than the run's a file is
+    copied, not renamed: it can be cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401
+        """Write one.
+
+        Raises:
+            OutputError: The folder cannot be written, or the disk is full.
+        """
+        content = io.BytesIO()  # torch's writer would hide the system's reason in an error of its own
+        torch.save(checkpoint, content)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # the name must not outlive the content where the machine loses power

@@ -5,39 +5,53 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-import sys
+import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 import yaml
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerStatus
-from tqdm import tqdm
 
 from cocotag.bundle import BundleMetadata
-from cocotag.config import TrainConfig, check, root_of
-from cocotag.data.annotations import AnnotationTable
+from cocotag.config import TrainConfig, root_of
+from cocotag.config_problems import check
 from cocotag.data.datamodule import TaggingData
-from cocotag.data.image_files import check_files
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import checkpoint_facts, export_checkpoint
 from cocotag.files import write_text
-from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
 from cocotag.reports.evaluation import Evaluation
 from cocotag.tagging.tagger import Tagger
-from cocotag.training.checkpoints import KeepPrevious, check_same, facts_of, last_checkpoint, resumable
+from cocotag.thresholds import Rule, parse_rule
+from cocotag.training.checkpoints import (
+    KeepPrevious,
+    OneCheckpoint,
+    WholeFiles,
+    check_same,
+    facts_of,
+    held,
+    last_checkpoint,
+    resumable,
+)
+from cocotag.training.ema import MovingAverage
+from cocotag.training.features import KeepFeatures, kept_epochs
 from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.log import EpochLog
-from cocotag.training.module import TaggerModule
+from cocotag.training.loggers import close_loggers, make_loggers
+from cocotag.training.loss import Loss
+from cocotag.training.module import NotFinite, TaggerModule
+from cocotag.training.prepare import make_data, make_network, precision, val_table
+from cocotag.training.processes import check_started, first_process, say
+from cocotag.training.record import write_record
 from cocotag.training.schedule import Schedule
 
 
@@ -58,8 +72,11 @@ class Run:
     failures: list[str]
 
 
-def fit(config: TrainConfig, directory: Path) -> Run:
+def fit(config: TrainConfig, directory: Path) -> Run | None:
     """Train as the config says, in a new directory.
+
+    Returns:
+        The run; None in every process but the first, where several train together.
 
     Raises:
         CocotagError: The config or the data cannot work; nothing is left behind. Or training failed; the directory stays.
@@ -67,17 +84,18 @@ def fit(config: TrainConfig, directory: Path) -> Run:
         Interrupted: Ctrl-C; ``resume`` goes on.
     """
     check(config)
+    check_started(config)
     config = _absolute(config)
     precision(config)
     if config.model.weights is None and config.stages[0].train != "all":
-        tqdm.write(
+        say(
             f"warning: model.weights is null, and the first stage trains {config.stages[0].train} only: the other layers stay "
-            "as random as they begin. Give --model.weights imagenet or a file, or train all.",
-            file=sys.stderr,
+            "as random as they begin. Give --model.weights imagenet or a file, or train all."
         )
-    data = _data(config)
-    _check_exclusive(config, data, _val_table(config, data))
-    network = _network(config, data)  # before the directory: weights may be wrong
+    data = make_data(config)
+    network = make_network(config, data)  # before the directory: weights may be wrong
+    if not first_process():
+        return _train(config, data, directory, network)
     data.prepare_data()  # likewise: it reads every image, if copies are wanted
     try:
         directory.mkdir(parents=True)
@@ -87,11 +105,17 @@ def fit(config: TrainConfig, directory: Path) -> Run:
         ) from None
     except OSError as error:
         raise OutputError(f"{directory} cannot be made ({error.strerror}). Choose another --out.") from None
-    write_text(directory / "config.yaml", yaml.safe_dump(config.to_json(), sort_keys=False))
-    return _train(config, data, directory, network)
+    try:
+        with held(directory):
+            write_text(directory / "config.yaml", yaml.safe_dump(config.to_json(), sort_keys=False))
+            return _train(config, data, directory, network)
+    except ConfigError:
+        if not last_checkpoint(directory).is_file():
+            shutil.rmtree(directory)  # nothing was learned: the same --out may be used again
+        raise
 
 
-def resume(directory: Path) -> Run:
+def resume(directory: Path) -> Run | None:
     """Go on with a run from its last finished epoch; a run that was finished is only exported and reported on again.
 
     Raises:
@@ -104,31 +128,34 @@ def resume(directory: Path) -> Run:
         raise ConfigError(f"{directory} is not the directory of a run: no readable config.yaml ({error}).") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.")
-    last = resumable(directory)
-    try:
-        config = TrainConfig.from_json(plain)
-        if last:  # which has the weights; the file that they started from may be gone
-            config = replace(config, model=replace(config.model, weights=None))
-        check(config)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:  # the types are the command line's to check
-        raise ConfigError(
-            f"{file} has a value of the wrong kind ({error}). Put back what was there, or start a new run."
-        ) from None
-    data = _data(config)
-    if last:
-        check_same(checkpoint_facts(last), facts_of(config, data))
-    _val_table(config, data)
-    network = _network(config, data)
-    return _train(config, data, directory, network, last)
+    with held(directory):
+        last = resumable(directory)
+        try:
+            config = TrainConfig.from_json(plain)
+            if last:  # which has the weights; the file that they started from may be gone
+                config = replace(config, model=replace(config.model, weights=None))
+            check(config)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:  # the types are the command line's to check
+            raise ConfigError(
+                f"{file} has a value of the wrong kind ({error}). Put back what was there, or start a new run."
+            ) from None
+        check_started(config)
+        data = make_data(config)
+        if last:
+            check_same(checkpoint_facts(last), facts_of(config, data))
+        return _train(config, data, directory, make_network(config, data), last)
 
 
-def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None = None) -> tuple[BundleMetadata, str | None]:
+def export_run(
+    checkpoint: Path, out: Path, calibration: Iterable[Path] | None = None, rule: Rule | None = None
+) -> tuple[BundleMetadata, str | None]:
     """Export a checkpoint with thresholds chosen on its run's tune images.
 
     Args:
         checkpoint: Of a training run.
         out: The ``.onnx`` file.
         calibration: As for `cocotag.export.export_checkpoint`.
+        rule: What thresholds are chosen for; None as the run's config says.
 
     Returns:
         What the bundle says, and a warning if the images are gone, so that thresholds are 0.5.
@@ -138,33 +165,15 @@ def export_run(checkpoint: Path, out: Path, calibration: Iterable[Path] | None =
     """
     facts = checkpoint_facts(checkpoint)
     config = TrainConfig.from_json(facts["config"])
+    rule = rule or parse_rule(config.thresholds)
     try:
-        data = _data(config)
+        data = make_data(config)
         check_same(facts, facts_of(config, data))
         tune = data.tune
     except CocotagError as error:
         warning = f"All thresholds are 0.5, since the tune images are not to be had. {error}"
-        return export_checkpoint(checkpoint, out, None, calibration), warning
-    return export_checkpoint(checkpoint, out, tune, calibration), None
-
-
-def precision(config: TrainConfig) -> str:
-    """Lightning's name for the precision of a run, ``auto`` resolved for this machine.
-
-    Raises:
-        ConfigError: fp16 without CUDA.
-    """
-    cuda = torch.cuda.is_available()
-    wanted = config.precision
-    if wanted == "auto" and cuda:
-        wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    elif wanted == "auto":
-        # Without instructions of its own bf16 is emulated, and slower than float32.
-        can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        wanted = "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
-    if wanted == "fp16" and not cuda:
-        raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
-    return {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}[wanted]
+        return export_checkpoint(checkpoint, out, None, calibration, rule), warning
+    return export_checkpoint(checkpoint, out, tune, calibration, rule), None
 
 
 class StopEarly(EarlyStopping):
@@ -182,10 +191,6 @@ class StopEarly(EarlyStopping):
             super().on_validation_end(trainer, pl_module)
 
 
-def _data(config: TrainConfig) -> TaggingData:
-    return TaggingData(config.data, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
-
-
 def _absolute(config: TrainConfig) -> TrainConfig:
     """The config with absolute paths, so that the run can be gone on with from another folder."""
     weights, data = config.model.weights, config.data
@@ -199,68 +204,52 @@ def _absolute(config: TrainConfig) -> TrainConfig:
     return replace(config, data=replace(data, root=str(Path(root_of(data)).resolve()), sources=sources))
 
 
-def _val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None:
-    """What is reported on in the end; read before hours are spent, in case it is not there."""
-    if config.data.val_split is None:
-        return None
-    table = data.of_root(config.data.val_split)
-    if not set(table.vocabulary.names) & set(data.vocabulary.names):
-        raise DataError(f"Split {config.data.val_split!r} has no class in common with split {config.data.train_split!r}.")
-    check_files(table, [(data.root, config.data.val_split)])
-    return table
-
-
-def _check_exclusive(config: TrainConfig, data: TaggingData, val: AnnotationTable | None) -> None:
-    """Refuse data of several or no tags an image where the loss takes it that classes exclude each other."""
-    for table in (data.train, data.tune, val) if config.loss.exclusive else ():
-        tags = np.where(table.known, table.targets, False).sum(axis=1) if table is not None else np.array([], int)
-        wrong = np.flatnonzero(tags != 1)
-        if table is not None and len(wrong):
-            raise DataError(
-                f"loss.name is {config.loss.name}, for which every image needs exactly one tag, but {table.path(wrong[0])} has "
-                f"{tags[wrong[0]]}, and so on for {len(wrong)} of {len(table)} images. Use bce, or correct the annotations."
-            )
-
-
-def _network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
-    seed_everything(config.seed, verbose=False)
-    network = build_network(config.model, len(data.vocabulary), exclusive=config.loss.exclusive)
-    loaded = load(network, config.model, data.vocabulary.names)
-    if loaded is not None:
-        tqdm.write(loaded.to_text(), file=sys.stderr)
-    return network
-
-
-def _train(config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork, start: Path | None = None) -> Run:
+def _train(
+    config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork, start: Path | None = None
+) -> Run | None:
     lightning_precision = precision(config)
-    steps = len(data.train) // config.batch_size
-    schedule = Schedule(config.stages, len(network.layer_groups()), steps)
-    known = data.train.known.sum(axis=0)
-    share = data.train.positives / np.maximum(known, 1)
-    facts = facts_of(config, data)
+    batches = len(data.train_sampler()) // config.batch_size
+    schedule = Schedule(config.stages, len(network.layer_groups()), batches, config.accumulate)
+    processes = config.devices * config.nodes
+    data.without_images = kept_epochs(config, schedule, network, len(data.train), processes)
     seed_everything(config.seed, verbose=False)
-    module = TaggerModule(config, network, schedule, share, facts)
+    loss = Loss(config.loss, data.train.positives, data.train.known.sum(axis=0))
+    module = TaggerModule(config, network, schedule, loss, facts_of(config, data))
+    if config.compile:
+        network.compile()
     checkpoints = directory / "checkpoints"
-    options: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False, "save_top_k": 1}
+    monitor, mode = {"map": ("tune/map", "max"), "loss": ("tune/loss", "min"), "last": (None, "min")}[config.best_by]
     interrupt = StopOnInterrupt()
     callbacks: list[Callback] = [
         interrupt,
         EpochLog(directory / "metrics.csv"),
-        KeepPrevious(checkpoints),
-        ModelCheckpoint(filename="best", monitor="tune/map", mode="max", **options),
-        ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **options),
+        KeepPrevious(checkpoints, damaged=start is not None and start != last_checkpoint(directory)),
+        KeepFeatures(data.without_images, config),
+        *([] if config.ema_decay is None else [MovingAverage(config.ema_decay)]),
+        OneCheckpoint(checkpoints / "best.ckpt", monitor, mode),
+        OneCheckpoint(last_checkpoint(directory)),
     ]
     if config.patience is not None:
-        stop = StopEarly("tune/map", mode="max", patience=config.patience, check_on_train_epoch_end=False)
+        stop = StopEarly(str(monitor), mode=mode, patience=config.patience, check_on_train_epoch_end=False)
         callbacks.append(stop)
-    _quiet()
+    quiet()
+    loggers: list[Logger] = []
+    if first_process():
+        write_record(directory, config, data, lightning_precision)
+        loggers = make_loggers(config.loggers, directory, config)
     trainer = Trainer(
         max_epochs=schedule.epochs,
-        devices=1,  # several would be DDP, for which nothing here is made yet
+        devices=config.devices,
+        num_nodes=config.nodes,
+        # Frozen layers get no gradient; which layers those are changes with the stage.
+        strategy="auto" if processes == 1 else DDPStrategy(find_unused_parameters=True),
+        use_distributed_sampler=False,
+        accumulate_grad_batches=config.accumulate,
         precision=cast(Any, lightning_precision),
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        logger=TensorBoardLogger(directory, name="", version="tensorboard"),
+        plugins=[WholeFiles()],
+        logger=loggers,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -269,16 +258,24 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
     device = trainer.strategy.root_device
     if device.type == "cpu":
         keep_freed_memory()
-    if data.joined is not None:
+    if data.joined is not None and first_process():
         records = [record.to_json() for record in data.joined.records]
         write_text(directory / "sources.json", json.dumps(records, indent=2) + "\n")
-        tqdm.write("\n".join(data.joined.to_lines()), file=sys.stderr)
-    tqdm.write(
+        say("\n".join(data.joined.to_lines()))
+    together = f" x {processes}" if processes > 1 else ""
+    say(
         f"{len(data.train)} images to learn from, {len(data.tune)} to choose on, {len(data.vocabulary)} classes; "
-        f"{steps} steps an epoch, {schedule.epochs} epochs; {device}, {lightning_precision}. Run: {directory}",
-        file=sys.stderr,
+        f"{schedule.steps_per_epoch} steps an epoch, {schedule.epochs} epochs; {device}{together}, {lightning_precision}. "
+        f"Run: {directory}"
     )
-    _run(trainer, module, data, directory, interrupt, start)
+    status: Literal["failed", "success"] = "failed"
+    try:
+        _run(trainer, module, data, directory, interrupt, start)
+        status = "success"
+    finally:
+        close_loggers(loggers, status)
+    if not trainer.is_global_zero:
+        return None
     try:
         return _finish(config, data, directory)
     except KeyboardInterrupt:
@@ -288,8 +285,9 @@ def _train(config: TrainConfig, data: TaggingData, directory: Path, network: Tag
 def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
     """Bundle and report of a trained run."""
     bundle = directory / "tagger.onnx"
-    metadata = export_checkpoint(directory / "checkpoints" / "best.ckpt", bundle, data.tune)
-    table = _val_table(config, data)
+    rule = parse_rule(config.thresholds)
+    metadata = export_checkpoint(directory / "checkpoints" / "best.ckpt", bundle, data.tune, rule=rule)
+    table = val_table(config, data)
     if table is None:
         return Run(directory, metadata, None, [])
     evaluation, failures = evaluate_bundle(Tagger.load(bundle), table, split=str(config.data.val_split))
@@ -310,6 +308,14 @@ def _run(
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if interrupt.pressed:  # after the last step
             raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}")
+    except NotFinite as error:
+        rows = sorted({item % len(data.train) for item in error.items})
+        names = ", ".join(str(data.train.file_names[row]) for row in rows)
+        raise CocotagError(
+            f"The loss is {error.value} in epoch {trainer.current_epoch + 1}, at step {trainer.global_step + 1}. "
+            f"{_kept(directory)} With the same settings it would come again: lower stages.lr, or take precision "
+            f"float32. The batch: {names}"
+        ) from None
     except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
         text = str(error).strip().splitlines()[-1]
         raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
@@ -333,7 +339,7 @@ def _run(
 
 def _kept(directory: Path) -> str:
     if not last_checkpoint(directory).is_file():
-        return "No epoch was finished; start again with another --out."
+        return f"No epoch was finished; begin again with: cocotag train --resume {directory}"
     return f"The finished epochs are kept; go on with: cocotag train --resume {directory}"
 
 
@@ -341,7 +347,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep the memory that a step frees for the next one, instead of giving it back to the system page by page.
 
     A step on the CPU allocates and frees hundreds of MB in large blocks. By default each is mapped anew, and the system
-    zeroes its pages: about half of the time of a step (scripts/bench_train_step.py). Does nothing without glibc.
+    zeroes its pages: about half of the time of a step (scripts/bench_train.py). Does nothing without glibc.
 
     Returns:
         Whether it took effect.
@@ -354,7 +360,7 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(m_mmap_max, 0)) and bool(mallopt(m_trim_threshold, 2**31 - 1))
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep what does not concern the user off the screen."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from torch import nn
 
 
-def apply_freezing(groups: Sequence[nn.Module], trained: Collection[int]) -> None:
+def apply_freezing(groups: Sequence[nn.Module], trained: Collection[int], *, keep_norms: bool = True) -> None:
     """Let some layer groups learn and hold the others still.
 
     A frozen group gets no gradient, and its batch norms and dropout are in evaluation mode: statistics gathered on ImageNet
@@ -17,8 +17,13 @@ def apply_freezing(groups: Sequence[nn.Module], trained: Collection[int]) -> Non
     Args:
         groups: Layer groups from the input to the head, without overlap.
         trained: Numbers of those that learn.
+        keep_norms: Whether batch norms of the others keep their statistics; else those are gathered anew, as in training.
     """
     for number, group in enumerate(groups):
         learns = number in trained
         group.requires_grad_(learns)
         group.train(learns)
+        if not keep_norms:
+            for module in group.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.train()

@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from lightning import Callback
+from lightning import Callback, Trainer
 from tqdm import tqdm
 
 
@@ -39,11 +39,16 @@ class StopOnInterrupt(Callback):
         self.pressed = True
         tqdm.write("Stopping after this step. Ctrl-C again to stop at once.", file=sys.stderr)
 
-    def _stop(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
-        if self.pressed:
+    def _stop(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
+        # Several processes stop at the same step: one that went on would wait for the others' gradients for ever.
+        if self.pressed if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.pressed, all=False):
             raise KeyboardInterrupt
 
     on_train_batch_start = _stop
     on_train_batch_end = _stop
-    on_validation_batch_end = _stop
     on_train_start = _stop
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Several processes may have different numbers of batches here; they wait for the next epoch."""
+        if trainer.world_size == 1:
+            self._stop(trainer)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from cocotag.errors import CocotagError
 from cocotag.files import write_text
+from cocotag.training.curves import write_curves
 
 
 class EpochLog(Callback):
@@ -42,6 +43,8 @@ class EpochLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar at the step that a resumed run is at."""
+        if not trainer.is_global_zero:
+            return
         total = int(trainer.estimated_stepping_batches)
         # disable=None is quiet where stderr is not a terminal; the epoch lines are printed all the same.
         self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", disable=None, dynamic_ncols=True, leave=False)
@@ -57,6 +60,8 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; validation has run by now."""
+        if not trainer.is_global_zero:
+            return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         # A single step that overflows in fp16 is left out by the scaler, so the loss alone does not tell.
         if not math.isfinite(values["train/loss"]) and not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
@@ -75,11 +80,13 @@ class EpochLog(Callback):
             "tune_loss": values["tune/loss"],
             "tune_map": values["tune/map"],
             "tune_macro_f1": values["tune/macro_f1"],
+            "tune_micro_f1": values["tune/micro_f1"],
             **{f"{part}_top1": values[f"{part}/top1"] for part in ("train", "tune") if f"{part}/top1" in values},
             "seconds": time.monotonic() - self._started,
         }
         self.rows.append(row)
         self._write()
+        write_curves(self.rows, self.path.with_name("curves.svg"))
         best = max(row["tune_map"] for row in self.rows)
         line = (
             f"epoch {row['epoch']:3d}/{trainer.max_epochs}  stage {row['stage']}  "
@@ -93,7 +100,7 @@ class EpochLog(Callback):
     def _accuracy(row: dict[str, float]) -> str:
         if "tune_top1" in row:
             return f"top-1 {row['train_top1'] * 100:5.1f}, tune {row['tune_top1'] * 100:5.1f}"
-        return f"macro-F1 at 0.5 {row['tune_macro_f1'] * 100:5.1f}"
+        return f"F1 at 0.5 macro {row['tune_macro_f1'] * 100:5.1f}, micro {row['tune_micro_f1'] * 100:5.1f}"
 
     def _left(self, trainer: Trainer) -> str:
         left = (trainer.max_epochs or 0) - len(self.rows)

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
-from cocotag import losses
-from cocotag.config import LossConfig, TrainConfig
+from cocotag.config import TrainConfig
+from cocotag.data.datamodule import Batch
 from cocotag.models.network import TaggerNetwork
+from cocotag.training.features import FeatureCache
 from cocotag.training.freezing import apply_freezing
+from cocotag.training.loss import Loss
 from cocotag.training.schedule import Schedule
 
-Batch = tuple[Tensor, Tensor, Tensor]
 UNKNOWN = -1  # how torchmetrics is told to leave a cell out
+LOOKED_AT_EVERY = 20  # steps, on a GPU
+
+
+class NotFinite(Exception):
+    """A loss that is no number.
+
+    Attributes:
+        value: The loss.
+        items: Those of its batch, numbered as `TaggedImages` does.
+    """
+
+    def __init__(self, value: float, items: list[int]) -> None:
+        super().__init__(value, items)
+        self.value = value
+        self.items = items
 
 
 class TaggerModule(LightningModule):
@@ -33,7 +47,7 @@ class TaggerModule(LightningModule):
         config: Of the run.
         network: To train.
         schedule: What learns when.
-        positive_share: Positives over known cells of each class in training, ``(C,)``.
+        loss: How wrong logits are.
         bundle_facts: Plain values that a bundle needs from training; kept in every checkpoint, so that one can be exported
             without the data.
     """
@@ -43,7 +57,7 @@ class TaggerModule(LightningModule):
         config: TrainConfig,
         network: TaggerNetwork,
         schedule: Schedule,
-        positive_share: NDArray[np.float64],
+        loss: Loss,
         bundle_facts: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -51,23 +65,24 @@ class TaggerModule(LightningModule):
         self.network = network
         self.schedule = schedule
         self.bundle_facts = bundle_facts
-        self.loss = Loss(config.loss, positive_share)
-        classes = len(positive_share)
+        self.loss = loss
+        self.features: FeatureCache | None = None
+        self._unchecked: list[tuple[Tensor, Tensor]] = []
+        classes = len(bundle_facts["vocabulary"])
         options: dict[str, Any] = {"num_labels": classes, "ignore_index": UNKNOWN, "average": None}
         self.average_precision = MultilabelAveragePrecision(**options)
         self.f1 = MultilabelF1Score(**options)
-        self.support: Tensor
-        self.register_buffer("support", torch.zeros(classes, dtype=torch.int64), persistent=False)
-        self.absent: Tensor
-        self.register_buffer("absent", torch.zeros(classes, dtype=torch.int64), persistent=False)
-        self.unknown: Tensor
-        self.register_buffer("unknown", torch.zeros(classes, dtype=torch.int64), persistent=False)
+        self.micro_f1 = MultilabelF1Score(num_labels=classes, ignore_index=UNKNOWN, average="micro")
+        # Positives, negatives and unknown cells of each class. No buffer: the moving average would exchange it too.
+        self.cells = torch.zeros(3, classes, dtype=torch.int64)
 
     def train(self, mode: bool = True) -> TaggerModule:
         """Training mode for what learns in the present stage, evaluation mode for what is frozen."""
         super().train(mode)
         if mode:
-            apply_freezing(self.network.layer_groups(), self.schedule.trained(self.stage))
+            stage = self.stage
+            keep_norms = self.schedule.stages[stage].keep_norms
+            apply_freezing(self.network.layer_groups(), self.schedule.trained(stage), keep_norms=keep_norms)
         return self
 
     @property
@@ -81,55 +96,79 @@ class TaggerModule(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401 (Lightning's hook)
         """Make dropout's chances those of the step, so that a resumed run goes on as the unbroken one would have."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        done = self.current_epoch * self.schedule.batches_per_epoch + batch_idx
+        torch.manual_seed(self.config.seed * 1_000_003 + done * self.trainer.world_size + self.global_rank)
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """One batch to its loss."""
-        images, targets, known = batch
-        logits = self.network(images)
+        _, targets, known, items = batch
+        logits = self._logits("train", batch)
         loss: Tensor = self.loss(logits, targets, known)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self._refuse_nan(loss, items)
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(items), "sync_dist": True}
+        self.log("train/loss", loss, **options)
         if self.network.exclusive:
-            self.log("train/top1", top1(logits, targets), on_step=False, on_epoch=True, batch_size=len(images))
+            self.log("train/top1", top1(logits, targets), **options)
         return loss
+
+    def _logits(self, part: str, batch: Batch) -> Tensor:
+        if self.features is None:
+            return cast(Tensor, self.network(batch[0]))
+        return self.network.forward_head(self.features.get(part, batch[3], self.device))
+
+    def _refuse_nan(self, loss: Tensor, items: Tensor) -> None:
+        """Stop at a loss that is no number, and name its images. On a GPU to look means to wait: only now and then.
+
+        In fp16 the scaler leaves out a step that overflowed; whether the weights are sound is seen at the epoch's end.
+        """
+        self._unchecked.append((loss.detach(), items))
+        if len(self._unchecked) < (1 if loss.device.type == "cpu" else LOOKED_AT_EVERY):
+            return
+        looked_at, self._unchecked = self._unchecked, []
+        if self.trainer.precision == "16-mixed":
+            return
+        for value, of in looked_at:
+            if not torch.isfinite(value):
+                raise NotFinite(float(value), of.tolist())
 
     def on_validation_epoch_start(self) -> None:
         """Count anew."""
-        self.support.zero_()
-        self.absent.zero_()
-        self.unknown.zero_()
+        self.cells = torch.zeros_like(self.cells, device=self.device)
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
         """Tune images: loss, and scores for the metrics."""
-        images, targets, known = batch
-        logits = self.network(images).float()
-        self.log("tune/loss", self.loss(logits, targets, known), batch_size=len(images))
+        _, targets, known, items = batch
+        logits = self._logits("tune", batch).float()
+        options: dict[str, Any] = {"batch_size": len(items), "sync_dist": True}
+        self.log("tune/loss", self.loss(logits, targets, known), **options)
         truth = torch.where(known, targets.long(), UNKNOWN)
         # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
         probs = self.network.probs(logits)
         self.average_precision.update(probs, truth)
         self.f1.update(probs, truth)
-        self.support += (truth == 1).sum(dim=0)
-        self.absent += (truth == 0).sum(dim=0)
-        self.unknown += (truth == UNKNOWN).sum(dim=0)
+        self.micro_f1.update(probs, truth)
+        self.cells += torch.stack([(truth == 1).sum(dim=0), (truth == 0).sum(dim=0), (truth == UNKNOWN).sum(dim=0)])
         if self.network.exclusive:
-            self.log("tune/top1", top1(logits, targets), batch_size=len(images))
+            self.log("tune/top1", top1(logits, targets), **options)
 
     def on_validation_epoch_end(self) -> None:
         """Means over classes with support, as everywhere; torchmetrics would count the others as 0.
 
         Nor does a class count of which only positives are known: its average precision is 1 whatever the scores.
         """
-        seen = (self.support > 0) & ((self.absent > 0) | (self.unknown == 0))
+        support, absent, unknown = self.trainer.strategy.reduce(self.cells, reduce_op="sum")
+        seen = (support > 0) & ((absent > 0) | (unknown == 0))
         if seen.any():
             # torchmetrics stops at a class of which nothing is known: it gets a negative, which counts in no mean.
-            truth = torch.where(self.support + self.absent > 0, UNKNOWN, 0)[None]
+            truth = torch.where(support + absent > 0, UNKNOWN, 0)[None]
             self.average_precision.update(torch.zeros_like(truth, dtype=torch.float32), truth)
-            self.log("tune/map", self.average_precision.compute()[seen].mean())
-            self.log("tune/macro_f1", self.f1.compute()[seen].mean())
-        self.average_precision.reset()
-        self.f1.reset()
-        self.log("stage", float(self.stage))
+            # Alike in every process already; sync_dist keeps Lightning from asking for it.
+            self.log("tune/map", self.average_precision.compute()[seen].mean(), sync_dist=True)
+            self.log("tune/macro_f1", self.f1.compute()[seen].mean(), sync_dist=True)
+            self.log("tune/micro_f1", self.micro_f1.compute(), sync_dist=True)
+        for metric in (self.average_precision, self.f1, self.micro_f1):
+            metric.reset()
+        self.log("stage", float(self.stage), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over all layer groups at once, so that its state survives a stage's change; frozen ones have rate 0."""
@@ -163,35 +202,3 @@ class TaggerModule(LightningModule):
 def top1(logits: Tensor, targets: Tensor) -> Tensor:
     """Share of images whose highest logit is their tag's; both ``(N, C)``."""
     return (logits.argmax(dim=1) == targets.long().argmax(dim=1)).float().mean()
-
-
-class Loss(nn.Module):
-    """The loss that a config names.
-
-    Args:
-        config: Its name and parameters.
-        positive_share: Positives over known cells of each class in training, ``(C,)``.
-    """
-
-    def __init__(self, config: LossConfig, positive_share: NDArray[np.float64]) -> None:
-        super().__init__()
-        self.config = config
-        self.pos_weight: Tensor | None
-        weight = None
-        if config.pos_weight == "inverse":
-            share = np.clip(positive_share, 1e-6, 1.0)
-            weight = torch.tensor(np.clip((1 - share) / share, 1.0, config.pos_weight_cap), dtype=torch.float32)
-        self.register_buffer("pos_weight", weight, persistent=False)
-
-    def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-        """Logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
-        config, cells = self.config, (logits, targets, known)
-        if config.name == "bce":
-            return losses.bce(*cells, pos_weight=self.pos_weight)
-        if config.name == "focal":
-            return losses.focal(*cells, gamma=config.gamma, alpha=config.alpha)
-        if config.name == "cross_entropy":
-            return losses.cross_entropy(*cells, smoothing=config.smoothing)
-        if config.name == "soft_f1":
-            return losses.soft_f1(*cells)
-        return losses.asymmetric(*cells, gamma_pos=config.gamma_pos, gamma_neg=config.gamma_neg, shift=config.shift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cocotag.config import StageConfig, parse_groups
@@ -25,6 +25,18 @@ def one_cycle(position: float) -> float:
     return low + (high - low) * (1 - math.cos(math.pi * part)) / 2
 
 
+def cosine(position: float) -> float:
+    """Rate over highest rate: down to nothing on half a cosine; Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983.
+
+    Args:
+        position: Part of the stage that is done, 0 to 1.
+    """
+    return (1 + math.cos(math.pi * min(1.0, position))) / 2
+
+
+CURVES: dict[str, Callable[[float], float]] = {"one_cycle": one_cycle, "cosine": cosine, "constant": lambda _: 1.0}
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What learns when, and how fast.
@@ -32,12 +44,19 @@ class Schedule:
     Attributes:
         stages: In order.
         groups: Layer groups of the network.
-        steps_per_epoch: Optimiser steps.
+        batches_per_epoch: Batches, of all devices together.
+        accumulate: Batches an optimiser step; the last step of an epoch takes what is left.
     """
 
     stages: Sequence[StageConfig]
     groups: int
-    steps_per_epoch: int
+    batches_per_epoch: int
+    accumulate: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps."""
+        return -(-self.batches_per_epoch // self.accumulate)
 
     @property
     def epochs(self) -> int:
@@ -65,4 +84,4 @@ class Schedule:
             return 0.0
         first = sum(earlier.epochs for earlier in self.stages[:number]) * self.steps_per_epoch
         position = (step - first) / max(1, stage.epochs * self.steps_per_epoch - 1)
-        return stage.lr * stage.lr_decay ** (self.groups - 1 - group) * one_cycle(position)
+        return stage.lr * stage.lr_decay ** (self.groups - 1 - group) * CURVES[stage.curve](position)

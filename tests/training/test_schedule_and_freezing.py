@@ -7,7 +7,7 @@ from cocotag.training.freezing import apply_freezing
 from cocotag.training.schedule import END, START, Schedule, one_cycle
 
 STAGES = [StageConfig(2, "head", 1.0), StageConfig(3, "last:2", 0.1, 0.5), StageConfig(1, "0-1", 0.01)]
-SCHEDULE = Schedule(STAGES, groups=4, steps_per_epoch=10)
+SCHEDULE = Schedule(STAGES, groups=4, batches_per_epoch=10)
 
 
 def test_one_cycle_starts_low_peaks_once_and_ends_near_nothing():

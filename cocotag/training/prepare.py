@@ -1,0 +1,101 @@
+"""From a config to the data and the network of a run, found able to be learned from before hours are spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning import seed_everything
+
+from cocotag.config import TrainConfig
+from cocotag.data.annotations import AnnotationTable
+from cocotag.data.datamodule import TaggingData
+from cocotag.data.image_files import check_files
+from cocotag.data.matching import find_classes, load_aliases
+from cocotag.errors import ConfigError, DataError
+from cocotag.labels import Category, Vocabulary
+from cocotag.models.build import build_network, load
+from cocotag.models.network import TaggerNetwork
+from cocotag.models.weights import imagenet_classes
+from cocotag.training.loss import shares
+from cocotag.training.processes import say
+
+
+def make_data(config: TrainConfig) -> TaggingData:
+    """The images of a run, found able to be learned from.
+
+    Raises:
+        DataError: Naming everything that is wrong with them.
+    """
+    data = TaggingData(config.data, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
+    faults = [*data.faults(), *_val_faults(config, data)]
+    if faults:
+        raise DataError(" ".join(faults))
+    return data
+
+
+def precision(config: TrainConfig) -> str:
+    """Lightning's name for the precision of a run, ``auto`` resolved for this machine.
+
+    Raises:
+        ConfigError: fp16 without CUDA.
+    """
+    cuda = torch.cuda.is_available()
+    wanted = config.precision
+    if wanted == "auto" and cuda:
+        wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif wanted == "auto":
+        # Without instructions of its own bf16 is emulated, and slower than float32.
+        can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        wanted = "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+    if wanted == "fp16" and not cuda:
+        raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
+    return {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}[wanted]
+
+
+def val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None:
+    """What is reported on in the end; read before hours are spent, in case it is not there."""
+    if config.data.val_split is None:
+        return None
+    return data.of_root(config.data.val_split)
+
+
+def _val_faults(config: TrainConfig, data: TaggingData) -> Iterator[str]:
+    """What is wrong with the split that is reported on, and with tags where the loss takes it that there is one an image."""
+    val = val_table(config, data)
+    if val is not None:
+        if not set(val.vocabulary.names) & set(data.vocabulary.names):
+            yield f"Split {config.data.val_split!r} has no class in common with split {config.data.train_split!r}."
+        elif not val.positives.any():
+            yield f"Split {config.data.val_split!r} has no positive of any class to report on. Give another --data.val_split."
+        try:
+            check_files(val, [(data.root, str(config.data.val_split))])
+        except DataError as error:
+            yield str(error)
+    for table in (data.train, data.tune, val) if config.loss.exclusive else ():
+        tags = np.where(table.known, table.targets, False).sum(axis=1) if table is not None else np.array([], int)
+        wrong = np.flatnonzero(tags != 1)
+        if table is not None and len(wrong):
+            yield (
+                f"loss.name is {config.loss.name}, for which every image needs exactly one tag, but {table.path(wrong[0])} has "
+                f"{tags[wrong[0]]}, and so on for {len(wrong)} of {len(table)} images. Use bce, or correct the annotations."
+            )
+
+
+def make_network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:
+    """The network of a run as it begins.
+
+    Raises:
+        ConfigError: Weights are not to be had, or not this network's.
+    """
+    seed_everything(config.seed, verbose=False)
+    share = shares(data.train.positives, data.train.known.sum(axis=0)).tolist()
+    network = build_network(config.model, len(data.vocabulary), exclusive=config.loss.exclusive, shares=share)
+    names = imagenet_classes()
+    imagenet = Vocabulary(tuple(Category(index, name) for index, name in enumerate(names)))
+    known_as = find_classes(data.vocabulary, imagenet, load_aliases("imagenet"))
+    loaded = load(network, config.model, data.vocabulary.names, known_as)
+    if loaded is not None:
+        say(loaded.to_text())
+    return network

@@ -1,0 +1,46 @@
+"""Several processes that train together: which one writes and speaks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
+
+from cocotag.config import TrainConfig
+from cocotag.errors import ConfigError
+
+
+def first_process() -> bool:
+    """Whether this process is the only one, or the first of those that train together: it alone writes and speaks."""
+    return bool(cast(Any, rank_zero_only).rank == 0)
+
+
+def check_started(config: TrainConfig) -> None:
+    """Refuse a start by torchrun or SLURM that is of other processes than the config says.
+
+    Each would take itself for the only one, and all would write into one directory.
+
+    Raises:
+        ConfigError: With both numbers.
+    """
+    wanted = config.devices * config.nodes
+    by_torchrun = os.environ.get("WORLD_SIZE")
+    by_slurm = os.environ.get("SLURM_NTASKS") if "SLURM_PROCID" in os.environ else None
+    for who, started in (("torchrun", by_torchrun), ("SLURM", None if by_torchrun else by_slurm)):
+        if started is not None and int(started) != wanted:
+            raise ConfigError(
+                f"{who} started {started} processes, but devices {config.devices} times nodes {config.nodes} is {wanted}. Give "
+                "--devices the processes of one machine and --nodes the number of machines."
+            )
+    if torch.cuda.is_available() and config.devices > torch.cuda.device_count():
+        raise ConfigError(f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} GPUs.")
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    if first_process():
+        tqdm.write(text, file=sys.stderr)
