@@ -55,7 +55,7 @@ def test_two_processes_train_to_the_metrics_of_one(coco_mini, imagenet_weights, 
     stages = '[{"epochs": 4, "train": "head", "lr": 0.003}, {"epochs": 2, "train": "last:2", "lr": 0.0003}]'
     words = ["--config", "coco_mini", "--data.root", coco_mini, "--model.weights", imagenet_weights, "--stages", stages]
     words += ["--model.image_size", "96", "--data.augment", "none", "--precision", "float32", "--best_by", "last"]
-    words += ["--data.workers", "1", "--batch_size", "32", "--data.val_split", "val"]
+    words += ["--data.workers", "1", "--batch_size", "32", "--model.dropout", "0"]  # each process drops features of its own
     found = {}
     for devices in (1, 2):
         code, out, err = finish(start(*words, "--devices", devices, "--out", tmp_path / str(devices)), 280)
