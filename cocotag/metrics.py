@@ -109,8 +109,8 @@ def score(
 
 
 def difference(
-    first: Sequence[tuple[ArrayLike, ArrayLike]],
-    second: Sequence[tuple[ArrayLike, ArrayLike]],
+    first: Sequence[tuple[NDArray[Any], Bools]],
+    second: Sequence[tuple[NDArray[Any], Bools]],
     targets: ArrayLike,
     known: ArrayLike,
     *,
@@ -123,7 +123,7 @@ def difference(
     the summary of `score`, but without its limits.
 
     Args:
-        first: Probabilities ``(N, C)`` and thresholds ``(C,)`` of one or several runs of a recipe, whose scores are averaged.
+        first: Probabilities and decisions, each ``(N, C)``, of one or several runs of a recipe, whose scores are averaged.
         second: Likewise.
         targets: Multi-hot, ``(N, C)`` bool.
         known: False where nobody looked, ``(N, C)`` bool.
@@ -138,9 +138,9 @@ def difference(
     """
     targets, known = np.asarray(targets, bool), np.asarray(known, bool)
 
-    def prepared(runs: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[_Prepared]:
-        arrays = [(np.asarray(probs), np.asarray(thresholds)) for probs, thresholds in runs]
-        return [_Prepared.of(p, targets, known, _checked_decisions(p, targets, known, t, None)) for p, t in arrays]
+    def prepared(runs: Sequence[tuple[NDArray[Any], Bools]]) -> list[_Prepared]:
+        nowhere = np.zeros(targets.shape[1:])
+        return [_Prepared.of(p, targets, known, _checked_decisions(p, targets, known, nowhere, d)) for p, d in runs]
 
     sides = prepared(first), prepared(second)
 

@@ -1,9 +1,9 @@
-"""Time one training step as most people write it and as cocotag takes it, one change after the other; write reports/train_step.md.
+"""Time one training step as most people write it and as cocotag takes it; write reports/train_step.md.
 
 usage: python scripts/bench_train.py [--repeats 5] [--report FILE]
 
-MobileNetV2 at width 1, batch 32, 224 px, 80 classes: forward, binary cross-entropy, backward, AdamW. Each measurement is a process
-of its own, in turns. With a GPU its utilisation is measured as well, over ten seconds of steps.
+MobileNetV2 at width 1, batch 32, 224 px, 80 classes: forward, binary cross-entropy, backward, AdamW, with one change after the
+other. Each measurement is a process of its own, in turns. With a GPU its utilisation is measured as well, over ten seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 PROJECT = Path(__file__).resolve().parent.parent
 SIZE, BATCH, CLASSES = 224, 32, 80
@@ -61,8 +62,9 @@ def measure(upto: str) -> None:
         network.forward_features = lambda images: network.backbone(network.normalize(images).contiguous())  # type: ignore[method-assign]
     if "compiled" in on:
         network.compile()
-    average = AveragedModel(network, multi_avg_fn=MovingAverage(0.9997)._average, use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), **({"fused": True} if "fused" in on else {"foreach": False}))
+    average = AveragedModel(network, multi_avg_fn=cast(Any, MovingAverage(0.9997)._average), use_buffers=True)
+    fused = "fused" in on
+    optimizer = torch.optim.AdamW(network.parameters(), fused=fused, foreach=None if fused else False)
     kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision(TrainConfig()))
     images = torch.randint(0, 256, (BATCH, SIZE, SIZE, 3), dtype=torch.uint8)
     images = images.pin_memory() if device.type == "cuda" else images
@@ -132,7 +134,8 @@ def main() -> None:
         )
     text = f"""# A training step
 
-Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}` on {os.cpu_count()} CPU cores ({platform.machine()}).
+Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}` on {os.cpu_count()} CPU cores \
+({platform.machine()}).
 
 MobileNetV2, width 1, batch {BATCH}, {SIZE} px, {CLASSES} classes. Each row has all that the rows above it have. Medians over \
 processes in turns, lowest and highest in brackets; the ratio is the median of those within a turn.

@@ -1,11 +1,11 @@
 """Ask which recipe tags best after learning from 317 photographs; write reports/study.md.
 
-usage: COCOTAG_DATA=DIR python scripts/study.py [--out study] [--only heads|full|page]
+usage: COCOTAG_DATA=DIR python scripts/study.py [--out study] [--only heads|freezing|full|page]
 
-Two parts, each of which goes on where it was stopped. *Heads*: the backbone stands still, and heads learn from features that were
-computed once (study_heads.py). *Full*: whole runs of `cocotag train`, for what features cannot tell (which layers learn when), for
-the finalists, and for the recipes of others (recreations.py). Everything is chosen on folds of train: a photograph is scored by
-a tagger that did not learn from it. Val is only reported.
+In parts, each of which goes on where it was stopped. *Heads*: the backbone stands still, and heads learn from features that
+were computed once (study_heads.py). *Freezing* and *full*: whole runs of `cocotag train`, for what features cannot tell (which
+layers learn when) and for the finalists, and the recipes of others (recreations.py). Everything is chosen on folds of train: a
+photograph is scored by a tagger that did not learn from it. Val is only reported.
 """
 
 from __future__ import annotations
@@ -15,32 +15,21 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from measured_run import PROJECT
-from study_heads import SEEDS, Photographs, Recipe, Scored, run
+from study_full import FINALISTS, FREEZING, FREEZING_SIZE, PUBLISHED, finalist, fold_data, freezing, published
+from study_heads import FOLDS, ROOT, SEEDS, Photographs, Recipe, Scored, run
+from study_page import Question, across, gap, measures, page
 
 from cocotag.config import LossConfig
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.files import write_text
 
 BASE = Recipe()
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked, and the recipes that answer it.
-
-    Attributes:
-        title: Of its section.
-        about: A sentence on what the options are.
-        options: By name; the first is what the others are held against.
-    """
-
-    title: str
-    about: str
-    options: dict[str, Recipe]
 
 
 def questions() -> list[Question]:
@@ -149,19 +138,76 @@ def questions() -> list[Question]:
                 "dropout 0.5": replace(BASE, dropout=0.5),
             },
         ),
+        Question(
+            "Together",
+            "What the questions above speak for, at once: of the classifier a factor, attention, rate, side of the input.",
+            {
+                "0.5, 0.2, 0.002, 320 px": BASE,
+                **{
+                    f"{carried:g}, {weight:g}, {lr:g}, {size} px": replace(
+                        BASE, carried=carried, csra_weight=weight, lr=lr, size=size
+                    )
+                    for carried, weight, lr, size in (
+                        (0.75, 0.2, 1e-3, 320),
+                        (0.75, 0.4, 1e-3, 320),
+                        (1.0, 0.2, 1e-3, 320),
+                        (0.75, 0.2, 1e-3, 384),
+                        (0.75, 0.4, 1e-3, 384),
+                        (1.0, 0.2, 1e-3, 384),
+                        (0.75, 0.2, 1e-3, 448),
+                        (0.75, 0.4, 1e-3, 448),
+                        (1.0, 0.2, 1e-3, 448),
+                        (1.0, 0.4, 1e-3, 448),
+                    )
+                },
+            },
+        ),
     ]
 
 
-class Results:
-    """What was run already, in a folder; what is asked for anew is run.
+class Study:
+    """What was found, in a file; what is asked for anew is run.
 
     Args:
-        out: The folder.
+        out: Folder for features and runs.
+        file: JSON of what was found.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, file: Path) -> None:
         self.out = out
+        self.file = file
+        self.found: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
         self._photographs: dict[tuple[str, int], Photographs] = {}
+
+    def answer(self, question: Question) -> None:
+        """Run what is missing of a question's options."""
+        first = next(iter(question.options.values()))
+        for recipe in question.options.values():
+            for name, of, against in (("alone", recipe, None), ("against", recipe, first)):
+                key = f"{name} {of.key()}{'' if against is None else ' ' + against.key()}"
+                if key not in self.found and (against is None or of != against):
+                    self.keep(key, self._alone(of) if against is None else self._against(of, against))
+
+    def keep(self, key: str, value: dict[str, Any]) -> None:
+        """One more finding."""
+        self.found[key] = value
+        write_text(self.file, json.dumps(dict(sorted(self.found.items())), indent=1) + "\n")
+
+    def _table(self, split: str) -> AnnotationTable:
+        return load_split(ROOT, split)
+
+    def _alone(self, recipe: Recipe) -> dict[str, Any]:
+        scored = self.of(recipe)
+        folds = [measures(*one.on_folds(), self._table("train")) for one in scored]
+        val = [measures(*one.on_val(), self._table("val")) for one in scored]
+        return {"folds": across(folds), "val": across(val)}
+
+    def _against(self, recipe: Recipe, other: Recipe) -> dict[str, Any]:
+        mine, theirs = self.of(recipe), self.of(other)
+        return {
+            "folds": gap([one.on_folds() for one in theirs], [one.on_folds() for one in mine], self._table("train")),
+            "val": gap([one.on_val() for one in theirs], [one.on_val() for one in mine], self._table("val")),
+        }
 
     def photographs(self, split: str, size: int) -> Photographs:
         """Of a split at an input size."""
@@ -188,21 +234,75 @@ class Results:
         with np.load(file) as arrays:
             return Scored(*(arrays[field] for field in ("held", "held_thresholds", "val", "val_thresholds")))
 
+    def freeze(self) -> None:
+        """Ask what should learn when."""
+        first = next(iter(FREEZING))
+        table = self._table("train")
+        parts = [load_split(fold_data(self.out), f"held{fold}") for fold in range(FOLDS)]
+        held = _joined(parts, table)
+        runs: dict[str, tuple[Any, Any]] = {}
+        for name, stages in FREEZING.items():
+            key = f"freezing {FREEZING_SIZE} {stages}"
+            if key in self.found and (name == first or FREEZING[first] == self.found[key].get("held_against")):
+                continue
+            folds = [freezing(self.out, name, fold) for fold in range(FOLDS)]
+            runs[name] = np.concatenate([one.probs for one in folds]), np.concatenate([one.decisions for one in folds])
+            own = across([measures(*runs[name], held)])
+            seconds = float(np.median([one.summary["training"] for one in folds]))
+            made = {"folds": own, "seconds": seconds, "held_against": FREEZING[first]}
+            if name != first:
+                if first not in runs:
+                    again = [freezing(self.out, first, fold) for fold in range(FOLDS)]
+                    runs[first] = np.concatenate([o.probs for o in again]), np.concatenate([o.decisions for o in again])
+                made["against"] = {"folds": gap([runs[first]], [runs[name]], held)}
+            self.keep(key, made)
+
+    def finish(self) -> None:
+        """Train the finalists, and the recipes of others as long as the first finalist takes."""
+        val, tagged = self._table("val"), {}
+        for label, words in FINALISTS.items():
+            key = f"finalist {json.dumps(words)}"
+            if key in self.found:
+                continue
+            tagged[label] = [finalist(self.out, tuple(words), label.replace(" ", "_"), seed) for seed in SEEDS]
+            runs = [(one.probs, one.decisions) for one in tagged[label]]
+            made: dict[str, Any] = {"val": across([measures(*one, val) for one in runs])}
+            made["seconds"] = float(np.median([one.summary["training"] for one in tagged[label]]))
+            self.keep(key, made)
+        ours = self.found[f"finalist {json.dumps(next(iter(FINALISTS.values())))}"]
+        for recipe, size in PUBLISHED:
+            key = f"published {recipe} {size}"
+            if key in self.found:
+                continue
+            runs_of = [published(self.out, recipe, round(ours["seconds"]), size, seed) for seed in SEEDS]
+            names = ("map", "macro_f1", "micro_f1", "epochs", "seconds", "size")
+            rows = [{name: float(one[name]) for name in names if one.get(name) is not None} for one in runs_of]
+            self.keep(key, {"val": across(rows), "readings": [one["reading"] for one in runs_of]})
+
+
+def _joined(parts: list[AnnotationTable], whole: AnnotationTable) -> AnnotationTable:
+    """The rows of ``whole`` in the order of its parts."""
+    place = {name: row for row, name in enumerate(whole.file_names.tolist())}
+    return whole.take(np.array([place[name] for part in parts for name in part.file_names.tolist()]))
+
 
 def main() -> None:
     """Ask, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=PROJECT / "study", help="folder for runs; what is there is not run again")
-    parser.add_argument("--only", choices=["heads", "full", "page"], help="one part")
+    parser.add_argument("--out", type=Path, default=PROJECT / "study", help="folder for features and runs (some GB)")
+    parser.add_argument("--only", choices=["heads", "freezing", "full", "page"], help="one part")
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "study.md")
     args = parser.parse_args()
-    results = Results(args.out)
+    study = Study(args.out, args.report.with_suffix(".json"))
     if args.only in (None, "heads"):
         for question in questions():
-            for recipe in question.options.values():
-                results.of(recipe)
+            study.answer(question)
+    if args.only in (None, "freezing"):
+        study.freeze()
+    if args.only in (None, "full"):
+        study.finish()
+    write_text(args.report, page(study.found, questions()))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(torch.get_num_threads()))
     main()

@@ -233,6 +233,14 @@ class Scored:
     val: Floats
     val_thresholds: Floats
 
+    def on_folds(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """Probabilities and decisions on train."""
+        return self.held, np.asarray(self.held >= self.held_thresholds)
+
+    def on_val(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """Probabilities and decisions on val."""
+        return self.val, np.asarray(self.val >= self.val_thresholds)
+
 
 def run(recipe: Recipe, train: Photographs, val: Photographs, seed: int) -> Scored:
     """Train on the folds and on all, and score."""

@@ -1,58 +1,80 @@
 """Training in a process of its own that dies, stands still or finds its disk full at a chosen moment."""
 
-import fcntl
+import json
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-# A server imports once and forks a process for every run, which is a fresh one else: importing takes longer than the training.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["cocotag.training.fit"])
+
+class Server:
+    """Starts training processes.
+
+    It is a process that has imported everything, which takes longer than the training, and forks for every run; a context
+    manager that ends it.
+    """
+
+    def __enter__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen([sys.executable, __file__], text=True, bufsize=1, **pipes)
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def train(self, directory, config=None, moment=None, **options):
+        """Start training.
+
+        Args:
+            directory: Of the run.
+            config: Of a new run; None goes on with the one that is there, by the command line's own function.
+            moment: What happens when: the name of a function in this module, and its arguments.
+            options: ``start_method`` of the processes that load images.
+        """
+        said = directory.with_name(f"{directory.name}-{time.monotonic_ns()}.stderr")
+        plain = None if config is None else config.to_json()
+        job = {"directory": str(directory), "config": plain, "moment": moment, "said": str(said), **options}
+        return Training(self, int(self.ask(job)), said)
+
+    def ask(self, what):
+        self._process.stdin.write(json.dumps(what) + "\n")
+        return self._process.stdout.readline()
 
 
 class Training:
-    """A training process.
+    """A training process that a `Server` has started."""
 
-    Args:
-        directory: Of the run.
-        config: Of a new run; None goes on with the one that is there.
-        moment: What happens when, as a function's name in this module and its arguments.
-    """
-
-    def __init__(self, directory, config=None, moment=None):
-        self.directory = directory
-        pipe = directory.with_name(f"{directory.name}-{time.monotonic_ns()}.stderr")
-        os.mkfifo(pipe)  # which a limit on the size of files does not concern
-        self._said = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        self._process = PROCESSES.Process(target=_train, args=(directory, config, moment, pipe))
-        self._process.start()
+    def __init__(self, server, pid, said):
+        self._server = server
+        self.pid = pid
+        os.mkfifo(said)  # which a limit on the size of files does not concern
+        self._said = os.open(said, os.O_RDONLY | os.O_NONBLOCK)
 
     def ended(self):
         """Wait for its end: the exit status, or the negative number of the signal that ended it; and its stderr."""
-        self._process.join(120)
-        said = b""
-        while chunk := _read(self._said):
-            said += chunk
+        status = int(self._server.ask(self.pid))
+        said = b"".join(iter(self._read, b""))
         os.close(self._said)
-        return self._process.exitcode, said.decode()
+        return status, said.decode()
+
+    def _read(self):
+        try:
+            return os.read(self._said, 1 << 16)
+        except BlockingIOError:  # an orphan could still write
+            return b""
 
     def kill(self):
-        os.kill(self._process.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def family(self):
-        """It and the processes that it started, as far as they live."""
-        return [pid for pid, group in _living() if group == self._process.pid]
-
-
-def _read(pipe):
-    try:
-        return os.read(pipe, 1 << 16)
-    except BlockingIOError:  # nothing now, though an orphan could still write
-        return b""
+        """It and the processes that it has started, as far as they live."""
+        return [pid for pid, group in _living() if group == self.pid]
 
 
 def _living():
@@ -66,26 +88,48 @@ def _living():
                 yield int(folder.name), int(group)
 
 
-def _train(directory, config, moment, pipe):
+def _serve():
+    import cocotag.training.fit  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        if isinstance(job, int):
+            answer = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+        else:
+            answer = os.fork()
+        if answer == 0 and not isinstance(job, int):
+            status = 1
+            try:
+                status = _train(**job)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+def _train(directory, config, moment, said, start_method=None):
     os.setsid()
-    # Opened for reading too, so that the pipe never counts as broken.
-    os.dup2(os.open(pipe, os.O_RDWR), 2)
-    fcntl.fcntl(2, fcntl.F_SETFD, 0)
+    while not Path(said).exists():
+        time.sleep(0.001)
+    os.dup2(os.open(said, os.O_RDWR), 2)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(0, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if start_method is not None:
+        multiprocessing.set_start_method(start_method)
     from cocotag.cli import main
+    from cocotag.config import TrainConfig
     from cocotag.training import fit
 
-    fit._finish = lambda config, data, directory: fit.Run(directory, None, None, [])
+    fit._finish = lambda config, data, directory: fit.Run(Path(directory), None, None, [])
     if moment is not None:
         name, *arguments = moment
         globals()[name](*arguments)
-    if config is not None:
-        fit.fit(config, directory)
-    else:
-        from cocotag.commands import train
-
-        train.print = lambda *_: None  # of a bundle that was left out
-        sys.exit(main(["train", "--resume", str(directory)]))
+    if config is None:
+        return main(["train", "--resume", directory])
+    fit.fit(TrainConfig.from_json(config), Path(directory))
+    return 0
 
 
 # Moments. Epochs and steps count from 0.
@@ -229,3 +273,7 @@ def _when_written(name, epoch, do):
                 do(Path(path).parent.parent)
 
         _first(Trainer, "save_checkpoint", before)
+
+
+if __name__ == "__main__":
+    _serve()

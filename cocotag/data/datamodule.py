@@ -184,7 +184,11 @@ class TaggingData(LightningDataModule):
         factors = None
         if self.config.repeat_below is not None:
             factors = repeat_factors(self.train.targets, self.train.known, self.config.repeat_below)
-        return EpochSampler(len(self.train), self.seed, factors=factors, share=self._share())
+        sampler = EpochSampler(len(self.train), self.seed, factors=factors, share=self._share())
+        if self.trainer is not None:  # of a resumed run the loaders begin to read ahead before Lightning sets the epoch
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)
+        return sampler
 
     def _share(self) -> Share | None:
         if self.trainer is None or self.trainer.world_size == 1:

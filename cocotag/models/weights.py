@@ -71,9 +71,9 @@ class Loaded:
         return f"Weights from {self.source}: {'; '.join(parts)}"
 
 
-CARRIED = 0.5
+CARRIED = 0.75
 """How strongly an ImageNet classifier speaks through a head that starts from it. A classifier of one class an image is surer of
-itself than a tagger may be; a half was best on folds of the training photographs (scripts/study.py)."""
+itself than a tagger may be; on folds of training photographs this was about the best factor (reports/study.md)."""
 
 
 def imagenet_classes() -> list[str]:

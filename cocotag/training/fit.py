@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import logging
 import shutil
@@ -53,6 +54,8 @@ from cocotag.training.prepare import make_data, make_network, precision, val_tab
 from cocotag.training.processes import check_started, first_process, say
 from cocotag.training.record import write_record
 from cocotag.training.schedule import Schedule
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, somebody's share of it, or the largest file is full
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def export_run(
     facts = checkpoint_facts(checkpoint)
     config = TrainConfig.from_json(facts["config"])
     rule = rule or parse_rule(config.thresholds)
+    if rule.name == "fixed":  # which needs no images
+        return export_checkpoint(checkpoint, out, None, calibration, rule), None
     try:
         data = make_data(config)
         check_same(facts, facts_of(config, data))
@@ -319,6 +324,13 @@ def _run(
     except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
         text = str(error).strip().splitlines()[-1]
         raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
+    except OutputError as error:
+        raise OutputError(f"{error} {_kept(directory)}") from None
+    except OSError as error:  # from a logger
+        if error.errno not in NO_SPACE:
+            raise
+        where = error.filename or directory
+        raise OutputError(f"{where} cannot be written ({error.strerror}). Free some space. {_kept(directory)}") from None
     except torch.OutOfMemoryError:
         size = module.config.batch_size
         raise ConfigError(f"batch_size {size} does not fit in the device's memory. Lower it or model.image_size.") from None

@@ -14,7 +14,7 @@ from cocotag.training.fit import Run, fit, resume
 if not sys.platform.startswith("linux"):
     pytest.skip("reads /proc and writes to /dev/full", allow_module_level=True)
 
-from killable import Training
+from killable import Server
 
 KILLED = -9
 KILLED_BY_ITS_LIMIT = -25  # SIGXFSZ
@@ -65,6 +65,12 @@ def unbroken(sample_dir, tmp_path_factory):
         return made[kind]
 
     return of
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as server:
+        yield server
 
 
 def rows(directory):
@@ -123,9 +129,9 @@ def epochs_kept(directory):
     ],
     ids=lambda value: " ".join(str(part) for part in value) if isinstance(value, tuple) else None,
 )
-def test_a_killed_run_ends_as_the_unbroken_one(sample_dir, tmp_path, unbroken, capsys, kind, moment, kept):
+def test_a_killed_run_ends_as_the_unbroken_one(sample_dir, tmp_path, unbroken, server, capsys, kind, moment, kept):
     run = tmp_path / "run"
-    assert Training(run, config_of(kind, sample_dir), moment).ended()[0] == KILLED
+    assert server.train(run, config_of(kind, sample_dir), moment).ended()[0] == KILLED
     assert (run / "checkpoints" / "last.ckpt").is_file() == (kept > 0)
     if kept:
         assert epochs_kept(run) == kept
@@ -137,25 +143,29 @@ def test_a_killed_run_ends_as_the_unbroken_one(sample_dir, tmp_path, unbroken, c
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "previous.ckpt", "metrics.csv"])
-def test_a_run_killed_in_the_middle_of_a_file_ends_as_the_unbroken_one(sample_dir, tmp_path, unbroken, name):
+def test_a_run_killed_in_the_middle_of_a_file_ends_as_the_unbroken_one(sample_dir, tmp_path, unbroken, server, name):
     """The file that is there stays whole meanwhile, and what was written of the new one is cleared away."""
     run = tmp_path / "run"
-    status, _ = Training(run, config_of("plain", sample_dir), ("killed_while_writing", name, 2)).ended()
+    status, _ = server.train(run, config_of("plain", sample_dir), ("killed_while_writing", name, 2)).ended()
     assert status == KILLED_BY_ITS_LIMIT
     folder = run if name == "metrics.csv" else run / "checkpoints"
     (half,) = folder.glob(".*.part")
     assert half.name.startswith(f".{name}.")
     assert half.stat().st_size == (run / "metrics.csv" if folder == run else folder / "last.ckpt").stat().st_size // 2
     assert len(rows(run)) == (2 if name == "metrics.csv" else 3)
-    assert [checkpoint(run, one)["epoch"] for one in ("best", "last", "previous")] == [1, 1, 0 if name != "best.ckpt" else 1]
+    there = {"metrics.csv": (1, 1, 0), "previous.ckpt": (1, 1, 0), "best.ckpt": (1, 1, 1), "last.ckpt": (2, 1, 1)}[name]
+    assert tuple(checkpoint(run, one)["epoch"] for one in ("best", "last", "previous")) == there
     resume(run)
     assert not list(run.rglob(".*.part"))
     assert_same_run(run, unbroken("plain"))
 
 
-def test_no_process_outlives_a_killed_run_with_loaders_and_it_is_gone_on_with_at_once(sample_dir, tmp_path, unbroken):
+@pytest.mark.parametrize("method", ["fork", "forkserver"])  # what Python starts processes by before 3.14, and since
+def test_no_process_outlives_a_killed_run_with_loaders_and_it_is_gone_on_with_at_once(
+    sample_dir, tmp_path, unbroken, server, method
+):
     (tmp_path / "wait").touch()
-    training = Training(tmp_path / "run", config_of("workers", sample_dir), ("waiting", 2))
+    training = server.train(tmp_path / "run", config_of("workers", sample_dir), ("waiting", 2), start_method=method)
     until((tmp_path / "waits").exists)
     assert len(training.family()) >= 3  # itself and its loaders
     training.kill()
@@ -165,33 +175,33 @@ def test_no_process_outlives_a_killed_run_with_loaders_and_it_is_gone_on_with_at
     until(lambda: not training.family(), seconds=10)
 
 
-def test_patience_is_not_forgotten(sample_dir, tmp_path, unbroken):
+def test_patience_is_not_forgotten(sample_dir, tmp_path, unbroken, server):
     """Killed after the first epoch that was no better, it stops after the second."""
     whole = unbroken("patient")
     epochs = len(rows(whole))
     assert 3 < epochs < 10
     run = tmp_path / "run"
-    assert Training(run, config_of("patient", sample_dir), ("killed_at_step", epochs - 1, 1)).ended()[0] == KILLED
+    assert server.train(run, config_of("patient", sample_dir), ("killed_at_step", epochs - 1, 1)).ended()[0] == KILLED
     resume(run)
     assert_same_run(run, whole)
 
 
-def test_a_run_that_was_moved_still_knows_its_best_epoch(sample_dir, tmp_path, unbroken):
+def test_a_run_that_was_moved_still_knows_its_best_epoch(sample_dir, tmp_path, unbroken, server):
     """Of a run that gets worse; a best checkpoint that were forgotten would be overwritten by a worse one."""
     config = replace(config_of("plain", sample_dir), stages=[StageConfig(1, "head", 3e-2), StageConfig(3, "all", 3.0)])
     whole = fit(config, tmp_path / "whole").directory
     assert checkpoint(whole, "best")["epoch"] < 2
-    assert Training(tmp_path / "run", config, ("killed_at_step", 2, 1)).ended()[0] == KILLED
+    assert server.train(tmp_path / "run", config, ("killed_at_step", 2, 1)).ended()[0] == KILLED
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").rename(tmp_path / "elsewhere" / "run")
     resume(tmp_path / "elsewhere" / "run")
     assert checkpoint(tmp_path / "elsewhere" / "run", "best")["epoch"] == checkpoint(whole, "best")["epoch"]
 
 
-def test_best_by_last_keeps_the_last_epoch(sample_dir, tmp_path, unbroken):
+def test_best_by_last_keeps_the_last_epoch(sample_dir, tmp_path, unbroken, server):
     config = replace(config_of("plain", sample_dir), best_by="last")
     run = tmp_path / "run"
-    assert Training(run, config, ("killed_at_step", 2, 1)).ended()[0] == KILLED
+    assert server.train(run, config, ("killed_at_step", 2, 1)).ended()[0] == KILLED
     resume(run)
     assert [checkpoint(run, name)["epoch"] for name in ("best", "last", "previous")] == [3, 3, 2]
     torch.testing.assert_close(checkpoint(run, "best")["state_dict"], checkpoint(unbroken("plain"), "last")["state_dict"])
@@ -209,11 +219,11 @@ def test_best_by_last_keeps_the_last_epoch(sample_dir, tmp_path, unbroken):
     ],
     ids=lambda value: " ".join(str(part) for part in value),
 )
-def test_a_full_disk_is_one_line_and_costs_one_epoch(sample_dir, tmp_path, unbroken, moment):
+def test_a_full_disk_is_one_line_and_costs_one_epoch(sample_dir, tmp_path, unbroken, server, moment):
     run = tmp_path / "run"
-    new = Training(run, config_of("plain", sample_dir), ("killed_at_step", 0, 0))
+    new = server.train(run, config_of("plain", sample_dir), ("killed_at_step", 0, 0))
     assert new.ended()[0] == KILLED
-    status, said = Training(run, moment=moment).ended()
+    status, said = server.train(run, moment=moment).ended()
     assert status == 2, said
     lines = said.splitlines()
     (message,) = [line for line in lines if line.startswith("cocotag:")]
@@ -234,12 +244,12 @@ def test_a_full_disk_is_one_line_and_costs_one_epoch(sample_dir, tmp_path, unbro
     assert_same_run(run, unbroken("plain"))
 
 
-def test_a_full_disk_does_not_put_a_damaged_checkpoint_in_the_place_of_a_sound_one(sample_dir, tmp_path, unbroken):
+def test_a_full_disk_does_not_put_a_damaged_checkpoint_in_the_place_of_a_sound_one(sample_dir, tmp_path, unbroken, server):
     run = tmp_path / "run"
-    assert Training(run, config_of("plain", sample_dir), ("killed_at_step", 3, 0)).ended()[0] == KILLED
+    assert server.train(run, config_of("plain", sample_dir), ("killed_at_step", 3, 0)).ended()[0] == KILLED
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    status, said = Training(run, moment=("full_disk", "last.ckpt", 2)).ended()
+    status, said = server.train(run, moment=("full_disk", "last.ckpt", 2)).ended()
     assert status == 2, said
     assert "Going on from previous.ckpt" in said
     assert checkpoint(run, "previous")["epoch"] == 1
@@ -247,14 +257,14 @@ def test_a_full_disk_does_not_put_a_damaged_checkpoint_in_the_place_of_a_sound_o
     assert_same_run(run, unbroken("plain"))
 
 
-def test_a_second_process_is_refused_and_the_first_is_unharmed(sample_dir, tmp_path, unbroken):
+def test_a_second_process_is_refused_and_the_first_is_unharmed(sample_dir, tmp_path, unbroken, server):
     run = tmp_path / "run"
-    assert Training(run, config_of("plain", sample_dir), ("killed_at_step", 1, 0)).ended()[0] == KILLED
+    assert server.train(run, config_of("plain", sample_dir), ("killed_at_step", 1, 0)).ended()[0] == KILLED
     (tmp_path / "wait").touch()
-    first = Training(run, moment=("waiting", 2))
+    first = server.train(run, moment=("waiting", 2))
     until((tmp_path / "waits").exists)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    status, said = Training(run).ended()
+    status, said = server.train(run).ended()
     assert status == 2, said
     assert said.splitlines() == [f"cocotag: Another cocotag train is at work in {run}. Wait for it, or stop it first."]
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
