@@ -26,6 +26,10 @@ HEAD = '{"epochs": 12, "train": "head", "lr": 0.001}'
 FREEZING = {
     "the head alone": f"[{HEAD}]",
     "the head, then the last three blocks": f'[{HEAD}, {{"epochs": 6, "train": "last:4", "lr": 0.0002, "lr_decay": 0.8}}]',
+    "the head, then the last three blocks, longer and faster": (
+        f'[{HEAD}, {{"epochs": 15, "train": "last:4", "lr": 0.0004, "lr_decay": 0.8}}]'
+    ),
+    "the head, then the last nine blocks": f'[{HEAD}, {{"epochs": 10, "train": "last:10", "lr": 0.0003, "lr_decay": 0.8}}]',
     "the head, then the last three blocks, then all": (
         f'[{HEAD}, {{"epochs": 4, "train": "last:4", "lr": 0.0002, "lr_decay": 0.8}}, '
         '{"epochs": 4, "train": "all", "lr": 0.0001, "lr_decay": 0.8}]'

@@ -94,18 +94,16 @@ def _serve():
     for line in sys.stdin:
         job = json.loads(line)
         if isinstance(job, int):
-            answer = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+            _answer(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]))
+        elif pid := os.fork():
+            _answer(pid)
         else:
-            answer = os.fork()
-        if answer == 0 and not isinstance(job, int):
-            status = 1
-            try:
-                status = _train(**job)
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        sys.stdout.write(f"{answer}\n")
-        sys.stdout.flush()
+            sys.exit(_train(**job))
+
+
+def _answer(number):
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 def _train(directory, config, moment, said, start_method=None):

@@ -262,3 +262,33 @@ def test_without_draws_there_are_no_intervals():
 def test_input_that_does_not_fit_is_refused(probs, targets, known, thresholds, says):
     with pytest.raises(ValueError, match=says):
         metrics.score(probs, targets, known, thresholds)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_difference_is_that_of_the_scores_and_runs_are_averaged(seed):
+    probs, targets, known, thresholds = _random(seed)
+    rng = np.random.default_rng(seed)
+    other, third = (np.clip(probs + rng.normal(0, 0.2, probs.shape), 0, 1) for _ in range(2))
+    first, second = [(probs, probs >= thresholds)], [(one, one >= thresholds) for one in (other, third)]
+    found = metrics.difference(first, second, targets, known, resamples=200)
+    scores = [metrics.summary(one, targets, known, thresholds, resamples=0)["value"] for one in (probs, other, third)]
+    expected = (scores[1] + scores[2]) / 2 - scores[0]
+    for name in ("map", "macro_f1", "micro_f1", "cf1"):
+        assert found.loc[name, "value"] == pytest.approx(expected[name])
+        assert found.loc[name, "lo"] <= found.loc[name, "hi"]
+    same = metrics.difference(first, first, targets, known, resamples=50)
+    assert (same.loc[["map", "micro_f1"]] == 0).all(axis=None)
+
+
+def test_a_difference_is_told_where_each_for_itself_is_not():
+    """A small gain on every image: the intervals of both overlap, that of their difference is above 0."""
+    rng = np.random.default_rng(0)
+    targets = rng.random((150, 5)) < 0.3
+    known = np.ones_like(targets)
+    probs = np.clip(0.5 + 0.2 * (targets - 0.5) + rng.normal(0, 0.25, targets.shape), 0, 1)
+    better = np.clip(probs + 0.04 * (targets - 0.5), 0, 1)
+    half = np.full(5, 0.5)
+    before, after = (metrics.score(one, targets, known, half).per_class for one in (probs, better))
+    assert (after["ap_lo"] < before["ap_hi"]).all()
+    gap = metrics.difference([(probs, probs >= 0.5)], [(better, better >= 0.5)], targets, known)
+    assert gap.loc["map", "lo"] > 0

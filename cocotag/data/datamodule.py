@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +228,23 @@ class TaggingData(LightningDataModule):
             batch_size=self.batch_size if share is None else share.part,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_ignore_interrupt if workers else None,
+            worker_init_fn=_begin_worker if workers else None,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C in a terminal reaches the workers too; who trains decides what it means, and may still need the batch at hand."""
+def _begin_worker(worker: int) -> None:
+    """Ctrl-C in a terminal reaches the workers too; who trains decides what it means, and may still need the batch at hand.
+
+    Nor does a worker outlive who trains. Torch's own watch looks for another parent, which a fork server's children never get.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    trains = parent_process()
+    if trains is not None:
+        threading.Thread(target=_end_after, args=(trains.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cocotag.files import write_text
 from cocotag.reports.lines import Line, Panel, draw_panels
@@ -19,23 +19,23 @@ SCORES = (
 )
 
 
-def write_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_by: str = "map") -> None:
     """Draw a run so far: losses, scores on the tune images and learning rate over the same epochs.
 
-    Stages are told apart by thin lines, and the epoch of the highest mAP has a ring. A column or value that is missing or no
-    finite number is left out.
+    Stages are told apart by thin lines, and the epoch whose checkpoint is the best has a ring. A column or value
+    that is missing or no finite number is left out.
 
     Args:
         rows: Of ``metrics.csv``, one an epoch, as numbers or as the text that the file has.
         path: The SVG file; it follows the reader's light or dark mode.
+        best_by: What the checkpoint is best by: ``map``, ``loss`` or ``last``.
 
     Raises:
         OutputError: The file cannot be written.
     """
     epochs = [int(float(row["epoch"])) for row in rows]
+    best = _best(rows, best_by)
     maps = _column(rows, "tune_map")
-    scored = [place for place, value in enumerate(maps) if value is not None]
-    best = max(scored, key=lambda place: maps[place] or 0.0, default=None)  # the first of equals, as the checkpoint is
     note = "" if best is None else f"Ring: the best epoch, {epochs[best]}, with mAP {100 * (maps[best] or 0):.1f}"
     percents = {name: [None if value is None else 100 * value for value in _column(rows, name)] for name, _, _ in SCORES}
     panels = [
@@ -57,6 +57,17 @@ def write_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         whole=True,
     )
     write_text(path, drawing)
+
+
+def _best(rows: Sequence[Mapping[str, Any]], best_by: str) -> int | None:
+    """The row whose checkpoint is the best: the first of equals, as Lightning keeps it."""
+    maps, losses = _column(rows, "tune_map"), _column(rows, "tune_loss")
+    scored = [place for place, value in enumerate(maps) if value is not None]
+    if best_by == "last":
+        return scored[-1] if scored else None
+    if best_by == "loss":
+        return min(scored, key=lambda place: math.inf if losses[place] is None else cast(float, losses[place]), default=None)
+    return max(scored, key=lambda place: maps[place] or 0.0, default=None)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from cocotag.config import TrainConfig
 from cocotag.data.datamodule import TaggingData
 from cocotag.models.network import TaggerNetwork
+from cocotag.training.prepare import precision
 from cocotag.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def kept_epochs(config: TrainConfig, schedule: Schedule, network: TaggerNetwork,
     with torch.no_grad(), evaluating(network):
         size = config.model.image_size
         one = network.forward_reduced(torch.zeros(1, size, size, 3, dtype=torch.uint8))
-    return epochs if images * views * one.nbytes <= _memory() // SHARE_OF_MEMORY else 0
+    bytes_each = one.numel() * (4 if precision(config) == "32-true" else 2)
+    return epochs if images * views * bytes_each <= _memory() // SHARE_OF_MEMORY else 0
 
 
 @contextmanager

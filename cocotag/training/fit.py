@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import json
 import logging
 import shutil
@@ -11,7 +10,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import yaml
@@ -47,15 +46,13 @@ from cocotag.training.ema import MovingAverage
 from cocotag.training.features import KeepFeatures, kept_epochs
 from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.log import EpochLog
-from cocotag.training.loggers import close_loggers, make_loggers
+from cocotag.training.loggers import NO_SPACE, closing, make_loggers
 from cocotag.training.loss import Loss
 from cocotag.training.module import NotFinite, TaggerModule
 from cocotag.training.prepare import make_data, make_network, precision, val_table
 from cocotag.training.processes import check_started, first_process, say
 from cocotag.training.record import write_record
 from cocotag.training.schedule import Schedule
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, somebody's share of it, or the largest file is full
 
 
 @dataclass(frozen=True)
@@ -227,7 +224,7 @@ def _train(
     interrupt = StopOnInterrupt()
     callbacks: list[Callback] = [
         interrupt,
-        EpochLog(directory / "metrics.csv"),
+        EpochLog(directory / "metrics.csv", config.best_by),
         KeepPrevious(checkpoints, damaged=start is not None and start != last_checkpoint(directory)),
         KeepFeatures(data.without_images, config),
         *([] if config.ema_decay is None else [MovingAverage(config.ema_decay)]),
@@ -273,12 +270,8 @@ def _train(
         f"{schedule.steps_per_epoch} steps an epoch, {schedule.epochs} epochs; {device}{together}, {lightning_precision}. "
         f"Run: {directory}"
     )
-    status: Literal["failed", "success"] = "failed"
-    try:
+    with closing(loggers):
         _run(trainer, module, data, directory, interrupt, start)
-        status = "success"
-    finally:
-        close_loggers(loggers, status)
     if not trainer.is_global_zero:
         return None
     try:

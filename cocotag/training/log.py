@@ -25,10 +25,12 @@ class EpochLog(Callback):
 
     Args:
         path: The CSV file.
+        best_by: What marks an epoch as the best so far: ``map``, ``loss``, or ``last``, which marks every one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, best_by: str = "map") -> None:
         self.path = path
+        self.best_by = best_by
         self.rows: list[dict[str, float]] = []
         self._bar: tqdm[Any] | None = None
         self._started = 0.0
@@ -86,15 +88,20 @@ class EpochLog(Callback):
         }
         self.rows.append(row)
         self._write()
-        write_curves(self.rows, self.path.with_name("curves.svg"))
-        best = max(row["tune_map"] for row in self.rows)
+        write_curves(self.rows, self.path.with_name("curves.svg"), self.best_by)
         line = (
             f"epoch {row['epoch']:3d}/{trainer.max_epochs}  stage {row['stage']}  "
             f"loss {row['train_loss']:.4f}  tune loss {row['tune_loss']:.4f}  "
-            f"mAP {row['tune_map'] * 100:5.1f}{'*' if row['tune_map'] == best else ' '}  "
+            f"mAP {row['tune_map'] * 100:5.1f}{'*' if self._is_best(row) else ' '}  "
             f"{self._accuracy(row)}  {row['seconds']:.1f} s  {self._left(trainer)}"
         )
         tqdm.write(line.rstrip(), file=sys.stderr)
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        """Whether the exported checkpoint would be this epoch's, if training ended now."""
+        if self.best_by == "loss":
+            return row["tune_loss"] == min(other["tune_loss"] for other in self.rows)
+        return self.best_by == "last" or row["tune_map"] == max(other["tune_map"] for other in self.rows)
 
     @staticmethod
     def _accuracy(row: dict[str, float]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +21,14 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from cocotag.config import TrainConfig
 from cocotag.errors import ConfigError
 from cocotag.files import write_text
+from cocotag.training.processes import say
 
 NEEDS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 """Modules of each logger. MLflow's local store is SQLite, which its small package leaves to the last two."""
 PROJECT = "cocotag"
 """W&B's project and MLflow's experiment, where ``WANDB_PROJECT`` or ``MLFLOW_EXPERIMENT_NAME`` name no other."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, of somebody's share of it, or of a largest allowed file, that is full."""
 _WANDB_SECONDS = "30"  # to reach the server; its own 90 are long for somebody who waits for the first epoch
 _MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # its own take minutes
 
@@ -33,7 +38,7 @@ def make_loggers(names: Sequence[str], directory: Path, config: TrainConfig) -> 
 
     What they write is in the run's directory: ``tensorboard/``, ``wandb/`` (and from there to the server, unless
     ``WANDB_MODE=offline``) and ``mlflow.db``, unless ``MLFLOW_TRACKING_URI`` names a server. Call it in the first process only,
-    before training, and `close_loggers` afterwards, however that ended.
+    before training, and `close_loggers` or `closing` for what comes after, however that ended.
 
     Args:
         names: Of ``tensorboard``, ``wandb`` and ``mlflow``.
@@ -78,6 +83,31 @@ def close_loggers(loggers: Sequence[Logger], status: str = "success") -> None:
         logger.finalize(status)
         if isinstance(logger, WandbLogger):  # Lightning leaves it open, and would log the next run into it
             logger.experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+@contextmanager
+def closing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close loggers after training, however that ended, and leave it to one error to say that a disk is full.
+
+    TensorBoard's thread, which writes, would show a stack trace besides: what is logged next raises its error again.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in NO_SPACE):
+            before(args)
+
+    threading.excepthook = hook
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        try:
+            close_loggers(loggers, status)
+        except OSError as error:  # must not hide how training ended
+            say(f"warning: the loggers could not write all that they had ({error.strerror or error}).")
+        threading.excepthook = before
 
 
 def _tensorboard(directory: Path, config: TrainConfig) -> Logger:

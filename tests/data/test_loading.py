@@ -45,7 +45,7 @@ def test_a_tune_split_of_its_own_leaves_train_whole(sample_dir):
 
 def epoch_of(loader, epoch):
     loader.sampler.set_epoch(epoch)
-    return torch.cat([images for images, _, _ in loader])
+    return torch.cat([batch[0] for batch in loader])
 
 
 def test_an_epoch_is_the_same_for_any_number_of_workers_and_after_a_resume(sample_dir):

@@ -1,13 +1,17 @@
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from networks import images, lively
 
 from cocotag.config import LAYER_GROUPS, ModelConfig
+from cocotag.data.matching import find_classes, load_aliases
 from cocotag.errors import ConfigError
+from cocotag.labels import COCO80, Category, Vocabulary
 from cocotag.models.build import build_network, load
-from cocotag.models.weights import load_weights, to_torchvision
+from cocotag.models.heads import prior_bias
+from cocotag.models.weights import CARRIED, imagenet_classes, load_weights, to_torchvision
 
 
 def small(**options):
@@ -183,3 +187,85 @@ def test_the_exact_name_comes_first_and_two_that_differ_in_case_are_no_guess(tmp
     after = build_network(small(weights=file), 2)
     assert load(after, small(weights=file), ["dog", "DOG"]).classes == ["dog"]
     assert torch.equal(after.head.linear.weight[0], before.head.linear.weight[1])
+
+
+def imagenet_like(path, rows, channels):
+    """A state dict of torchvision's MobileNetV2 at width 1 with a classifier of so many rows."""
+    network = lively(build_network(ModelConfig(), rows))
+    state = to_torchvision(network)
+    state["classifier.1.weight"] = torch.randn(rows, channels)
+    torch.save(state, path)
+    return state["classifier.1.weight"]
+
+
+@pytest.mark.parametrize(("head", "heads"), [("linear", 1), ("csra", 1), ("csra", 3)])
+@torch.no_grad()
+def test_a_head_starts_from_the_classifiers_classes(tmp_path, head, heads):
+    """A class's logit over a map that is alike everywhere is CARRIED times its classes' mean score less all classes' mean."""
+    rows = imagenet_like(tmp_path / "v2.pth", 6, 1280)
+    network = build_network(ModelConfig(head=head, csra_heads=heads, csra_weight=0.0), 3).eval()
+    places = np.array([1, -1, 0, 1, 1, -1])
+    loaded = load_weights(
+        network, str(tmp_path / "v2.pth"), architecture="mobilenet_v2", classes=["dog", "cat", "kite"], imagenet=places
+    )
+    assert loaded.classes == ["dog", "cat"]
+    assert "2 classes start from its classifier" in loaded.to_text()
+    features = torch.rand(2, 1280)
+    scores = features @ rows.T
+    by_hand = [scores[:, [2]].mean(dim=1), scores[:, [0, 3, 4]].mean(dim=1)]
+    expected = torch.stack([*(CARRIED * (one - scores.mean(dim=1)) for one in by_hand), torch.zeros(2)], dim=1)
+    logits = network.head(features[:, :, None, None].expand(-1, -1, 3, 3)) - prior_bias(ModelConfig().prior)
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_head_that_reads_other_features_than_the_classifier_starts_from_nothing(tmp_path):
+    theirs = lively(build_network(ModelConfig(name="mobilenet_v3_small"), 4))
+    torch.save(to_torchvision(theirs), tmp_path / "v3.pth")
+    places = np.array([0, 1, -1, 1])
+    options = {"architecture": "mobilenet_v3_small", "classes": ["a", "b"], "imagenet": places}
+    linear = build_network(ModelConfig(name="mobilenet_v3_small"), 2)
+    assert load_weights(linear, str(tmp_path / "v3.pth"), **options).classes == ["a", "b"]  # through the hidden layer
+    for head in ("csra", "ml_decoder"):
+        network = build_network(ModelConfig(name="mobilenet_v3_small", head=head), 2)
+        before = network.head.weight.clone()
+        assert load_weights(network, str(tmp_path / "v3.pth"), **options).classes == []
+        assert torch.equal(network.head.weight, before)
+
+
+def test_a_config_can_leave_the_classifier_out(tmp_path):
+    imagenet_like(tmp_path / "v2.pth", 4, 1280)
+    for carried, classes in ((True, ["a"]), (False, None)):
+        config = ModelConfig(weights=str(tmp_path / "v2.pth"), carry_classes=carried)
+        assert load(build_network(config, 2), config, ["a", "b"], np.array([0, -1, 0, -1])).classes == classes
+
+
+@torch.no_grad()
+def test_the_real_classifier_knows_coco_before_anything_is_learned(imagenet_weights, coco_mini):
+    """A tagger that has seen no photograph of the data set: its ranking of val is far above chance (mAP about 4 %)."""
+    from cocotag.config import DataConfig, TrainConfig
+    from cocotag.data.annotations import load_split
+    from cocotag.images import load_square
+    from cocotag.metrics import per_class
+    from cocotag.training.prepare import make_data, make_network
+
+    config = TrainConfig(DataConfig(root=str(coco_mini)), ModelConfig(weights=str(imagenet_weights), head="csra"))
+    network = make_network(config, make_data(config)).eval()
+    table = load_split(coco_mini, "val")
+    table = table.take(np.arange(60))
+    images = torch.from_numpy(np.stack([load_square(path, 224) for path in table.paths()]))
+    probs = network.probs(network(images)).numpy()
+    assert np.nanmean(per_class(probs, table.targets, table.known, np.full(80, 0.5))["ap"]) > 0.3
+
+
+def test_imagenets_aliases_name_its_classes_and_cocos():
+    aliases, names = load_aliases("imagenet"), imagenet_classes()
+    assert len(names) == len(set(names)) == 1000
+    assert set(aliases.names) <= set(names)
+    assert set(aliases.names.values()) <= {*COCO80.names, None}
+    found = find_classes(COCO80, Vocabulary(tuple(Category(index, name) for index, name in enumerate(names))), aliases)
+    missing = set(COCO80.names) - {COCO80.names[index] for index in found if index >= 0}
+    assert {"person", "giraffe", "kite", "carrot"} <= missing
+    assert len(missing) == 14
+    assert found[names.index("golden retriever")] == COCO80.names.index("dog")
+    assert found[names.index("kite")] == -1  # the bird

@@ -128,3 +128,13 @@ def test_every_colour_has_a_dark_one_and_every_class_a_style(tmp_path):
     assert set(re.findall(r"(--\w+):", light)) == set(re.findall(r"(--\w+):", dark))
     used = {name for shape in root.iter() for name in (shape.get("class") or "").split()}
     assert all(f".{name} {{" in style for name in used)
+
+
+@pytest.mark.parametrize(("best_by", "epoch"), [("map", 2), ("loss", 1), ("last", 3)])
+def test_the_ring_is_where_the_best_checkpoint_is(tmp_path, best_by, epoch):
+    rows = [
+        {"epoch": number + 1, "stage": 1, "lr": 0.1, "train_loss": 1, "tune_loss": loss, "tune_map": score}
+        for number, (loss, score) in enumerate([(0.1, 0.2), (0.3, 0.5), (0.2, 0.4)])
+    ]
+    write_curves(rows, tmp_path / "curves.svg", best_by)
+    assert f"the best epoch, {epoch}," in (tmp_path / "curves.svg").read_text()

@@ -4,7 +4,7 @@ from torch import nn
 
 from cocotag.config import StageConfig
 from cocotag.training.freezing import apply_freezing
-from cocotag.training.schedule import END, START, Schedule, one_cycle
+from cocotag.training.schedule import END, START, Schedule, cosine, one_cycle
 
 STAGES = [StageConfig(2, "head", 1.0), StageConfig(3, "last:2", 0.1, 0.5), StageConfig(1, "0-1", 0.01)]
 SCHEDULE = Schedule(STAGES, groups=4, batches_per_epoch=10)
@@ -71,3 +71,39 @@ def test_done_twice_is_done_once_and_another_stage_undoes_it():
         assert [all(p.requires_grad for p in group.parameters()) for group in groups] == [False, False, False, True]
     apply_freezing(groups, range(4))
     assert all(group.training and p.requires_grad for group in groups for p in group.parameters())
+
+
+def test_other_curves_begin_at_the_highest_rate():
+    assert [cosine(part) for part in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    for curve, last in (("cosine", 0.0), ("constant", 1.0)):
+        schedule = Schedule([StageConfig(2, "all", 0.1, curve=curve)], groups=4, batches_per_epoch=10)
+        assert schedule.rate(3, 0) == pytest.approx(0.1)
+        assert schedule.rate(3, 19) == pytest.approx(0.1 * last)
+
+
+def test_accumulated_batches_are_one_step_and_the_last_step_takes_what_is_left():
+    schedule = Schedule([StageConfig(2)], groups=4, batches_per_epoch=10, accumulate=4)
+    assert schedule.steps_per_epoch == 3
+
+
+def test_frozen_norms_keep_their_statistics_unless_they_are_to_gather_new_ones():
+    groups = [nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()), nn.Sequential(nn.Conv2d(4, 2, 1))]
+    for keep in (True, False):
+        apply_freezing(groups, [1], keep_norms=keep)
+        before = groups[0][1].running_mean.clone()
+        groups[0](torch.randn(8, 3, 2, 2) + 5)
+        assert torch.equal(before, groups[0][1].running_mean) == keep
+        assert not groups[0][2].training
+        assert not any(parameter.requires_grad for parameter in groups[0].parameters())
+
+
+def test_frozen_layers_leave_nothing_for_autograd():
+    from cocotag.config import ModelConfig
+    from cocotag.models.build import build_network
+
+    network = build_network(ModelConfig(image_size=64, width=0.25), 3).train()
+    apply_freezing(network.layer_groups(), [19])
+    features = network.forward_features(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
+    assert features.grad_fn is None
+    apply_freezing(network.layer_groups(), [17, 18, 19])
+    assert network.forward_features(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).grad_fn is not None

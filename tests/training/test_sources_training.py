@@ -20,7 +20,7 @@ from cocotag.errors import DataError
 from cocotag.evaluate import evaluate_bundle
 from cocotag.export import _thresholds, load_checkpoint
 from cocotag.tagging.tagger import Tagger
-from cocotag.training.fit import Run, _val_table, fit, resume
+from cocotag.training.fit import Run, fit, resume, val_table
 from cocotag.training.interrupt import StopOnInterrupt
 
 
@@ -102,7 +102,10 @@ def lies(monkeypatch):
 
 
 def data_of(config, **changes):
-    return TaggingData(replace(config.data, **changes), image_size=64, batch_size=8, seed=0)
+    made = TaggingData(replace(config.data, **changes), image_size=64, batch_size=8, seed=0)
+    if made.faults():
+        raise DataError(" ".join(made.faults()))
+    return made
 
 
 def metrics(directory):
@@ -180,7 +183,7 @@ def test_every_source_is_flagged_and_other_images_are_not(bundle, config):
 
 def test_the_report_measures_what_the_source_of_the_split_knows(bundle, config, names):
     """The val split is the first source's, which looked for classes 0 to 11 alone; the bundle has 80."""
-    val = _val_table(config, data_of(config))
+    val = val_table(config, data_of(config))
     evaluation, _ = evaluate_bundle(Tagger.load(bundle), val, split="val", progress=False)
     frame = evaluation.per_class
     measured = frame[["tp", "fp", "fn", "tn"]].sum(axis=1) > 0
