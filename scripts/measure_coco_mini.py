@@ -104,7 +104,8 @@ Written by `.venv/bin/python scripts/measure_coco_mini.py --seeds {" ".join(map(
 {os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}.
 
 `configs/coco_mini.yaml`: 317 COCO photographs to learn from (a tenth of them chooses checkpoint and thresholds), 150 to
-report on. Optimistic all the same: 288 px was chosen after a run at 224 px had been reported on these 150, and scored less.
+report on. The recipe was chosen on folds of the 317 (reports/study.md), though among ideas that had been tried with the 150 in
+sight.
 Percent; mean{" and standard deviation" if len(args.seeds) > 1 else ""} over seeds \
 {", ".join(map(str, args.seeds))}; the interval is the first seed's, 95 %, over images. That of
 mAP lies mostly below its value: images that are drawn twice raise the average precision of rare classes, and the interval is

@@ -34,13 +34,15 @@ def config(tmp_path):
         ("0, head,3-4", [0, 3, 4, 19]),
         ("last:20", list(range(20))),
         ("head,head", [19]),
+        ("backbone", list(range(19))),
+        ("first:3,head", [0, 1, 2, 19]),
     ],
 )
 def test_layer_groups_by_name_and_range(text, groups):
     assert parse_groups(text, 20) == groups
 
 
-@pytest.mark.parametrize("text", ["", "tail", "last:", "last:21", "last:0", "5-2", "1-2-3", "20", "-1", "0-20", "head,"])
+@pytest.mark.parametrize("text", ["", "tail", "first:0", "first:21", "last:", "last:21", "last:0", "5-2", "1-2-3", "20", "-1", "0-20", "head,"])
 def test_layer_groups_that_do_not_exist_are_refused(text):
     with pytest.raises(ConfigError, match="layer groups"):
         parse_groups(text, 20)
@@ -141,6 +143,27 @@ def test_torchvisions_weights_only_fit_width_one(config):
 )
 def test_impossible_networks_are_problems(config, model, says):
     assert any(says in problem for problem in problems(replace(config, model=ModelConfig(**model))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 30, "devices": 4}, "batch_size is 30, which 4 devices cannot share evenly"),
+        ({"batch_size": 30, "devices": 2, "nodes": 2}, "use a multiple of 4"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"ema_decay": 1.0}, "ema_decay is 1"),
+        ({"thresholds": "precision:2"}, "thresholds: "),
+        ({"thresholds": "best"}, "thresholds: 'best' is no rule"),
+        ({"best_by": "last", "patience": 3}, "patience is set, but best_by is last"),
+        ({"loggers": ["mlflow", "mlflow"]}, "loggers names mlflow more than once"),
+        ({"loss": LossConfig(pos_weight_beta=1.0)}, "loss.pos_weight_beta is 1"),
+        ({"loss": LossConfig("cross_entropy", logit_adjustment=1.0)}, "loss.logit_adjustment is 1, which cross_entropy does not"),
+        ({"data": DataConfig(augment_views=0)}, "data.augment_views is 0"),
+        ({"data": DataConfig(repeat_below=1.5)}, "data.repeat_below is 1.5"),
+    ],
+)
+def test_impossible_combinations_are_problems(config, changes, says):
+    assert any(says in problem for problem in problems(replace(config, **changes)))
 
 
 def test_no_stages_is_a_problem(config):
