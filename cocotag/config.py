@@ -52,7 +52,8 @@ class DataConfig:
         augment: standard (random crop, flip, colour), plain (padded shift and flip, for small images) or none.
         min_crop: Smallest area of the random crop, as a fraction of the photograph.
         augment_views: How many augmentations of each image there are, in turns; null never repeats one. With few, a first stage
-            that trains the head alone computes each one's features once, and its later epochs take next to no time.
+            that trains the head alone computes each one's features once, and its later epochs take next to no time; it must
+            have more epochs than that, one process, and a quarter of the memory suffice.
         repeat_below: Images of classes that are on less than this share of them come more often (repeat-factor sampling); null
             shows every image once an epoch.
         workers: Processes that load images; null takes one per core, at most 8.
@@ -190,7 +191,7 @@ class TrainConfig:
         loss: The loss.
         stages: Stretches of epochs, each with its layers and learning rate.
         batch_size: Images a step, of all devices together.
-        accumulate: Batches whose gradients are added up before the weights move.
+        accumulate: Batches whose gradients are averaged before the weights move; what an epoch leaves over counts for less.
         weight_decay: AdamW's, on weights; norms and biases have none.
         gradient_clip: Largest norm of the gradient; null does not clip.
         ema_decay: Decay of the exponential moving average of the weights, which is what is scored, kept and exported; it ramps
@@ -202,7 +203,8 @@ class TrainConfig:
         thresholds: What each class's threshold is chosen for on the tune images: f1, f1:global, precision:0.9, recall:0.8 or
             fixed:0.5.
         loggers: Where metrics go besides metrics.csv: any of tensorboard, wandb, mlflow.
-        devices: GPUs that train together; on a machine without one, processes.
+        devices: GPUs that train together; on a machine without one, processes. Each has its part of a batch, and of that its
+            own batch norms' statistics and soft F1.
         nodes: Machines that train together, each started by torchrun or SLURM.
         compile: Whether torch.compile makes one program of the network; slow to begin, and quicker on a GPU.
         seed: Of initialisation, order and augmentation.

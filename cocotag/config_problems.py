@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cocotag.config import (
     LAYER_GROUPS,
@@ -23,7 +25,23 @@ from cocotag.thresholds import parse_rule
 
 def problems(config: TrainConfig) -> list[str]:
     """Every fault of a config at once, each with its key; empty when there is none. Of files it only sees if they are there."""
+    named = _choice_problems(config)
+    if named:
+        return named  # the rest reads them
     return [*_data_problems(config.data), *model_problems(config.model), *_loss_problems(config.loss), *_run_problems(config)]
+
+
+def _choice_problems(config: TrainConfig) -> list[str]:
+    """Fields that are none of the values they may have; the command line sees to that, a file that was edited does not."""
+    parts: dict[str, Any] = {"": config, "data.": config.data, "model.": config.model, "loss.": config.loss}
+    parts |= {f"stages[{place}].": stage for place, stage in enumerate(config.stages)}
+    found = []
+    for prefix, part in parts.items():
+        for name, kind in get_type_hints(type(part)).items():
+            choices = get_args(kind)
+            if get_origin(kind) is Literal and getattr(part, name) not in choices:
+                found.append(f"{prefix}{name} is {getattr(part, name)!r}, it must be one of {', '.join(map(str, choices))}")
+    return found
 
 
 def check(config: TrainConfig) -> None:
@@ -168,6 +186,10 @@ def _run_problems(config: TrainConfig) -> Iterator[str]:
         parse_rule(config.thresholds)
     except ValueError as error:
         yield f"thresholds: {str(error).rstrip('.')}"
+    for name in config.loggers:
+        module = {"wandb": "wandb", "mlflow": "mlflow"}.get(name)
+        if module is not None and find_spec(module) is None:
+            yield f"loggers names {name}, which is not installed: pip install 'cocotag[tracking]'"
     for name in dict.fromkeys(name for name in config.loggers if config.loggers.count(name) > 1):
         yield f"loggers names {name} more than once"
     yield from _range("weight_decay", config.weight_decay, 0, 10)

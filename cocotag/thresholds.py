@@ -44,7 +44,8 @@ class Rule:
         name: ``f1`` chooses each class's threshold for its F1, ``f1:global`` one for all classes for micro-F1. ``precision``
             takes the lowest that has a wanted precision, so that recall is highest, ``recall`` the highest that has a wanted
             recall; ``fixed`` chooses nothing.
-        value: The wanted precision or recall, or the threshold, in (0, 1]; None for the rest.
+        value: The wanted precision or recall, or the threshold, in (0, 1] and not rounded to 0 in float16, in which
+            tags are decided; None for the rest.
     """
 
     name: Literal["f1", "f1:global", "precision", "recall", "fixed"] = "f1"
@@ -55,7 +56,11 @@ class Rule:
         if self.name in ("f1", "f1:global"):
             good = self.value is None
         else:
-            good = self.name in ("precision", "recall", "fixed") and self.value is not None and 0 < self.value <= 1
+            good = (
+                self.name in ("precision", "recall", "fixed")
+                and self.value is not None
+                and bool(0 < np.float16(self.value) <= 1)
+            )
         if not good:
             raise ValueError(f"{self} is no rule for thresholds. {_FORMS}")
 

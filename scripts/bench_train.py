@@ -97,10 +97,13 @@ def measure(upto: str) -> None:
     end = time.perf_counter() + 10
     while device.type == "cuda" and time.perf_counter() < end:
         step()
-        used.append(torch.cuda.utilization())
-    print(
-        json.dumps({"seconds": statistics.median(seconds), "faults": faults, "used": statistics.fmean(used) if used else None})
-    )
+        try:
+            used.append(torch.cuda.utilization())
+        except ModuleNotFoundError:
+            sys.exit("GPU utilisation is read by nvidia-ml-py, which is not installed: pip install nvidia-ml-py")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    used_share = statistics.fmean(used) if used else None
+    print(json.dumps({"seconds": statistics.median(seconds), "faults": faults, "used": used_share, "on": where}))
 
 
 def main() -> None:
@@ -114,8 +117,8 @@ def main() -> None:
     if args.measure:
         measure(args.measure)
         return
-    names = [name for name in CHANGES if name not in args.without]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    names = [name for name in CHANGES if name == "naive" or name not in args.without]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(args.repeats):
         for name in names:
             command = [sys.executable, __file__, "--measure", name]
@@ -134,8 +137,7 @@ def main() -> None:
         )
     text = f"""# A training step
 
-Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}` on {os.cpu_count()} CPU cores \
-({platform.machine()}).
+Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}` on {found["naive"][0]["on"]}.
 
 MobileNetV2, width 1, batch {BATCH}, {SIZE} px, {CLASSES} classes. Each row has all that the rows above it have. Medians over \
 processes in turns, lowest and highest in brackets; the ratio is the median of those within a turn.

@@ -12,6 +12,6 @@
 set -euo pipefail
 # A job that was stopped at its time limit goes on where it was: sbatch scripts/slurm_train.sh --resume runs/coco
 case " $* " in
-*" --resume "*) exec srun --kill-on-bad-exit=1 cocotag train "$@" ;;
+*" --resume"*) exec srun --kill-on-bad-exit=1 cocotag train "$@" ;;
 *) exec srun --kill-on-bad-exit=1 cocotag train "$@" --nodes "$SLURM_JOB_NUM_NODES" --devices "$SLURM_NTASKS_PER_NODE" ;;
 esac

@@ -23,7 +23,7 @@ import numpy as np
 from measured_run import PROJECT
 from study_full import FINALISTS, FREEZING, FREEZING_SIZE, PUBLISHED, finalist, fold_data, freezing, published
 from study_heads import FOLDS, ROOT, SEEDS, Photographs, Recipe, Scored, run
-from study_page import Question, across, gap, measures, page
+from study_page import Pair, Question, across, gap, measures, own_interval, page
 
 from cocotag.config import LossConfig
 from cocotag.data.annotations import AnnotationTable, load_split
@@ -258,23 +258,27 @@ class Study:
             self.keep(key, made)
 
     def finish(self) -> None:
-        """Train the finalists, and the recipes of others as long as the first finalist takes."""
-        val, tagged = self._table("val"), {}
+        """Train the finalists, and by the recipes of others."""
+        val, first = self._table("val"), list[Pair]()
         for label, words in FINALISTS.items():
             key = f"finalist {json.dumps(words)}"
             if key in self.found:
                 continue
-            tagged[label] = [finalist(self.out, tuple(words), label.replace(" ", "_"), seed) for seed in SEEDS]
-            runs = [(one.probs, one.decisions) for one in tagged[label]]
+            tagged = [finalist(self.out, tuple(words), label.replace(" ", "_"), seed) for seed in SEEDS]
+            runs = [(one.probs, one.decisions) for one in tagged]
+            first = first or runs
             made: dict[str, Any] = {"val": across([measures(*one, val) for one in runs])}
-            made["seconds"] = float(np.median([one.summary["training"] for one in tagged[label]]))
+            made["seconds"] = float(np.median([one.summary["training"] for one in tagged]))
+            if runs is first:
+                made["intervals"] = own_interval(*runs[0], val)
+            else:
+                made["against"] = gap(first, runs, val)
             self.keep(key, made)
-        ours = self.found[f"finalist {json.dumps(next(iter(FINALISTS.values())))}"]
-        for recipe, size in PUBLISHED:
-            key = f"published {recipe} {size}"
+        for recipe, size, epochs in PUBLISHED:
+            key = f"published {recipe} {size} {epochs}"
             if key in self.found:
                 continue
-            runs_of = [published(self.out, recipe, round(ours["seconds"]), size, seed) for seed in SEEDS]
+            runs_of = [published(self.out, recipe, size, epochs, seed) for seed in SEEDS]
             names = ("map", "macro_f1", "micro_f1", "epochs", "seconds", "size")
             rows = [{name: float(one[name]) for name in names if one.get(name) is not None} for one in runs_of]
             self.keep(key, {"val": across(rows), "readings": [one["reading"] for one in runs_of]})

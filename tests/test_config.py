@@ -42,7 +42,9 @@ def test_layer_groups_by_name_and_range(text, groups):
     assert parse_groups(text, 20) == groups
 
 
-@pytest.mark.parametrize("text", ["", "tail", "first:0", "first:21", "last:", "last:21", "last:0", "5-2", "1-2-3", "20", "-1", "0-20", "head,"])
+@pytest.mark.parametrize(
+    "text", ["", "tail", "first:0", "first:21", "last:", "last:21", "last:0", "5-2", "1-2-3", "20", "-1", "0-20", "head,"]
+)
 def test_layer_groups_that_do_not_exist_are_refused(text):
     with pytest.raises(ConfigError, match="layer groups"):
         parse_groups(text, 20)
@@ -157,7 +159,13 @@ def test_impossible_networks_are_problems(config, model, says):
         ({"best_by": "last", "patience": 3}, "patience is set, but best_by is last"),
         ({"loggers": ["mlflow", "mlflow"]}, "loggers names mlflow more than once"),
         ({"loss": LossConfig(pos_weight_beta=1.0)}, "loss.pos_weight_beta is 1"),
-        ({"loss": LossConfig("cross_entropy", logit_adjustment=1.0)}, "loss.logit_adjustment is 1, which cross_entropy does not"),
+        (
+            {"loss": LossConfig("cross_entropy", logit_adjustment=1.0)},
+            "loss.logit_adjustment is 1, which cross_entropy does not",
+        ),
+        ({"best_by": "luck"}, "best_by is 'luck', it must be one of map, loss, last"),
+        ({"model": ModelConfig(head="tail")}, "model.head is 'tail'"),
+        ({"stages": [StageConfig(curve="bell")]}, "stages[0].curve is 'bell'"),
         ({"data": DataConfig(augment_views=0)}, "data.augment_views is 0"),
         ({"data": DataConfig(repeat_below=1.5)}, "data.repeat_below is 1.5"),
     ],

@@ -188,7 +188,9 @@ class TaggingData(LightningDataModule):
         factors = None
         if self.config.repeat_below is not None:
             factors = repeat_factors(self.train.targets, self.train.known, self.config.repeat_below)
-        sampler = EpochSampler(len(self.train), self.seed, factors=factors, share=self._share())
+        sampler = EpochSampler(
+            len(self.train), self.seed, factors=factors, views=self.config.augment_views, share=self._share()
+        )
         if self.trainer is not None:  # of a resumed run the loaders begin to read ahead before Lightning sets the epoch
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             sampler.set_epoch(progress.processed)

@@ -110,10 +110,19 @@ class EpochSampler(Sampler[int]):
         seed: Of the order.
         factors: How often each row comes in an epoch on average, ``(rows,)``, as `repeat_factors` gives them; None once each.
             An epoch is as long whatever the epoch, and a row comes its factor rounded down or up times.
+        views: How many augmentations each image has, in turns; a row's draws then go through all of them.
         share: Of which process this is the order.
     """
 
-    def __init__(self, rows: int, seed: int, *, factors: NDArray[np.float64] | None = None, share: Share | None = None) -> None:
+    def __init__(
+        self,
+        rows: int,
+        seed: int,
+        *,
+        factors: NDArray[np.float64] | None = None,
+        views: int | None = None,
+        share: Share | None = None,
+    ) -> None:
         self.rows = rows
         self.seed = seed
         self.share = share
@@ -121,6 +130,9 @@ class EpochSampler(Sampler[int]):
         self.ends = np.cumsum(np.ones(rows) if factors is None else factors)
         self.drawn = round(float(self.ends[-1]))
         self.draws = 1 if factors is None else int(np.max(factors)) + 2  # an epoch's at most
+        # A row that is drawn once an epoch comes as every so-manieth draw: with a common factor it would miss views for ever.
+        while factors is not None and views is not None and self.draws % views != 1 % views:
+            self.draws += 1
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch."""

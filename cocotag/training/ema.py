@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -28,6 +29,11 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Where the weights will be: they are not there yet, and an average elsewhere would be fetched and sent every step."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
     @torch.no_grad()
     def _average(self, averages: list[Tensor], values: list[Tensor], steps: Tensor | int) -> None:

@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -20,7 +21,9 @@ from tqdm import tqdm
 from cocotag.config import TrainConfig
 from cocotag.data.datamodule import TaggingData
 from cocotag.models.network import TaggerNetwork
+from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.prepare import precision
+from cocotag.training.processes import say
 from cocotag.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -66,10 +69,12 @@ class KeepFeatures(Callback):
     Args:
         epochs: From the first on, in which the head alone learns from kept features.
         config: Of the run.
+        interrupt: That may end it meanwhile.
     """
 
-    def __init__(self, epochs: int, config: TrainConfig) -> None:
+    def __init__(self, epochs: int, config: TrainConfig, interrupt: StopOnInterrupt) -> None:
         self.epochs = epochs
+        self.interrupt = interrupt
         self.views = views_of(config) or 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,6 +84,10 @@ class KeepFeatures(Callback):
             module.features = None
         elif module.features is None:
             module.features = self._compute(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """They can be some GB."""
+        cast(Any, pl_module).features = None
 
     @torch.no_grad()
     def _compute(self, trainer: Trainer, module: TaggerModule) -> FeatureCache:
@@ -95,6 +104,8 @@ class KeepFeatures(Callback):
         ):
             for part, images, items in sweeps:
                 for batch in data.sweep(images, range(items)):
+                    if self.interrupt.pressed:
+                        raise KeyboardInterrupt
                     reduced = module.network.forward_reduced(batch[0].to(module.device))
                     cache.put(part, batch[3], reduced)
                     bar.update(len(reduced))
@@ -128,7 +139,14 @@ def kept_epochs(config: TrainConfig, schedule: Schedule, network: TaggerNetwork,
         size = config.model.image_size
         one = network.forward_reduced(torch.zeros(1, size, size, 3, dtype=torch.uint8))
     bytes_each = one.numel() * (4 if precision(config) == "32-true" else 2)
-    return epochs if images * views * bytes_each <= _memory() // SHARE_OF_MEMORY else 0
+    wanted, most = images * views * bytes_each, _memory() // SHARE_OF_MEMORY
+    if wanted > most:
+        say(
+            f"Features of {images} images in {views} views would take {wanted / 1e9:.1f} GB, more than a quarter of the memory "
+            f"({most / 1e9:.1f} GB), so they are computed anew in every epoch. A lower data.augment_views would make them fit."
+        )
+        return 0
+    return epochs
 
 
 @contextmanager
@@ -143,7 +161,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _memory() -> int:
-    """Bytes of the machine; 8 GB where it does not say."""
+    """Bytes of the machine, or of the container; 8 GB where neither says."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return min(_physical(), int(limit)) if limit.isdigit() else _physical()
+
+
+def _physical() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -11,24 +11,24 @@ from __future__ import annotations
 import csv
 import io
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.trainer.states import TrainerStatus
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cocotag.config import TrainConfig
 from cocotag.config_problems import check
 from cocotag.data.datamodule import TaggingData
-from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
+from cocotag.errors import CocotagError, Interrupted, OutputError
 from cocotag.files import probe_folder, write_text
 from cocotag.reports.lines import Line, Panel, draw_panels
 from cocotag.training.checkpoints import facts_of
+from cocotag.training.failures import told_plainly
 from cocotag.training.fit import keep_freed_memory, quiet
 from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.loss import Loss
@@ -234,24 +234,11 @@ class _Record(Callback):
 
 
 def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, interrupt: StopOnInterrupt) -> None:
-    stopped = Interrupted("Stopped. Nothing was written.")
-    try:
-        with interrupt:
+    with told_plainly(trainer, module.config, data, interrupt, lambda: "Nothing was written."):
+        with interrupt, suppress(NotFinite):  # which is as blown up as can be
             trainer.fit(module, datamodule=data)
         if interrupt.pressed:  # after the last step
-            raise stopped
-    except NotFinite:  # which is as blown up as can be
-        pass
-    except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
-        text = str(error).strip().splitlines()[-1]
-        raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
-    except torch.OutOfMemoryError:
-        size = module.config.batch_size
-        raise ConfigError(f"batch_size {size} does not fit in the device's memory. Lower it or model.image_size.") from None
-    except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        raise stopped from None
+            raise Interrupted("Stopped. Nothing was written.")
 
 
 def _write_csv(path: Path, *columns: NDArray[np.float64]) -> None:

@@ -12,13 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.trainer.states import TrainerStatus
 
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig, root_of
@@ -43,14 +40,15 @@ from cocotag.training.checkpoints import (
     resumable,
 )
 from cocotag.training.ema import MovingAverage
+from cocotag.training.failures import told_plainly
 from cocotag.training.features import KeepFeatures, kept_epochs
 from cocotag.training.interrupt import StopOnInterrupt
 from cocotag.training.log import EpochLog
-from cocotag.training.loggers import NO_SPACE, closing, make_loggers
+from cocotag.training.loggers import closing, make_loggers
 from cocotag.training.loss import Loss
-from cocotag.training.module import NotFinite, TaggerModule
-from cocotag.training.prepare import make_data, make_network, precision, val_table
-from cocotag.training.processes import check_started, first_process, say
+from cocotag.training.module import TaggerModule
+from cocotag.training.prepare import check_all, make_data, make_network, open_data, precision, val_table
+from cocotag.training.processes import Together, check_started, first_process, say
 from cocotag.training.record import write_record
 from cocotag.training.schedule import Schedule
 
@@ -83,10 +81,9 @@ def fit(config: TrainConfig, directory: Path) -> Run | None:
         OutputError: The directory is there already, or cannot be made.
         Interrupted: Ctrl-C; ``resume`` goes on.
     """
-    check(config)
+    check_all(config)
     check_started(config)
     config = _absolute(config)
-    precision(config)
     if config.model.weights is None and config.stages[0].train != "all":
         say(
             f"warning: model.weights is null, and the first stage trains {config.stages[0].train} only: the other layers stay "
@@ -131,7 +128,7 @@ def resume(directory: Path) -> Run | None:
     with held(directory):
         last = resumable(directory)
         try:
-            config = TrainConfig.from_json(plain)
+            config = TrainConfig.from_json({"ema_decay": None, **plain})  # of a version before it had a default
             if last:  # which has the weights; the file that they started from may be gone
                 config = replace(config, model=replace(config.model, weights=None))
             check(config)
@@ -169,7 +166,9 @@ def export_run(
     if rule.name == "fixed":  # which needs no images
         return export_checkpoint(checkpoint, out, None, calibration, rule), None
     try:
-        data = make_data(config)
+        data = open_data(config)  # whatever became of val
+        if data.faults():
+            raise DataError(" ".join(data.faults()))
         check_same(facts, facts_of(config, data))
         tune = data.tune
     except CocotagError as error:
@@ -226,7 +225,7 @@ def _train(
         interrupt,
         EpochLog(directory / "metrics.csv", config.best_by),
         KeepPrevious(checkpoints, damaged=start is not None and start != last_checkpoint(directory)),
-        KeepFeatures(data.without_images, config),
+        KeepFeatures(data.without_images, config, interrupt),
         *([] if config.ema_decay is None else [MovingAverage(config.ema_decay)]),
         OneCheckpoint(checkpoints / "best.ckpt", monitor, mode),
         OneCheckpoint(last_checkpoint(directory)),
@@ -244,7 +243,7 @@ def _train(
         devices=config.devices,
         num_nodes=config.nodes,
         # Frozen layers get no gradient; which layers those are changes with the stage.
-        strategy="auto" if processes == 1 else DDPStrategy(find_unused_parameters=True),
+        strategy="auto" if processes == 1 else Together(find_unused_parameters=True),
         use_distributed_sampler=False,
         accumulate_grad_batches=config.accumulate,
         precision=cast(Any, lightning_precision),
@@ -301,45 +300,11 @@ def _run(
     interrupt: StopOnInterrupt,
     start: Path | None,
 ) -> None:
-    try:
+    with told_plainly(trainer, module.config, data, interrupt, lambda: _kept(directory)):
         with interrupt:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if interrupt.pressed:  # after the last step
             raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}")
-    except NotFinite as error:
-        rows = sorted({item % len(data.train) for item in error.items})
-        names = ", ".join(str(data.train.file_names[row]) for row in rows)
-        raise CocotagError(
-            f"The loss is {error.value} in epoch {trainer.current_epoch + 1}, at step {trainer.global_step + 1}. "
-            f"{_kept(directory)} With the same settings it would come again: lower stages.lr, or take precision "
-            f"float32. The batch: {names}"
-        ) from None
-    except DataError as error:  # from a loader's worker it comes wrapped in that process's stack trace
-        text = str(error).strip().splitlines()[-1]
-        raise DataError(text.removeprefix("cocotag.errors.DataError: ")) from None
-    except OutputError as error:
-        raise OutputError(f"{error} {_kept(directory)}") from None
-    except OSError as error:  # from a logger
-        if error.errno not in NO_SPACE:
-            raise
-        where = error.filename or directory
-        raise OutputError(f"{where} cannot be written ({error.strerror}). Free some space. {_kept(directory)}") from None
-    except torch.OutOfMemoryError:
-        size = module.config.batch_size
-        raise ConfigError(f"batch_size {size} does not fit in the device's memory. Lower it or model.image_size.") from None
-    except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        raise Interrupted(f"Stopped. {_kept(directory)}") from None
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        if interrupt.pressed or trainer.received_sigterm:  # which a batch system sends to the workers too
-            raise Interrupted(f"Stopped. {_kept(directory)}") from None
-        raise CocotagError(
-            f"A process that loads images was ended from outside: {str(error).rstrip('. ')}. If memory ran out, free some. "
-            f"{_kept(directory)}"
-        ) from None
 
 
 def _kept(directory: Path) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 from lightning import Callback, Trainer
-from tqdm import tqdm
+
+from cocotag.training.processes import say
 
 
 class StopOnInterrupt(Callback):
@@ -37,7 +37,7 @@ class StopOnInterrupt(Callback):
         if self.pressed:
             raise KeyboardInterrupt
         self.pressed = True
-        tqdm.write("Stopping after this step. Ctrl-C again to stop at once.", file=sys.stderr)
+        say("Stopping after this step. Ctrl-C again to stop at once.")
 
     def _stop(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
         # Several processes stop at the same step: one that went on would wait for the others' gradients for ever.
@@ -45,7 +45,12 @@ class StopOnInterrupt(Callback):
             raise KeyboardInterrupt
 
     on_train_batch_start = _stop
-    on_train_batch_end = _stop
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Once a step is enough for several processes, who have to agree."""
+        if trainer.world_size == 1:
+            self._stop(trainer)
+
     on_train_start = _stop
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401

@@ -8,14 +8,14 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from cocotag.errors import CocotagError
 from cocotag.files import write_text
 from cocotag.training.curves import write_curves
+from cocotag.training.module import NotFinite, TaggerModule
 
 
 class EpochLog(Callback):
@@ -67,12 +67,8 @@ class EpochLog(Callback):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         # A single step that overflows in fp16 is left out by the scaler, so the loss alone does not tell.
         if not math.isfinite(values["train/loss"]) and not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
-            last = self.path.parent / "checkpoints" / "last.ckpt"
-            kept = f"The epochs before are in {last.parent}. " if last.is_file() else ""
-            raise CocotagError(
-                f"The loss is {values['train/loss']} in epoch {trainer.current_epoch + 1}, and so are weights of the network. "
-                f"{kept}Start anew with lower stages.lr, or precision float32."
-            )
+            known = cast(TaggerModule, pl_module).overflow
+            raise known or NotFinite(values["train/loss"], [], trainer.current_epoch + 1, int(trainer.num_training_batches))
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         row = {
             "epoch": trainer.current_epoch + 1,

@@ -32,12 +32,16 @@ class NotFinite(Exception):
     Attributes:
         value: The loss.
         items: Those of its batch, numbered as `TaggedImages` does.
+        epoch: From 1.
+        batch: Of the epoch, from 1.
     """
 
-    def __init__(self, value: float, items: list[int]) -> None:
-        super().__init__(value, items)
+    def __init__(self, value: float, items: list[int], epoch: int, batch: int) -> None:
+        super().__init__(value, items, epoch, batch)
         self.value = value
         self.items = items
+        self.epoch = epoch
+        self.batch = batch
 
 
 class TaggerModule(LightningModule):
@@ -67,7 +71,8 @@ class TaggerModule(LightningModule):
         self.bundle_facts = bundle_facts
         self.loss = loss
         self.features: FeatureCache | None = None
-        self._unchecked: list[tuple[Tensor, Tensor]] = []
+        self._unwatched: list[tuple[Tensor, Tensor, int]] = []
+        self.overflow: NotFinite | None = None
         classes = len(bundle_facts["vocabulary"])
         options: dict[str, Any] = {"num_labels": classes, "ignore_index": UNKNOWN, "average": None}
         self.average_precision = MultilabelAveragePrecision(**options)
@@ -99,40 +104,65 @@ class TaggerModule(LightningModule):
         done = self.current_epoch * self.schedule.batches_per_epoch + batch_idx
         torch.manual_seed(self.config.seed * 1_000_003 + done * self.trainer.world_size + self.global_rank)
 
-    def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One batch to its loss."""
         _, targets, known, items = batch
         logits = self._logits("train", batch)
-        loss: Tensor = self.loss(logits, targets, known)
-        self._refuse_nan(loss, items)
+        loss = self.forward_loss(logits, targets, known)
+        self._watch(loss, items, batch_idx)
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(items), "sync_dist": True}
         self.log("train/loss", loss, **options)
         if self.network.exclusive:
             self.log("train/top1", top1(logits, targets), **options)
         return loss
 
+    def forward_loss(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
+        return cast(Tensor, self.loss(logits, targets, known))
+
     def _logits(self, part: str, batch: Batch) -> Tensor:
         if self.features is None:
             return cast(Tensor, self.network(batch[0]))
         return self.network.forward_head(self.features.get(part, batch[3], self.device))
 
-    def _refuse_nan(self, loss: Tensor, items: Tensor) -> None:
+    def _watch(self, loss: Tensor, items: Tensor, batch_idx: int) -> None:
         """Stop at a loss that is no number, and name its images. On a GPU to look means to wait: only now and then.
 
         In fp16 the scaler leaves out a step that overflowed; whether the weights are sound is seen at the epoch's end.
         """
-        self._unchecked.append((loss.detach(), items))
-        if len(self._unchecked) < (1 if loss.device.type == "cpu" else LOOKED_AT_EVERY):
-            return
-        looked_at, self._unchecked = self._unchecked, []
+        self._unwatched.append((loss.detach(), items, batch_idx))
+        if len(self._unwatched) >= (1 if loss.device.type == "cpu" else LOOKED_AT_EVERY):
+            self._look()
+
+    def _look(self) -> None:
+        found = [
+            NotFinite(float(loss), items.tolist(), self.current_epoch + 1, batch_idx + 1)
+            for loss, items, batch_idx in self._unwatched
+            if not torch.isfinite(loss)
+        ]
+        self._unwatched = []
         if self.trainer.precision == "16-mixed":
+            self.overflow = found[-1] if found else self.overflow
             return
-        for value, of in looked_at:
-            if not torch.isfinite(value):
-                raise NotFinite(float(value), of.tolist())
+        if self.trainer.world_size > 1:  # all stop, or the others would wait for this one's gradients
+            if not self.trainer.strategy.reduce_boolean_decision(bool(found), all=False):
+                return
+            everywhere: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everywhere, [error.args for error in found])
+            found = [NotFinite(*arguments) for process in everywhere for arguments in process]
+        if found:
+            raise found[0]
+
+    def on_train_epoch_end(self) -> None:
+        """Look at what is left."""
+        if self._unwatched:
+            self._look()
 
     def on_validation_epoch_start(self) -> None:
-        """Count anew."""
+        """Count anew, and let all processes score the same network: each has gathered batch norms' statistics of its own."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
         self.cells = torch.zeros_like(self.cells, device=self.device)
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
@@ -140,7 +170,7 @@ class TaggerModule(LightningModule):
         _, targets, known, items = batch
         logits = self._logits("tune", batch).float()
         options: dict[str, Any] = {"batch_size": len(items), "sync_dist": True}
-        self.log("tune/loss", self.loss(logits, targets, known), **options)
+        self.log("tune/loss", self.forward_loss(logits, targets, known), **options)
         truth = torch.where(known, targets.long(), UNKNOWN)
         # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
         probs = self.network.probs(logits)

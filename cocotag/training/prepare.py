@@ -9,11 +9,12 @@ import torch
 from lightning import seed_everything
 
 from cocotag.config import TrainConfig
+from cocotag.config_problems import problems
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.datamodule import TaggingData
 from cocotag.data.image_files import check_files
 from cocotag.data.matching import find_classes, load_aliases
-from cocotag.errors import ConfigError, DataError
+from cocotag.errors import CocotagError, ConfigError, DataError
 from cocotag.labels import Category, Vocabulary
 from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
@@ -28,11 +29,46 @@ def make_data(config: TrainConfig) -> TaggingData:
     Raises:
         DataError: Naming everything that is wrong with them.
     """
-    data = TaggingData(config.data, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
+    data = open_data(config)
     faults = [*data.faults(), *_val_faults(config, data)]
+    processes = config.devices * config.nodes
+    if len(data.tune) < processes:
+        faults.append(
+            f"There are {len(data.tune)} images to choose on, fewer than {processes} devices. Raise data.tune_fraction."
+        )
     if faults:
         raise DataError(" ".join(faults))
     return data
+
+
+def open_data(config: TrainConfig) -> TaggingData:
+    """The images of a run, whatever is wrong with them.
+
+    Raises:
+        DataError: A split is missing or unreadable.
+    """
+    return TaggingData(config.data, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
+
+
+def check_all(config: TrainConfig) -> None:
+    """Refuse a config that cannot work, with everything that is wrong with it, its data and this machine at once.
+
+    Raises:
+        ConfigError: Faults of the config, with others.
+        DataError: Faults of the data alone.
+    """
+    found = problems(config)
+    try:
+        precision(config)
+    except (ConfigError, KeyError) as error:
+        found += [str(error).rstrip(".")] if isinstance(error, ConfigError) else []
+    if found:
+        try:
+            if not any(problem.startswith("data.") for problem in found):
+                make_data(config)
+        except CocotagError as error:
+            found.append(str(error).rstrip("."))
+        raise ConfigError("The config cannot work: " + "; ".join(found) + ".")
 
 
 def precision(config: TrainConfig) -> str:
@@ -63,12 +99,16 @@ def val_table(config: TrainConfig, data: TaggingData) -> AnnotationTable | None:
 
 def _val_faults(config: TrainConfig, data: TaggingData) -> Iterator[str]:
     """What is wrong with the split that is reported on, and with tags where the loss takes it that there is one an image."""
-    val = val_table(config, data)
+    try:
+        val = val_table(config, data)
+    except DataError as error:
+        yield str(error)
+        val = None
     if val is not None:
         if not set(val.vocabulary.names) & set(data.vocabulary.names):
-            yield f"Split {config.data.val_split!r} has no class in common with split {config.data.train_split!r}."
+            yield f"data.val_split {config.data.val_split!r} has none of the classes that are learned. Give another."
         elif not val.positives.any():
-            yield f"Split {config.data.val_split!r} has no positive of any class to report on. Give another --data.val_split."
+            yield f"data.val_split {config.data.val_split!r} has no positive of any class to report on. Give another."
         try:
             check_files(val, [(data.root, str(config.data.val_split))])
         except DataError as error:

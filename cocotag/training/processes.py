@@ -7,6 +7,7 @@ import sys
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
@@ -28,6 +29,11 @@ def check_started(config: TrainConfig) -> None:
         ConfigError: With both numbers.
     """
     wanted = config.devices * config.nodes
+    if config.nodes > 1 and not {"WORLD_SIZE", "SLURM_PROCID"} & set(os.environ):
+        raise ConfigError(
+            f"nodes is {config.nodes}, but this process was started by neither torchrun nor srun, so it would wait for the "
+            "other machines for ever. README.md has the commands, under several machines."
+        )
     by_torchrun = os.environ.get("WORLD_SIZE")
     by_slurm = os.environ.get("SLURM_NTASKS") if "SLURM_PROCID" in os.environ else None
     for who, started in (("torchrun", by_torchrun), ("SLURM", None if by_torchrun else by_slurm)):
@@ -38,6 +44,19 @@ def check_started(config: TrainConfig) -> None:
             )
     if torch.cuda.is_available() and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} GPUs.")
+
+
+class Together(DDPStrategy):
+    """Lightning's DDP, but each process scores its part of the tune images for itself.
+
+    Through DDP's forward every batch would exchange buffers, and a process with a batch more than the others would wait for
+    them for ever. They are exchanged once, before the first batch (`TaggerModule.on_validation_epoch_start`).
+    """
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (Lightning's)
+        """One batch."""
+        with self.precision_plugin.val_step_context():
+            return cast(Any, self.lightning_module).validation_step(*args, **kwargs)
 
 
 def say(text: str) -> None:

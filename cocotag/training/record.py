@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -78,11 +79,13 @@ def write_record(directory: Path, config: TrainConfig, data: TaggingData, precis
 
 
 def command() -> str:
-    """The command line, to be copied into a shell; the home folder is ``~``, since its name is often the user's."""
+    """The command line; the home folder is ``$HOME``, since its name is often the user's."""
     name = Path(sys.argv[0]).name if sys.argv else "python"
     words = ["cocotag" if name == "__main__.py" else name, *sys.argv[1:]]
     home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
-    return shlex.join(words) if len(home) < 2 else shlex.join(words).replace(home, "~")
+    if len(home) < 2:
+        return shlex.join(words)
+    return re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "$HOME", shlex.join(words))
 
 
 def versions() -> dict[str, str | None]:

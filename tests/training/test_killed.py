@@ -197,8 +197,8 @@ def test_patience_is_not_forgotten(sample_dir, tmp_path, unbroken, server):
     assert_same_run(run, whole)
 
 
-def test_a_run_that_was_moved_still_knows_its_best_epoch(sample_dir, tmp_path, unbroken, server):
-    """Of a run that gets worse; a best checkpoint that were forgotten would be overwritten by a worse one."""
+def test_a_run_that_was_moved_still_knows_its_best_epoch(sample_dir, tmp_path, server):
+    """Of a run that gets worse; a best checkpoint that was forgotten would be overwritten by a worse one."""
     config = replace(config_of("plain", sample_dir), stages=[StageConfig(1, "head", 3e-2), StageConfig(3, "all", 3.0)])
     whole = fit(config, tmp_path / "whole").directory
     assert checkpoint(whole, "best")["epoch"] < 2

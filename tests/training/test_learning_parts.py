@@ -157,8 +157,6 @@ def test_the_decay_ramps_up_to_what_was_asked():
 
 def test_the_best_checkpoint_holds_the_weights_that_were_scored(sample_dir, tmp_path, without_bundle):
     """Its weights, put in a new network, give the tune loss of that epoch again; the weights of the last step do not."""
-    from cocotag.training.module import TaggerModule
-
     config = small(sample_dir, ema_decay=0.9, best_by="loss")
     run = fit(config, tmp_path / "run").directory
     best = min(rows(run), key=lambda row: row["tune_loss"])
@@ -176,7 +174,6 @@ def test_the_best_checkpoint_holds_the_weights_that_were_scored(sample_dir, tmp_
             total = sum(loss(network(b[0]), b[1], b[2]).item() * len(b[0]) for b in data.val_dataloader())
         return total / len(data.tune)
 
-    assert TaggerModule  # the keys are this module's
     assert scored(state["state_dict"]) == pytest.approx(best["tune_loss"], rel=1e-4)
     assert scored(state["current_model_state"]) != pytest.approx(best["tune_loss"], rel=1e-3)
 
@@ -239,6 +236,19 @@ def test_features_are_kept_only_where_that_is_sound(sample_dir, monkeypatch):
     assert epochs(base) == 0
 
 
+@pytest.mark.parametrize(("views", "most"), [(10, 4.0), (3, 2.5), (4, 3.0)])
+def test_repeated_rows_go_through_all_views(views, most):
+    factors = np.ones(20)
+    factors[0] = most
+    sampler = EpochSampler(20, 0, factors=factors, views=views)
+    seen = {row: set() for row in range(20)}
+    for epoch in range(2 * views):
+        sampler.set_epoch(epoch)
+        for item in sampler:
+            seen[item % 20].add(item // 20 % views)
+    assert all(len(found) == views for found in seen.values())
+
+
 # Refusals
 
 
@@ -256,7 +266,7 @@ def test_a_loss_that_is_no_number_names_the_images_of_its_batch(sample_dir, tmp_
 
     monkeypatch.setattr(TaggerModule, "training_step", broken)
     config = small(sample_dir)
-    with pytest.raises(CocotagError, match=r"nan in epoch 2.*finished epochs are kept") as caught:
+    with pytest.raises(CocotagError, match=r"nan in epoch 2, at batch 3\..*finished epochs are kept") as caught:
         fit(config, tmp_path / "run")
     names = make_data(config).train.file_names
     named = str(caught.value).split("The batch: ")[1].split(", ")

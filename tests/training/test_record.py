@@ -72,7 +72,7 @@ def test_neither_user_nor_host_nor_environment_is_in_it(tmp_path, config, data, 
     monkeypatch.setattr(socket, "gethostname", lambda: "a-host")
     monkeypatch.setattr("platform.node", lambda: "a-host")
     text = json.dumps(written(tmp_path, config, data))
-    assert "--out=~/runs/one" in text
+    assert "--out=$HOME/runs/one" in text
     assert not [word for word in ("somebody", "a-secret", "a-host") if word in text]
 
 

@@ -119,3 +119,39 @@ def test_ctrl_c_stops_all_processes_and_the_run_goes_on_later(sample_dir, tmp_pa
     assert code == 0, err
     assert out.splitlines()[-1] == str(run)
     assert [row["epoch"] for row in rows(run)] == list(range(1, done + 2))
+
+
+def test_processes_with_unlike_numbers_of_tune_batches_score_as_one_does(sample_dir, tmp_path):
+    """13 images in batches of 6: two of one process, one of the other."""
+    stages = '[{"epochs": 2, "train": "head", "lr": 0.01}, {"epochs": 1, "train": "all", "lr": 0.001}]'
+    words = [*SMALL, "--batch_size", "12", "--data.root", sample_dir, "--stages", stages, "--data.val_split", "null"]
+    for devices in (1, 2):
+        code, _, err = finish(start(*words, "--devices", devices, "--out", tmp_path / str(devices)))
+        assert code == 0, err
+        assert "13 to choose on" in err
+    for alone, together in zip(rows(tmp_path / "1")[:2], rows(tmp_path / "2")[:2], strict=True):
+        assert together["tune_loss"] == pytest.approx(alone["tune_loss"], rel=1e-4)
+    assert len(rows(tmp_path / "2")) == 3
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_all_in_one_line(sample_dir, tmp_path):
+    script = tmp_path / "broken.py"
+    script.write_text(
+        """
+import os, sys
+from cocotag.cli import main
+from cocotag.training.module import TaggerModule
+whole = TaggerModule.forward_loss
+def broken(self, logits, targets, known):
+    loss = whole(self, logits, targets, known)
+    return loss * float("nan") if os.environ.get("LOCAL_RANK") == "1" and self.global_step == 2 else loss
+TaggerModule.forward_loss = broken
+sys.exit(main(sys.argv[1:]))
+"""
+    )
+    words = [*SMALL, "--data.root", sample_dir, "--stages", STAGES, "--devices", "2", "--out", tmp_path / "run"]
+    code, _, err = finish(start(*words, with_=(sys.executable, script)))
+    assert code not in (0, None)
+    assert "The loss is nan in epoch 1, at batch 3." in err
+    assert "The batch: " in err
+    assert "Traceback" not in err
