@@ -80,6 +80,9 @@ class TaggerModule(LightningModule):
         self.micro_f1 = MultilabelF1Score(num_labels=classes, ignore_index=UNKNOWN, average="micro")
         # Positives, negatives and unknown cells of each class. No buffer: the moving average would exchange it too.
         self.cells = torch.zeros(3, classes, dtype=torch.int64)
+        # Loss and hits times images, and images. Lightning's own mean over processes divides their number of images in whole
+        # numbers: 7 and 6 would be 12.
+        self.sums = torch.zeros(3)
 
     def train(self, mode: bool = True) -> TaggerModule:
         """Training mode for what learns in the present stage, evaluation mode for what is frozen."""
@@ -164,13 +167,14 @@ class TaggerModule(LightningModule):
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, 0)
         self.cells = torch.zeros_like(self.cells, device=self.device)
+        self.sums = torch.zeros_like(self.sums, device=self.device)
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
         """Tune images: loss, and scores for the metrics."""
         _, targets, known, items = batch
         logits = self._logits("tune", batch).float()
-        options: dict[str, Any] = {"batch_size": len(items), "sync_dist": True}
-        self.log("tune/loss", self.forward_loss(logits, targets, known), **options)
+        right = top1(logits, targets) if self.network.exclusive else torch.zeros((), device=self.device)
+        self.sums += len(items) * torch.stack([self.forward_loss(logits, targets, known), right, torch.ones_like(right)])
         truth = torch.where(known, targets.long(), UNKNOWN)
         # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
         probs = self.network.probs(logits)
@@ -178,14 +182,16 @@ class TaggerModule(LightningModule):
         self.f1.update(probs, truth)
         self.micro_f1.update(probs, truth)
         self.cells += torch.stack([(truth == 1).sum(dim=0), (truth == 0).sum(dim=0), (truth == UNKNOWN).sum(dim=0)])
-        if self.network.exclusive:
-            self.log("tune/top1", top1(logits, targets), **options)
 
     def on_validation_epoch_end(self) -> None:
         """Means over classes with support, as everywhere; torchmetrics would count the others as 0.
 
         Nor does a class count of which only positives are known: its average precision is 1 whatever the scores.
         """
+        loss, right, images = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
+        self.log("tune/loss", loss / images, sync_dist=True)
+        if self.network.exclusive:
+            self.log("tune/top1", right / images, sync_dist=True)
         support, absent, unknown = self.trainer.strategy.reduce(self.cells, reduce_op="sum")
         seen = (support > 0) & ((absent > 0) | (unknown == 0))
         if seen.any():
