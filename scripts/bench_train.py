@@ -135,9 +135,10 @@ def main() -> None:
             f"{max(seconds):.3f}) | {ratio:.2f} | {statistics.median(one['faults'] for one in found[name]):,.0f} | "
             f"{'not on a CPU' if used is None else f'{used:.0f} %'} |"
         )
+    without = f" --without {' '.join(args.without)}" if args.without else ""
     text = f"""# A training step
 
-Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}` on {found["naive"][0]["on"]}.
+Written by `.venv/bin/python scripts/bench_train.py --repeats {args.repeats}{without}` on {found["naive"][0]["on"]}.
 
 MobileNetV2, width 1, batch {BATCH}, {SIZE} px, {CLASSES} classes. Each row has all that the rows above it have. Medians over \
 processes in turns, lowest and highest in brackets; the ratio is the median of those within a turn.
