@@ -79,7 +79,7 @@ def test_templates_and_configs_are_inside(installed, tmp_path, sample_dir):
     assert done.returncode == 2
     assert "data.root is nowhere" in done.stderr
     done = run(installed, tmp_path, "train", "--data.sources", '[{"root": ".", "aliases": "nothing"}]')
-    assert "one of cocotag's own: open_images, voc" in done.stderr
+    assert "one of cocotag's own: imagenet, open_images, voc" in done.stderr
     done = run(installed, tmp_path, "train", "--config", "nothing")
     assert "coco_mini, coco_mobilenetv2, coco_original, sample" in done.stderr
 
