@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -61,6 +63,7 @@ def told_plainly(
     except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
+        _let_workers_end()
         raise Interrupted(f"Stopped. {kept()}") from None
     except RuntimeError as error:
         said = str(error)
@@ -75,7 +78,18 @@ def told_plainly(
         if not said.startswith("DataLoader worker"):
             raise
         if interrupt.pressed or trainer.received_sigterm:  # which a batch system sends to the workers too
+            _let_workers_end()
             raise Interrupted(f"Stopped. {kept()}") from None
         raise CocotagError(
             f"A process that loads images was ended from outside: {said.rstrip('. ')}. If memory ran out, free some. {kept()}"
         ) from None
+
+
+def _let_workers_end() -> None:
+    """Leave off watching the processes of loaders.
+
+    Of a run that was told to stop they were told too, and torch's watch would raise wherever the program is by then, even while it
+    exits.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
