@@ -88,8 +88,8 @@ def told_plainly(
 def _let_workers_end() -> None:
     """Leave off watching the processes of loaders.
 
-    Of a run that was told to stop they were told too, and torch's watch would raise wherever the program is by then, even while it
-    exits.
+    Of a run that was told to stop they were told too, and torch's watch would raise wherever the program is by then, even while
+    it exits.
     """
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
