@@ -65,7 +65,9 @@ def cifar(out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
 def choices(out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
     """What each of the original's choices costs, on coco-mini."""
     together = {key: value for flags in ORIGINAL.values() for key, value in flags.items()}
-    scratch = {"model.image_size": "224", "model.weights": "null", "lr": "0.002"}
+    # As simple as the original, so that its choices are what differs.
+    plain = {"model.head": "linear", "data.augment_views": "null", "ema_decay": "null", "best_by": "map"}
+    scratch = {**plain, "model.image_size": "224", "model.weights": "null", "lr": "0.002"}
     asked = {SCRATCH: scratch, **{name: {**scratch, **flags} for name, flags in ORIGINAL.items()}}
     asked |= {TOGETHER: {**scratch, **together}, SMALL: {**scratch, "model.image_size": "96"}}
     asked[STRIDE_4] = {**asked[SMALL], "model.output_stride": "4"}
