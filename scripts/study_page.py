@@ -187,9 +187,9 @@ def final_section(found: Found) -> str:
             )
     if best is None:
         return "## On val\n\nNot run yet.\n"
-    others = """The recipes of others
-are re-creations (`scripts/recreations.py`; `scripts/published_recipes.py` has ASL, CSRA and the hobby original value by value)
-with the same photographs and network, and with epochs that take at least twice our seconds on a machine that does nothing else."""
+    others = """The recipes of others are
+re-creations (`scripts/recreations.py`; `scripts/published_recipes.py` has ASL, CSRA and the hobby original value by value) with
+the same photographs and network, and with epochs that take at least twice our seconds on a machine that does nothing else."""
     if len(rows) == len(FINALISTS):
         others = "The recipes of others\n(`scripts/recreations.py`) were not run yet."
     inside = {name: f"{100 * lo:.1f} to {100 * hi:.1f}" for name, (_, lo, hi) in best["intervals"].items()}
