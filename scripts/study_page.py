@@ -96,7 +96,7 @@ def verdict(names: Sequence[str], gaps: Sequence[dict[str, list[float]] | None])
         said.append(f"worse: {'; '.join(worse)}")
     if open_:
         said.append(f"not to be told apart: {'; '.join(open_)}")
-    return f"**Against {names[0]}** " + "; **".join(said).replace("; **", ". ") + "."
+    return f"**Against {names[0]}:** " + ". ".join(part[0].upper() + part[1:] for part in said) + "."
 
 
 def section(question: Question, found: Found) -> str:
