@@ -133,7 +133,8 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
     write_text(plot, _drawing(rates, losses, smoothed, suggestion, rising))
     if config.model.weights is None:
         say(
-            "note: without pretrained weights the loss falls soon and little; ten times the suggested rate or more may be better."
+            "note: without pretrained weights the loss falls soon and little, and ten times the suggested rate or more may "
+            "do better."
         )
     return LrFound(suggestion, slowing, rising, rates, losses, smoothed, plot)
 
