@@ -18,13 +18,13 @@ FIND_LR = "--find-lr"
 
 
 def _run(words: list[str]) -> int:
-    config, resume, out = _train_config(words)
+    config, resume, out, rates_only = _train_config(words)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes are warned of what stages are meant to do
     try:
         from cocotag.training import find_lr, fit
     except ModuleNotFoundError as error:
         raise without_extra("Training", error) from None
-    if FIND_LR in words:
+    if rates_only:
         found = find_lr.find_lr(config, out)
         print(f"Suggested stages[0].lr: {found.suggestion:.2g}. The loss over the rate: {found.plot}")
         print(out)
@@ -40,8 +40,8 @@ def _run(words: list[str]) -> int:
     return DONE_WITH_FAULTS if run.failures else DONE
 
 
-def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
-    """The config of YAML and flags, the run to resume, and the run directory."""
+def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path, bool]:
+    """The config of YAML and flags, the run to resume, the run directory, and whether only a rate is looked for."""
     from datetime import datetime
 
     import jsonargparse
@@ -83,9 +83,9 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path]:
     config = TrainConfig(**{key: getattr(made, key) for key in TrainConfig.__dataclass_fields__})
     if parsed.resume is not None and any(not word.startswith("--resume") for word in words if word.startswith("--")):
         raise ConfigError("--resume takes everything else from the run. Leave the other flags out, or start a new run.")
-    name = f"{name}-lr" if FIND_LR in words else name
+    name = f"{name}-lr" if parsed.find_lr else name
     out = Path(parsed.out) if parsed.out else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    return config, Path(parsed.resume) if parsed.resume else None, out
+    return config, Path(parsed.resume) if parsed.resume else None, out, parsed.find_lr
 
 
 def _config_first(words: list[str]) -> tuple[list[str], str]:

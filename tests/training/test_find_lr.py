@@ -7,6 +7,7 @@ import os
 import signal
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,3 +193,14 @@ def test_a_folder_that_is_there_is_left_alone(sample_dir, tmp_path):
 def test_it_is_not_for_a_run_that_is_gone_on_with(tmp_path, capsys):
     assert main(["train", "--resume", str(tmp_path), "--find-lr"]) == 2
     assert "--resume takes everything else from the run" in capsys.readouterr().err
+
+
+def test_a_yaml_may_ask_for_it_as_well(tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        module, "find_lr", lambda config, out: asked.append(out) or SimpleNamespace(suggestion=0.01, plot="lr.svg")
+    )
+    (tmp_path / "rates.yaml").write_text("find_lr: true\n")
+    assert main(["train", "--config", str(tmp_path / "rates.yaml")]) == 0
+    assert asked[0].name.startswith("rates-lr-")
+    assert capsys.readouterr().out.startswith("Suggested stages[0].lr: 0.01.")
