@@ -1,39 +1,19 @@
-import warnings
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from metric_cases import cases, quick, random_case, seeds
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
 from cocotag import metrics
-
-
-def _random(seed: int, images: int = 25, classes: int = 6, *, levels: int = 8, rate: float = 0.3):
-    """Scores with many ties, classes without positives and without predictions; everything known."""
-    rng = np.random.default_rng(seed)
-    probs = rng.integers(0, levels + 1, (images, classes)) / levels
-    targets = rng.random((images, classes)) < rate * rng.integers(0, 3, classes)
-    thresholds = rng.choice([0.25, 0.5, 0.6, 2.0], classes)
-    return probs, targets, np.ones((images, classes), bool), thresholds
-
-
-def _quiet(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function(*args, **kwargs)
-
-
-quick = settings(max_examples=40, deadline=None)
-cases = st.builds(
-    _random, st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 8), levels=st.integers(1, 50), rate=st.floats(0, 0.6)
-)
+from cocotag.metrics import bootstrap
+from cocotag.metrics.measures import Prepared, measure
 
 
 @quick
-@given(cases, st.integers(0, 2**32 - 1))
+@given(cases, seeds)
 def test_per_class_equals_scikit_learn_on_the_known_rows(case, seed):
     probs, targets, known, thresholds = case
     known = np.random.default_rng(seed).random(known.shape) < 0.8
@@ -121,7 +101,7 @@ def test_a_class_with_support_that_is_never_predicted_counts_zero():
 
 
 def test_a_class_of_which_only_positives_are_known_is_in_no_figure():
-    probs, targets, known, thresholds = _random(3, images=30, classes=4)
+    probs, targets, known, thresholds = random_case(3, images=30, classes=4)
     targets[:, 0], known[:, 0] = True, np.arange(30) < 12
     with_it = metrics.score(probs, targets, known, thresholds, resamples=20)
     without = metrics.score(probs[:, 1:], targets[:, 1:], known[:, 1:], thresholds[1:], resamples=20)
@@ -142,7 +122,7 @@ def test_a_score_on_the_threshold_is_a_prediction():
 
 
 def test_decisions_made_elsewhere_are_counted_and_the_ranking_is_kept():
-    probs, targets, known, thresholds = _random(1)
+    probs, targets, known, thresholds = random_case(1)
     plain = metrics.per_class(probs, targets, known, thresholds)
     scores = metrics.score(probs, targets, known, thresholds, predicted=np.ones_like(known), resamples=0)
     assert (scores.per_class["predicted"] == len(probs)).all()
@@ -150,7 +130,7 @@ def test_decisions_made_elsewhere_are_counted_and_the_ranking_is_kept():
 
 
 @quick
-@given(cases, st.integers(0, 2**32 - 1))
+@given(cases, seeds)
 def test_what_is_in_unknown_cells_changes_nothing(case, seed):
     probs, targets, known, thresholds = case
     known = np.random.default_rng(seed).random(known.shape) < 0.6
@@ -161,7 +141,7 @@ def test_what_is_in_unknown_cells_changes_nothing(case, seed):
 
 
 def test_images_and_classes_that_nobody_looked_at_are_left_out():
-    probs, targets, known, thresholds = _random(4, images=30)
+    probs, targets, known, thresholds = random_case(4, images=30)
     fewer = metrics.summary(probs[:20], targets[:20], known[:20], thresholds, resamples=0)
     known[20:] = False
     np.testing.assert_allclose(metrics.summary(probs, targets, known, thresholds, resamples=0), fewer)
@@ -170,23 +150,25 @@ def test_images_and_classes_that_nobody_looked_at_are_left_out():
 
 
 @quick
-@given(cases, st.integers(0, 2**32 - 1))
+@given(cases, seeds)
 def test_weighing_images_is_repeating_them(case, seed):
     probs, targets, known, thresholds = case
     rng = np.random.default_rng(seed)
     known = rng.random(known.shape) < 0.8
     rows = rng.integers(len(probs), size=(len(probs), 3))
     weights = np.stack([np.bincount(column, minlength=len(probs)) for column in rows.T], axis=1).astype(np.float32)
-    prepared = metrics._Prepared.of(probs, targets, known, probs >= thresholds)
-    found = metrics._statistics(prepared, weights)
+    prepared = Prepared.of(probs, targets, known, probs >= thresholds)
+    found = measure(prepared, weights)
     whole = metrics.per_class(probs, targets, known, thresholds)
     for draw, column in enumerate(rows.T):
         repeated = metrics.score(probs[column], targets[column], known[column], thresholds, resamples=0)
         if "no_negatives" in {*repeated.per_class["status"], *whole["status"]}:  # which is decided once, on all images
             continue
-        np.testing.assert_allclose(found.summary[draw], repeated.summary["value"], rtol=1e-9)
+        np.testing.assert_allclose(found.summary[draw], repeated.summary["value"], rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.ap[draw], repeated.per_class["ap"], rtol=1e-9)
-        np.testing.assert_allclose(found.f1[draw], repeated.per_class["f1"], rtol=1e-9)
+        for name in ("precision", "recall", "f1"):
+            np.testing.assert_allclose(getattr(found, name)[draw], repeated.per_class[name], rtol=1e-9)
+        np.testing.assert_allclose(found.ece[draw], repeated.per_class["ece"], rtol=1e-9, atol=1e-12)
 
 
 def test_intervals_hold_the_value_and_shrink_with_images():
@@ -199,8 +181,8 @@ def test_intervals_hold_the_value_and_shrink_with_images():
         summary, frame = scores.summary, scores.per_class
         assert (summary["lo"] <= summary["value"]).all()
         assert (summary["value"] <= summary["hi"]).all()
-        assert ((frame["f1_lo"] < frame["f1"]) & (frame["f1"] < frame["f1_hi"])).all()
-        assert ((frame["ap_lo"] < frame["ap"]) & (frame["ap"] < frame["ap_hi"])).all()
+        for name in ("precision", "recall", "f1", "ap"):
+            assert ((frame[f"{name}_lo"] < frame[name]) & (frame[name] < frame[f"{name}_hi"])).all()
         widths.append(summary["hi"] - summary["lo"])
     assert (widths[1] < 0.6 * widths[0]).all()
 
@@ -220,25 +202,31 @@ def test_the_interval_of_map_holds_the_truth_where_classes_are_rare():
 
 @quick
 @given(cases, st.sampled_from([1, 20]))
-def test_every_interval_holds_its_value_within_0_and_1_and_is_missing_with_it(case, resamples):
+def test_every_interval_holds_its_value_within_its_limits_and_is_missing_with_it(case, resamples):
     probs, targets, known, thresholds = case
     scores = metrics.score(probs, targets, known, thresholds, resamples=resamples)
     value, lo, hi = (scores.summary[name].to_numpy() for name in ("value", "lo", "hi"))
+    limit = np.where(scores.summary.index == "coverage", probs.shape[1], 1)
     np.testing.assert_array_equal(np.isnan(lo), np.isnan(hi))
     defined = ~np.isnan(lo)  # a single draw may miss every positive
     assert not np.isnan(value[defined]).any()
     assert (lo[defined] >= 0).all()
     assert (lo[defined] <= value[defined]).all()
     assert (value[defined] <= hi[defined]).all()
-    assert (hi[defined] <= 1).all()
-    assert scores.per_class.loc[scores.per_class["f1"].isna(), ["f1_lo", "f1_hi", "ap_lo", "ap_hi"]].isna().all(axis=None)
+    assert (hi[defined] <= limit[defined]).all()
+    frame = scores.per_class
+    for name in ("precision", "recall", "f1", "ap"):
+        assert frame.loc[frame[name].isna(), [f"{name}_lo", f"{name}_hi"]].isna().all(axis=None)
+        ends = frame[[f"{name}_lo", f"{name}_hi"]].dropna()
+        assert ((ends >= 0) & (ends <= 1)).all(axis=None)
+        assert (ends[f"{name}_lo"] <= ends[f"{name}_hi"]).all()
 
 
 def test_the_seed_decides_the_intervals_and_chunks_do_not(monkeypatch):
-    probs, targets, known, thresholds = _random(2)
+    probs, targets, known, thresholds = random_case(2)
     first = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
     other = metrics.score(probs, targets, known, thresholds, resamples=50, seed=2)
-    monkeypatch.setattr(metrics, "_CHUNK_CELLS", 7 * len(probs))
+    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 7 * len(probs))
     again = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
     np.testing.assert_allclose(first.summary, again.summary, rtol=1e-12)
     assert first.summary["value"].equals(other.summary["value"])
@@ -246,7 +234,7 @@ def test_the_seed_decides_the_intervals_and_chunks_do_not(monkeypatch):
 
 
 def test_without_draws_there_are_no_intervals():
-    found = metrics.summary(*_random(2), resamples=0)
+    found = metrics.summary(*random_case(2), resamples=0)
     assert found[["lo", "hi"]].isna().all(axis=None)
 
 
@@ -262,33 +250,3 @@ def test_without_draws_there_are_no_intervals():
 def test_input_that_does_not_fit_is_refused(probs, targets, known, thresholds, says):
     with pytest.raises(ValueError, match=says):
         metrics.score(probs, targets, known, thresholds)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_difference_is_that_of_the_scores_and_runs_are_averaged(seed):
-    probs, targets, known, thresholds = _random(seed)
-    rng = np.random.default_rng(seed)
-    other, third = (np.clip(probs + rng.normal(0, 0.2, probs.shape), 0, 1) for _ in range(2))
-    first, second = [(probs, probs >= thresholds)], [(one, one >= thresholds) for one in (other, third)]
-    found = metrics.difference(first, second, targets, known, resamples=200)
-    scores = [metrics.summary(one, targets, known, thresholds, resamples=0)["value"] for one in (probs, other, third)]
-    expected = (scores[1] + scores[2]) / 2 - scores[0]
-    for name in ("map", "macro_f1", "micro_f1", "cf1"):
-        assert found.loc[name, "value"] == pytest.approx(expected[name])
-        assert found.loc[name, "lo"] <= found.loc[name, "hi"]
-    same = metrics.difference(first, first, targets, known, resamples=50)
-    assert (same.loc[["map", "micro_f1"]] == 0).all(axis=None)
-
-
-def test_a_difference_is_told_where_each_for_itself_is_not():
-    """A small gain on every image: the intervals of both overlap, that of their difference is above 0."""
-    rng = np.random.default_rng(0)
-    targets = rng.random((150, 5)) < 0.3
-    known = np.ones_like(targets)
-    probs = np.clip(0.5 + 0.2 * (targets - 0.5) + rng.normal(0, 0.25, targets.shape), 0, 1)
-    better = np.clip(probs + 0.04 * (targets - 0.5), 0, 1)
-    half = np.full(5, 0.5)
-    before, after = (metrics.score(one, targets, known, half).per_class for one in (probs, better))
-    assert (after["ap_lo"] < before["ap_hi"]).all()
-    gap = metrics.difference([(probs, probs >= 0.5)], [(better, better >= 0.5)], targets, known)
-    assert gap.loc["map", "lo"] > 0

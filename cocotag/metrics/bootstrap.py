@@ -1,0 +1,60 @@
+"""Drawing images with replacement, and intervals from the draws. Knows no measure.
+
+Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Davison & Hinkley 1997, Bootstrap Methods and their
+Application, 5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_CELLS = 4_000_000  # weights held at once, float32: 16 MB, and as much again for the sorted copy
+
+Floats = NDArray[np.float64]
+Weights = NDArray[np.float32]
+
+
+def draws(images: int, resamples: int, seed: int) -> Iterator[Weights]:
+    """How often each image is drawn: ``(N, B)``, a bounded number of draws at a time."""
+    rng = np.random.default_rng(seed)
+    chunk = max(1, CHUNK_CELLS // images)
+    for done in range(0, resamples, chunk):
+        drawn = (rng.integers(images, size=images) for _ in range(min(chunk, resamples - done)))
+        yield np.stack([np.bincount(rows, minlength=images) for rows in drawn], axis=1, dtype=np.float32)
+
+
+def once(images: int) -> Weights:
+    """Every image once: ``(N, 1)``."""
+    return np.ones((images, 1), np.float32)
+
+
+def percentiles(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
+    """The 2.5th and 97.5th percentile of each column of ``(B, K)`` draws, NaN where the point ``(K,)`` is undefined."""
+    bounds = np.full((2, len(point)), np.nan)
+    for column in np.flatnonzero(~np.isnan(point)) if drawn else ():
+        values = np.concatenate([draw[:, column] for draw in drawn])
+        values = values[~np.isnan(values)]
+        if len(values):
+            bounds[:, column] = np.percentile(values, (2.5, 97.5))
+    return bounds[0], bounds[1]
+
+
+def mirrored(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
+    """The percentiles of the draws mirrored at the point (the basic bootstrap), ``(K,)`` each.
+
+    Where drawing an image twice moves a measure to one side, as it raises the average precision of a rare class, the draws lie
+    to that side of the value and the truth to the other.
+    """
+    low, high = percentiles(drawn, point)
+    return 2 * point - high, 2 * point - low
+
+
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """``part / whole``, NaN where that is 0 / 0."""
+    out: Floats = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=out, where=np.asarray(whole) != 0)
+    return out
