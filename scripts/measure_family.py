@@ -41,7 +41,8 @@ from cocotag.models.summary import summarise
 from cocotag.models.ways import all_ways, cpu_run, stir
 from cocotag.models.weights import to_torchvision
 from cocotag.quantize import quantize_convolutions
-from cocotag.reports.plots import scatter, standalone
+from cocotag.reports.drawing import standalone
+from cocotag.reports.plots import scatter
 
 Architecture = Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
 SIDE = 224

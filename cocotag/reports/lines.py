@@ -1,6 +1,6 @@
 """Lines over one axis that several panels share -> one SVG file, light or dark as the reader's system is.
 
-As `cocotag.reports.plots`, whose axes these are, it knows no metrics.
+As `cocotag.reports.plots`, it knows no metrics.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cocotag.reports.plots import (
+from cocotag.reports.drawing import (
     GLYPH,
     WIDTH,
+    Axis,
     Values,
-    _Axis,
-    _axis,
-    _clean,
-    _figure,
-    _is_number,
-    _line,
-    _path,
-    _svg,
-    _text,
+    clean,
+    figure,
+    fit_axis,
+    is_number,
+    path,
+    segment,
+    side_label,
     standalone,
+    svg,
+    words,
 )
 
 HEIGHT, GAP, ABOVE, BELOW = 132, 22, 44, 46
@@ -114,19 +115,19 @@ def draw_panels(
     shown = [_shown(panel) for panel in panels]
     longest = max((len(line.label) for panel in shown for line in panel.lines), default=0)
     low, high = ends or (min(x, default=0.0), max(x, default=1.0))
-    across = _Axis(low, high if high > low else low + 1, LEFT, WIDTH - _KEY - 8 - GLYPH * (longest + 1), log=log_x)
+    across = Axis(low, high if high > low else low + 1, LEFT, WIDTH - _KEY - 8 - GLYPH * (longest + 1), log=log_x)
     ticks = [tick for tick in across.ticks() if not whole or float(tick).is_integer()]
     bottom = ABOVE + (HEIGHT + GAP) * len(shown) - GAP
-    parts = [_text(LEFT, 14, _clean(note), css="muted")] if note else []
+    parts = [words(LEFT, 14, clean(note), css="muted")] if note else []
     for place, panel in enumerate(shown):
         top = ABOVE + (HEIGHT + GAP) * place
-        parts += [_line(across.at(tick), top, across.at(tick), top + HEIGHT, "grid") for tick in ticks]
-        parts += [_line(across.at(at), top, across.at(at), top + HEIGHT, "rule") for at, _ in rules]
+        parts += [segment(across.at(tick), top, across.at(tick), top + HEIGHT, "grid") for tick in ticks]
+        parts += [segment(across.at(at), top, across.at(at), top + HEIGHT, "rule") for at, _ in rules]
         parts += _panel(across, top, x, panel)
-    parts += [_text(across.at(tick), bottom + 16, _figure(tick), "middle", "muted") for tick in ticks]
-    parts.append(_text((across.start + across.stop) / 2, bottom + 36, _clean(x_label), "middle"))
+    parts += [words(across.at(tick), bottom + 16, figure(tick), "middle", "muted") for tick in ticks]
+    parts.append(words((across.start + across.stop) / 2, bottom + 36, clean(x_label), "middle"))
     parts += _rule_names(across, rules)
-    return standalone(_svg(WIDTH, bottom + BELOW, title, parts), _STYLE)
+    return standalone(svg(WIDTH, bottom + BELOW, title, parts), _STYLE)
 
 
 def _shown(panel: Panel) -> Panel:
@@ -134,7 +135,7 @@ def _shown(panel: Panel) -> Panel:
     lines = []
     for line in panel.lines:
         values = [
-            value if _is_number(value) and (value > 0 or not panel.log) and (panel.top is None or value <= panel.top) else None
+            value if is_number(value) and (value > 0 or not panel.log) and (panel.top is None or value <= panel.top) else None
             for value in line.values
         ]
         if any(value is not None for value in values):
@@ -142,26 +143,23 @@ def _shown(panel: Panel) -> Panel:
     return Panel(panel.y_label, lines, panel.log, panel.top)
 
 
-def _panel(across: _Axis, top: float, x: Sequence[float], panel: Panel) -> list[str]:
+def _panel(across: Axis, top: float, x: Sequence[float], panel: Panel) -> list[str]:
     values = [value for line in panel.lines for value in line.values if value is not None]
-    up = _axis(values, top + HEIGHT, top, log=panel.log)
+    up = fit_axis(values, top + HEIGHT, top, log=panel.log)
     parts = []
     for tick in up.ticks():
         y = up.at(tick)
-        parts += [_line(across.start, y, across.stop, y, "grid"), _text(LEFT - 6, y + 4, _figure(tick), "end", "muted")]
-    middle = top + HEIGHT / 2
-    parts.append(
-        f'<text text-anchor="middle" transform="translate(14 {middle:.1f}) rotate(-90)">{_clean(panel.y_label)}</text>'
-    )
-    parts.append(_line(across.start, up.start, across.stop, up.start, "axis"))
+        parts += [segment(across.start, y, across.stop, y, "grid"), words(LEFT - 6, y + 4, figure(tick), "end", "muted")]
+    parts.append(side_label(panel.y_label, top, top + HEIGHT))
+    parts.append(segment(across.start, up.start, across.stop, up.start, "axis"))
     for line in panel.lines:
         if not line.dots:
-            parts += _path(across, up, x, line.values, f"line {line.color}")
+            parts += path(across, up, x, line.values, f"line {line.color}")
         parts += _dots(across, up, x, line)
     return parts + _line_names(across, up, panel.lines)
 
 
-def _dots(across: _Axis, up: _Axis, x: Sequence[float], line: Line) -> list[str]:
+def _dots(across: Axis, up: Axis, x: Sequence[float], line: Line) -> list[str]:
     """Points of a series of points; of a line those that it does not reach, having no neighbour; and the ring."""
     parts = []
     around = [None, *line.values, None]
@@ -175,7 +173,7 @@ def _dots(across: _Axis, up: _Axis, x: Sequence[float], line: Line) -> list[str]
     return parts
 
 
-def _line_names(across: _Axis, up: _Axis, lines: Sequence[Line]) -> list[str]:
+def _line_names(across: Axis, up: Axis, lines: Sequence[Line]) -> list[str]:
     """Each line's name beside its last point, moved up or down where two would lie on each other."""
     apart = 14.0
     last = [next(value for value in reversed(line.values) if value is not None) for line in lines]
@@ -193,18 +191,18 @@ def _line_names(across: _Axis, up: _Axis, lines: Sequence[Line]) -> list[str]:
         if line.dots:
             parts.append(f'<circle class="dot {line.color}" cx="{start + 7:.1f}" cy="{y:.1f}" r="2.5"/>')
         else:
-            parts.append(_line(start, y, start + _KEY - 8, y, f"line {line.color}"))
-        parts.append(_text(start + _KEY - 4, y + 4, _clean(line.label)))
+            parts.append(segment(start, y, start + _KEY - 8, y, f"line {line.color}"))
+        parts.append(words(start + _KEY - 4, y + 4, clean(line.label)))
     return parts
 
 
-def _rule_names(across: _Axis, rules: Sequence[tuple[float, str]]) -> list[str]:
+def _rule_names(across: Axis, rules: Sequence[tuple[float, str]]) -> list[str]:
     """What the rules are, at their right; only the last word where it is narrow, and nothing where that is too long."""
     parts = []
     limits = [*(across.at(following) for following, _ in rules[1:]), float(WIDTH)]
     for (at, label), limit in zip(rules, limits, strict=False):
         for text in (label, label.rpartition(" ")[2]):
             if GLYPH * len(text) + 2 < limit - across.at(at):
-                parts.append(_text(across.at(at), ABOVE - 8, _clean(text), css="muted"))
+                parts.append(words(across.at(at), ABOVE - 8, clean(text), css="muted"))
                 break
     return parts
