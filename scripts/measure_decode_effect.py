@@ -32,6 +32,8 @@ from cocotag.data import image_cache
 from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.data.image_cache import copy_side, shrunken
 from cocotag.images import decode, to_square
+from cocotag.metrics.bootstrap import draws, once
+from cocotag.metrics.measures import Prepared, measure
 from cocotag.tagging.tagger import Tagger
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -177,15 +179,15 @@ photographs of val themselves. Mean change {statistics.mean(changes):+.2f} point
 def compare(table: AnnotationTable, before: Probs, after: Probs) -> Effect:
     """The effect of one road, with a 95 % interval for the change of mAP: the same images are drawn for both."""
     difference = np.abs(after - before)
-    prepared = [metrics._Prepared.of(probs, table.targets, table.known, probs >= 0.5) for probs in (before, after)]
+    prepared = [Prepared.of(probs, table.targets, table.known, probs >= 0.5) for probs in (before, after)]
 
     def change(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        maps = [metrics._statistics(one, weights).summary[:, metrics.SUMMARY.index("map")] for one in prepared]
+        maps = [measure(one, weights).summary[:, metrics.SUMMARY.index("map")] for one in prepared]
         return maps[1] - maps[0]
 
-    draws = np.concatenate([change(weights) for weights in metrics._draws(len(table), DRAWS, seed=0)])
-    lo, hi = np.percentile(draws, (2.5, 97.5))
-    point = float(change(np.ones((len(table), 1), np.float32))[0])
+    changes = np.concatenate([change(weights) for weights in draws(len(table), DRAWS, seed=0)])
+    lo, hi = np.percentile(changes, (2.5, 97.5))
+    point = float(change(once(len(table)))[0])
     p99 = float(np.percentile(difference, 99))
     return Effect(float(difference.mean()), p99, float(difference.max()), point, float(lo), float(hi))
 

@@ -59,7 +59,7 @@ def across(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 
 def gap(first: list[Pair], second: list[Pair], table: AnnotationTable) -> dict[str, list[float]]:
     """How much more the second scores, with its interval over images."""
-    frame = metrics.difference(first, second, table.targets, table.known)
+    frame = metrics.difference(first, second, table.targets, table.known).summary
     rows = frame[["value", "lo", "hi"]].to_dict("index")
     return {name: [float(rows[name][part]) for part in ("value", "lo", "hi")] for name in SHOWN}
 
