@@ -18,7 +18,7 @@ from study_heads import FOLDS, ROOT, fold_of
 
 from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.files import write_text
-from cocotag.tagging.folder import predict_files
+from cocotag.tagging.stream import predict_files
 from cocotag.tagging.tagger import Tagger
 
 HEAD = '{"epochs": 12, "train": "head", "lr": 0.001}'

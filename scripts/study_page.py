@@ -176,7 +176,7 @@ def final_section(found: Found) -> str:
         one = found.get(f"published {recipe} {size} {epochs}")
         if one is not None and best is not None:
             own = one["val"]
-            took = f"{own['seconds'][0]:.0f} s, {epochs} epochs"
+            took = f"{own['seconds'][0]:.0f} s, {epochs} epoch{'s' if epochs > 1 else ''}"
             rows.append(
                 _final_row(
                     f"{recipe}{f', {size} px' if size else ', its own size'}",
@@ -189,7 +189,8 @@ def final_section(found: Found) -> str:
         return "## On val\n\nNot run yet.\n"
     others = """The recipes of others are
 re-creations (`scripts/recreations.py`; `scripts/published_recipes.py` has ASL, CSRA and the hobby original value by value) with
-the same photographs and network, and with epochs that take at least twice our seconds on a machine that does nothing else."""
+the same photographs and network, for a number of epochs that takes no less training than ours; other work shared the cores, so
+seconds are upper bounds. At so few steps recipes that rise slowly or start from nothing are at a loss: that is what is compared."""
     if len(rows) == len(FINALISTS):
         others = "The recipes of others\n(`scripts/recreations.py`) were not run yet."
     inside = {name: f"{100 * lo:.1f} to {100 * hi:.1f}" for name, (_, lo, hi) in best["intervals"].items()}
