@@ -190,7 +190,8 @@ def final_section(found: Found) -> str:
     others = """The recipes of others are
 re-creations (`scripts/recreations.py`; `scripts/published_recipes.py` has ASL, CSRA and the hobby original value by value) with
 the same photographs and network, for a number of epochs that takes no less training than ours; other work shared the cores, so
-seconds are upper bounds. At so few steps recipes that rise slowly or start from nothing are at a loss: that is what is compared."""
+seconds are upper bounds. At so few steps recipes that rise slowly or start from nothing are at a loss: that is what is
+compared."""
     if len(rows) == len(FINALISTS):
         others = "The recipes of others\n(`scripts/recreations.py`) were not run yet."
     inside = {name: f"{100 * lo:.1f} to {100 * hi:.1f}" for name, (_, lo, hi) in best["intervals"].items()}
