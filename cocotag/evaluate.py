@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +16,13 @@ import cocotag
 from cocotag.bundle import fingerprint
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.matching import Aliases
-from cocotag.errors import DataError
+from cocotag.errors import DataError, ImageError
+from cocotag.images import decode
+from cocotag.reports.brightness import brightness
+from cocotag.reports.compare import check_same
 from cocotag.reports.evaluation import Evaluation, evaluate, matched
-from cocotag.tagging.folder import predict_files
+from cocotag.reports.predictions import Predictions
+from cocotag.tagging.stream import predict_with_all
 from cocotag.tagging.tagger import Tagger
 from cocotag.thresholds import Rule, describe, fixed_thresholds
 
@@ -27,6 +34,9 @@ def evaluate_bundle(
     split: str,
     aliases: Aliases | None = None,
     fixed: Rule | None = None,
+    baseline: Predictions | None = None,
+    baseline_name: str = "baseline",
+    warnings: Sequence[str] = (),
     progress: bool = True,
 ) -> tuple[Evaluation, list[str]]:
     """Run a bundle over the images of a split and measure it.
@@ -37,13 +47,17 @@ def evaluate_bundle(
         split: The split's name, for the report.
         aliases: What the table's classes are called in the bundle.
         fixed: A rule that gives all classes one threshold, in place of the bundle's own.
+        baseline: What another bundle said about the same images, to compare with.
+        baseline_name: What to call it.
+        warnings: What the report is to say besides.
         progress: Show a bar on stderr, if that is a terminal.
 
     Returns:
         The evaluation, and a line for each image that could not be read; those are left out of it, as a warning in it says.
 
     Raises:
-        DataError: No image can be read, or as `evaluate`.
+        DataError: No image can be read, or as `evaluate`. That the baseline is of other images, classes or labels is said
+            before the work.
         BundleError: As `evaluate`.
         ValueError: A rule that chooses: on these images that would flatter.
     """
@@ -52,11 +66,16 @@ def evaluate_bundle(
         given = fixed_thresholds(fixed, len(metadata.vocabulary))
         metadata = metadata.with_thresholds(given.values, given.record())
     start = time.perf_counter()
-    matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
-    readable, probs, failures = predict_table(tagger, table, progress=progress)
-    warnings = []
+    names = (baseline_name, f"this ({tagger.path.name} on {split})")
+    aligned, _ = matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
+    if baseline is not None:
+        _check_baseline(baseline, aligned, names)
+    readable, (probs, light), failures = _predict_with_all([tagger, _Light(tagger)], table, progress=progress)
+    if progress and sys.stderr.isatty():
+        print("measuring, drawing ...", file=sys.stderr)  # noqa: T201 (progress, as the bar above)
+    notes = list(warnings)
     if failures:
-        warnings.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {failures[0]}")
+        notes.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {failures[0]}")
     evaluation = evaluate(
         readable,
         probs,
@@ -70,11 +89,53 @@ def evaluate_bundle(
             "seconds": round(time.perf_counter() - start, 1),
         },
         data={"split": split, "image_dir": table.image_dir.name},
-        warnings=warnings,
+        warnings=notes,
         optimistic=_was_seen(table, tagger.metadata.tuned_on),
         aliases=aliases,
+        brightness=light[:, 0],
+        baseline=baseline,
+        names=names,
     )
     return evaluation, failures
+
+
+class _Light(Tagger):
+    """In a tagger's place: how bright the squares are that it is given. Run beside it, it gets the very same."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        vars(self).update(vars(tagger))  # however it was made: the same input size, batches and threads
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array([[brightness(image)] for image in images], np.float32).reshape(-1, 1)
+
+    predict_here = predict
+
+
+def _check_baseline(baseline: Predictions, table: AnnotationTable, names: tuple[str, str]) -> None:
+    """See before the work that a baseline is of these images, classes and labels.
+
+    An image that the baseline lacks because it cannot be read is no difference: it will be lacking here too.
+
+    Raises:
+        DataError: It is not; the first difference is named.
+    """
+    there = set(baseline.file_names.tolist())
+    lacking = [row for row, name in enumerate(table.file_names.tolist()) if name not in there]
+    unreadable = set()
+    for row in lacking:  # the first that can be read settles it
+        if _can_be_read(table.path(row)):
+            break
+        unreadable.add(row)
+    readable = table.take([row for row in range(len(table)) if row not in unreadable])
+    check_same(baseline, readable.file_names, readable.vocabulary.names, readable.targets, readable.known, names=names)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        decode(path, min_side=1)
+    except ImageError:
+        return False
+    return True
 
 
 def predict_table(
@@ -93,18 +154,30 @@ def predict_table(
     Raises:
         DataError: No image can be read.
     """
-    predictions = predict_files(tagger, table.paths())
-    bar = tqdm(predictions, total=len(table), unit="image", disable=None if progress else True)
+    readable, (probs,), failures = _predict_with_all([tagger], table, progress=progress)
+    return readable, probs, failures
+
+
+def _predict_with_all(
+    taggers: Sequence[Tagger], table: AnnotationTable, *, progress: bool
+) -> tuple[AnnotationTable, list[NDArray[np.float32]], list[str]]:
+    """As `predict_table`, with the probabilities of each tagger."""
+    groups = predict_with_all(taggers, table.paths())
+    bar = tqdm(groups, total=len(table), unit="image", disable=None if progress else True)
     failures: list[str] = []
-    probs: dict[int, NDArray[np.float32]] = {}
-    for row, prediction in enumerate(bar):
-        if prediction.probs is None:
-            failures.append(str(prediction.error))
-        else:
-            probs[row] = prediction.probs
-    if not probs:
+    rows: list[int] = []
+    found: list[list[NDArray[np.float32]]] = [[] for _ in taggers]
+    for row, group in enumerate(bar):
+        probs = [prediction.probs for prediction in group if prediction.probs is not None]
+        if not probs:
+            failures.append(str(group[0].error))
+            continue
+        rows.append(row)
+        for place, values in enumerate(probs):
+            found[place].append(values)
+    if not rows:
         raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
-    return table.take(list(probs)), np.stack(list(probs.values())), failures
+    return table.take(rows), [np.stack(values) for values in found], failures
 
 
 def _was_seen(table: AnnotationTable, tuned_on: dict[str, Any]) -> bool:

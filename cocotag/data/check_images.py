@@ -129,10 +129,9 @@ def _leakage(case: Case) -> Iterator[Finding]:
 
 def _light(case: Case) -> Iterator[Finding]:
     names, total = case.entries.file_names, len(case.entries.file_names)
-    mean, p1, p99 = case.survey.luma.T  # NaN where there is no image, so that no comparison holds
+    mean, p1, p99 = case.survey.luma.T
+    dark, bright, flat = light_outliers(case.survey.luma)
     z = _robust_z(mean)
-    flat = p99 - p1 < LOW_CONTRAST
-    dark, bright = ~flat & ((p99 < DARK_P99) | (z < -ROBUST_Z)), ~flat & ((p1 > BRIGHT_P1) | (z > ROBUST_Z))
     for code, found, percentile, values in (("dark", dark, "99th", p99), ("bright", bright, "1st", p1)):
         severity: Severity = "warning" if many(int(found.sum()), total) else "note"
         examples = (
@@ -145,6 +144,19 @@ def _light(case: Case) -> Iterator[Finding]:
     advice = "They are all but one grey, and teach their labels by chance. Look at them; if so, leave them out."
     severity = "error" if many(int(flat.sum()), total) else "warning"
     yield from if_any(severity, "low_contrast_images", "images of almost no contrast", examples, advice, of=total)
+
+
+def light_outliers(luma: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Dark, bright and flat pictures, ``(N,)`` each; a flat one is neither dark nor bright.
+
+    Args:
+        luma: Mean, 1st and 99th percentile of each picture, ``(N, 3)``, 0..255; NaN where there is none, which is none of the
+            three.
+    """
+    mean, p1, p99 = luma.T
+    z = _robust_z(mean)
+    flat = p99 - p1 < LOW_CONTRAST
+    return ~flat & ((p99 < DARK_P99) | (z < -ROBUST_Z)), ~flat & ((p1 > BRIGHT_P1) | (z > ROBUST_Z)), flat
 
 
 def _robust_z(values: NDArray[np.float32]) -> NDArray[np.float64]:

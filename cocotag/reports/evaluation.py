@@ -1,6 +1,6 @@
-"""How good a bundle is on labelled images: probabilities -> report.json, per_class.csv, summary.csv and report.html.
+"""How good a bundle is on labelled images: probabilities -> frames -> report.json, CSV files, predictions.npz and report.html.
 
-Knows no image and no network: it is handed the probabilities.
+Knows no network: it is handed the probabilities. Pixels are only looked at for the thumbnails of the page.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ from cocotag.data.sources import align
 from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.files import write_text
 from cocotag.labels import Vocabulary
-from cocotag.metrics import TOP1, score
-from cocotag.reports import plots
-from cocotag.reports.page import percent, plain, render
+from cocotag.metrics import ClassCurves, class_curves, co_errors, score
+from cocotag.reports.compare import Comparison, compare
+from cocotag.reports.evaluation_page import HEADLINES, page
+from cocotag.reports.gallery import confident_mistakes
+from cocotag.reports.markdown import summary_table
+from cocotag.reports.page import percent, plain
+from cocotag.reports.predictions import FILE as PREDICTIONS
+from cocotag.reports.predictions import Predictions
+from cocotag.reports.slices import Slicing, slices
+from cocotag.reports.stored import SCHEMA_VERSION
 from cocotag.thresholds import best_thresholds
 
-SCHEMA_VERSION = 1
 RESAMPLES = 1000
-HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1", TOP1: "top-1"}
-ENOUGH_SUPPORT = 10
-"""Positives from which on a class's F1 is worth naming in a sentence."""
-DRAWN_CLASSES = 200
-"""Rows of the dot plot; with more classes, those of most support."""
-
-FILES = ("report.json", "per_class.csv", "summary.csv", "report.html")
-"""What `Evaluation.write` writes."""
+TOP_CO_ERRORS = 100
+"""Pairs in report.json; ``co_errors.csv`` has all."""
+FILES = (
+    *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "baseline.csv"),
+    *(PREDICTIONS, "report.html"),
+)
+"""What `Evaluation.write` writes, ``baseline.csv`` only where there is a baseline."""
 
 Bools = NDArray[np.bool_]
 
@@ -53,6 +58,14 @@ class Evaluation:
         config: How it was measured, and where checkpoint and thresholds were chosen.
         warnings: What a reader should know first.
         optimistic: Something was chosen on these images, so the figures flatter.
+        slices: A row for each slice of the images, see `cocotag.reports.slices.slices`.
+        co_errors: A row for each pair of classes of which one was missed where the other was said wrongly, commonest first:
+            ``missed_index, said_index, missed, said`` and the figures of `cocotag.metrics.co_errors`.
+        mistakes: The surest mistakes, see `cocotag.reports.gallery.confident_mistakes`.
+        curves: For each class, what its row on the page opens.
+        predictions: Probabilities, decisions and truth, image by image.
+        image_dir: Where the images are, for the thumbnails; None for a page without.
+        comparison: With a baseline; None without one.
     """
 
     per_class: pd.DataFrame
@@ -62,6 +75,13 @@ class Evaluation:
     config: dict[str, Any]
     warnings: list[str]
     optimistic: bool
+    slices: pd.DataFrame
+    co_errors: pd.DataFrame
+    mistakes: pd.DataFrame
+    curves: list[ClassCurves]
+    predictions: Predictions
+    image_dir: Path | None
+    comparison: Comparison | None
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``report.json``: plain values, None where a figure is undefined."""
@@ -73,7 +93,11 @@ class Evaluation:
             "summary": self.summary.to_dict("index"),
             "per_class": self.per_class,
             "warnings": self.warnings,
+            "slices": self.slices,
+            "co_errors": self.co_errors[:TOP_CO_ERRORS],
         }
+        if self.comparison is not None:
+            document["baseline"] = self.comparison.to_json()
         made: dict[str, Any] = plain(document)
         return made
 
@@ -88,8 +112,12 @@ class Evaluation:
             lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
+    def to_markdown(self) -> str:
+        """The summary as a table to paste."""
+        return summary_table(self.summary)
+
     def write(self, out_dir: Path | str) -> None:
-        """Write ``per_class.csv``, ``summary.csv``, ``report.html`` and, last, ``report.json``.
+        """Write `FILES`, ``report.json`` last.
 
         Each file is written whole or not at all, and an older ``report.json`` goes first: where it is, the report is whole.
 
@@ -98,16 +126,18 @@ class Evaluation:
         """
         out_dir = Path(out_dir)
         summary = self.summary.reset_index().assign(optimistic=self.optimistic)
-        texts = {
-            "per_class.csv": self.per_class.to_csv(index=False, lineterminator="\n"),
-            "summary.csv": summary.to_csv(index=False, lineterminator="\n"),
-            "report.html": _page(self),
-            "report.json": json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        }
+        frames = {"per_class": self.per_class, "summary": summary, "slices": self.slices, "co_errors": self.co_errors}
+        texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+        if self.comparison is not None:
+            texts["baseline.csv"] = self.comparison.to_csv()
+        texts["report.html"] = page(self)
+        texts["report.json"] = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            (out_dir / "report.json").unlink(missing_ok=True)
+            for name in ("report.json", *(["baseline.csv"] if self.comparison is None else [])):
+                (out_dir / name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{out_dir} cannot be written ({error.strerror}). Choose another place.") from None
+        self.predictions.save(out_dir / PREDICTIONS)
         for name, text in texts.items():
             write_text(out_dir / name, text)
 
@@ -122,6 +152,9 @@ def evaluate(
     warnings: Sequence[str] = (),
     optimistic: bool = False,
     aliases: Aliases | None = None,
+    brightness: ArrayLike | None = None,
+    baseline: Predictions | None = None,
+    names: tuple[str, str] = ("baseline", "this"),
     seed: int = 0,
 ) -> Evaluation:
     """Measure a bundle's probabilities against the labels of a split.
@@ -139,11 +172,14 @@ def evaluate(
         warnings: What is to be said besides.
         optimistic: Checkpoint or thresholds were chosen on these images.
         aliases: What the table's classes are called in the bundle.
+        brightness: Of each image as the network saw it, ``(N,)``, 0..255, to slice by.
+        baseline: What another tagger said about the same images, to compare with.
+        names: What to call the baseline and this one.
         seed: Of the bootstrap.
 
     Raises:
         BundleError: A probability is not in 0..1.
-        DataError: No images, or no class in common.
+        DataError: No images, no class in common, or the baseline is not of these images, classes and labels.
         ValueError: ``probs`` has another shape.
     """
     probs, thresholds = np.asarray(probs), metadata.threshold_array()
@@ -181,6 +217,10 @@ def evaluate(
         "tuned_on": metadata.tuned_on,
         "training": metadata.config,
     }
+    predictions = Predictions(
+        table.file_names, tuple(metadata.vocabulary.names), probs.astype(np.float32), predicted, targets, known
+    )
+    measured = known & (scores.per_class["status"] != "no_negatives").to_numpy()
     return Evaluation(
         per_class=pd.concat([pd.DataFrame(classes), scores.per_class, pd.DataFrame(more)], axis=1),
         summary=scores.summary,
@@ -189,7 +229,31 @@ def evaluate(
         config=config,
         warnings=[*notes, *warnings],
         optimistic=optimistic,
+        slices=slices(predicted, targets, measured, _slicings(table, measured, brightness), resamples=RESAMPLES, seed=seed),
+        co_errors=_named(co_errors(predicted, targets, measured), metadata.vocabulary.names),
+        mistakes=confident_mistakes(probs, predicted, targets, known, thresholds),
+        curves=class_curves(probs, targets, measured),
+        predictions=predictions,
+        image_dir=table.image_dir,
+        comparison=None if baseline is None else compare(baseline, predictions, names=names, seed=seed),
     )
+
+
+def _slicings(table: AnnotationTable, measured: Bools, brightness: ArrayLike | None) -> dict[str, Slicing]:
+    """What the images are sliced by."""
+    labels = (table.targets & measured).sum(axis=1)
+    # An image without an object has no largest one, and is not one of small objects.
+    largest = np.where(table.targets.any(axis=1) & (table.largest > 0), table.largest.astype(np.float64), np.nan)
+    made = {"labels": Slicing(labels, natural=True), "largest object": Slicing(largest, unit=100)}
+    return made if brightness is None else {"brightness": Slicing(brightness), **made}
+
+
+def _named(pairs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Pairs of class indices with the names beside them."""
+    texts = np.array(names, dtype=object)
+    missed, said = pairs["missed"].to_numpy(), pairs["said"].to_numpy()
+    places = pd.DataFrame({"missed_index": missed, "said_index": said, "missed": texts[missed], "said": texts[said]})
+    return pd.concat([places, pairs.drop(columns=["missed", "said"]).reset_index(drop=True)], axis=1)
 
 
 def matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
@@ -236,61 +300,3 @@ def _unmeasured(table: AnnotationTable, frame: pd.DataFrame) -> list[str]:
 def _some(names: Sequence[str], most: int = 10) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)} class{'es' if len(names) > 1 else ''} ({', '.join(names[:most])}{rest})"
-
-
-def _page(evaluation: Evaluation) -> str:
-    """The page, from the frames alone."""
-    frame = evaluation.per_class
-    with_support = frame[frame["f1"].notna()].sort_values(["f1", "support"], ascending=[False, False], kind="stable")
-    drawn = with_support[with_support["support"].rank(method="first", ascending=False) <= DRAWN_CLASSES]
-    trusted = with_support[with_support["support"] >= ENOUGH_SUPPORT]
-    gap = trusted["optimistic_best_f1"] - trusted["f1"]
-    return render(
-        "evaluation.html.j2",
-        summary=plain(evaluation.summary.to_dict("index")),
-        rows=plain(frame),
-        classes=len(frame),
-        supported=len(with_support),
-        optimistic=evaluation.optimistic,
-        warnings=evaluation.warnings,
-        run=_pairs(evaluation.run),
-        data=_pairs(evaluation.data),
-        images=evaluation.data["images"],
-        split=evaluation.data.get("split"),
-        tuned_on=evaluation.config["tuned_on"],
-        config=_pairs(evaluation.config),
-        worst=plain(trusted.iloc[::-1][:3]),
-        never=frame.loc[frame["status"] == "no_predictions", "name"].tolist(),
-        widest_gap=plain(trusted.iloc[int(gap.argmax())].to_dict()) if (gap > 0).any() else None,
-        enough_support=ENOUGH_SUPPORT,
-        drawn=len(drawn),
-        untrained=int((with_support["train_positives"] == 0).sum()),
-        dot_plot=plots.dots(
-            drawn["name"].tolist(),
-            _percents(drawn["f1"]),
-            _percents(drawn["f1_lo"]),
-            _percents(drawn["f1_hi"]),
-            counts=drawn["support"].tolist(),
-            title="F1 of each class with its 95% interval, best first; at the right its positives here",
-            x_label="F1, %",
-        ),
-        scatter_plot=plots.scatter(
-            with_support["train_positives"].tolist(),
-            _percents(with_support["f1"]),
-            with_support["name"].tolist(),
-            title="F1 of each class against its positives in training",
-            x_label="positives in training, images (logarithmic)",
-            y_label="F1, %",
-            log_x=True,
-        ),
-    )
-
-
-def _percents(fractions: pd.Series) -> list[float | None]:
-    return [None if np.isnan(value) else round(100 * value, 1) for value in fractions.tolist()]
-
-
-def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values as text; what is nested is shown as JSON."""
-    shown = plain(values)
-    return [(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for name, value in shown.items()]

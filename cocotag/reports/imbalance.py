@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import DataError
-from cocotag.files import atomic_path, write_text
+from cocotag.files import atomic_path
 from cocotag.reports import imbalance_measures as measure
-from cocotag.reports import plots
-from cocotag.reports.page import number, plain, render
-
-MIN_PAIR_IMAGES = 5
-"""Fewer images than this do not show that two classes attract each other."""
-SHOWN_ROWS = 20
-"""Rows of the page's shorter tables; the CSV files have all."""
-GROUP_COLORS = {"head": "c1", "medium": "c7", "tail": "c3", "absent": "c7"}
-
+from cocotag.reports.brightness import Brightness
+from cocotag.reports.imbalance_page import SHOWN_ROWS, draw_page
+from cocotag.reports.integrity import Integrity
+from cocotag.reports.page import number, plain
 
 FILES = ("dataset.json", "classes.csv", "pairs.csv", "drift.csv", "imbalance.html")
 """What `write` writes, ``drift.csv`` only for several splits."""
@@ -88,11 +83,12 @@ def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 
     positives = targets.sum(axis=0)
     scumbles = measure.scumble(targets)
     sets, set_images = measure.labelsets(targets)
-    names = np.asarray(table.vocabulary.names, dtype=object)
     classes = _classes(table, targets, scumbles)
     labels_per_image = np.bincount(targets.sum(axis=1))
     ratios = classes["irlbl"].dropna().to_numpy()
     total, count = int(positives.sum()), len(positives)
+    pairs = measure.pairs(targets, table.known, table.vocabulary.names)
+    diversity, diversity_of_possible = measure.diversity(len(sets), len(table), count)
     measures: dict[str, int | float | None] = {
         "images": len(table),
         "classes": count,
@@ -107,6 +103,8 @@ def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 
         "labelsets": len(sets),
         "single_labelsets": int((set_images == 1).sum()),
         "max_labelset_images": int(set_images[0]),
+        "diversity": diversity,
+        "diversity_of_possible": diversity_of_possible,
         "mean_ir": measure.mean_ir(positives),
         "mean_ir_without_most_common": measure.mean_ir(np.delete(positives, positives.argmax())),
         "max_ir": float(ratios.max()) if len(ratios) else None,
@@ -117,13 +115,18 @@ def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 
         "input_features": input_features,
         "gini": measure.gini(positives),
         **{f"{group}_classes": int((classes["group"] == group).sum()) for group in measure.GROUPS},
+        "pairs": int((pairs["count"] > 0).sum()),
+        "supported_pairs": int(pairs["supported"].sum()),
+        "unseen_pairs": int((pairs["count"] == 0).sum()),
+        "min_pair_images": measure.MIN_PAIR_IMAGES,
     }
+    names = np.asarray(table.vocabulary.names, dtype=object)
     commonest = [tuple(names[row].tolist()) for row in sets[:SHOWN_ROWS]]
     return Imbalance(
         split=split,
         measures=measures,
         classes=classes,
-        pairs=measure.pairs(targets, table.known, table.vocabulary.names),
+        pairs=pairs,
         labelsets=pd.DataFrame({"labels": commonest, "images": set_images[:SHOWN_ROWS]}),
         labels_per_image=labels_per_image.tolist(),
     )
@@ -131,25 +134,31 @@ def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 
 
 def _classes(table: AnnotationTable, targets: measure.Bools, scumbles: measure.Floats) -> pd.DataFrame:
     positives, known = targets.sum(axis=0), table.known.sum(axis=0)
+    ids = table.vocabulary.ids
+    instances = np.where(targets, table.instances, 0).sum(axis=0, dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         frequency = positives / known
         negatives_per_positive = np.where(positives > 0, (known - positives) / positives, np.nan)
+        instances_per_image = np.where(positives > 0, instances / positives, np.nan)
     return pd.DataFrame(
         {
-            "class_id": table.vocabulary.ids,
+            "class_id": measure.text(ids) if any(isinstance(one, str) for one in ids) else ids,
             "index": np.arange(len(positives)),
-            "name": table.vocabulary.names,
+            "name": measure.text(table.vocabulary.names),
             "images": positives,
-            "instances": np.where(targets, table.instances, 0).sum(axis=0, dtype=np.int64),
+            "instances": instances,
             "irlbl": measure.irlbl(positives),
             "scumble": measure.scumble_of_classes(targets, scumbles),
             "group": measure.groups(positives),
-            "supercategory": table.vocabulary.supercategories,
+            "supercategory": measure.text(table.vocabulary.supercategories),
             "known": known,
             "frequency": frequency,
             "negatives_per_positive": negatives_per_positive,
             "effective_number": measure.effective_number(positives),
             "weight": measure.class_weights(positives),
+            "pos_weight": measure.pos_weights(positives, known),
+            "scumble_cv": measure.scumble_variation(targets, scumbles),
+            "instances_per_image": instances_per_image,
         }
     )
 
@@ -165,7 +174,7 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
     Raises:
         DataError: The splits have different classes.
     """
-    main, names = imbalances[0].classes, _split_names(imbalances)
+    main, names = imbalances[0].classes, split_names(imbalances)
     for name, other in zip(names, imbalances, strict=True):
         if not main[["class_id", "name"]].equals(other.classes[["class_id", "name"]]):
             raise DataError(f"Splits {names[0]!r} and {name!r} have different classes. Compare splits of one data set.")
@@ -179,12 +188,7 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
     return frame
 
 
-def _surest_first(frame: pd.DataFrame) -> pd.DataFrame:
-    surest = frame.filter(regex="^z_").abs().max(axis=1)
-    return frame.loc[surest.sort_values(ascending=False, kind="stable").index]
-
-
-def _split_names(imbalances: Sequence[Imbalance]) -> list[str]:
+def split_names(imbalances: Sequence[Imbalance]) -> list[str]:
     """A different name for each split, whatever they are called."""
     names: list[str] = []
     for place, entry in enumerate(imbalances, start=1):
@@ -193,103 +197,53 @@ def _split_names(imbalances: Sequence[Imbalance]) -> list[str]:
     return names
 
 
-def write(imbalances: Sequence[Imbalance], out_dir: Path | str) -> None:
+def write(
+    imbalances: Sequence[Imbalance],
+    out_dir: Path | str,
+    *,
+    brightness: Brightness | None = None,
+    integrity: Integrity | None = None,
+) -> None:
     """Write ``classes.csv``, ``pairs.csv``, ``imbalance.html`` and, last, ``dataset.json``.
 
     The first split is the main one. With several there is ``drift.csv`` too, and ``dataset.json`` has the measures of each
-    under ``splits``. Whoever finds ``dataset.json`` finds the other files complete and of the same run.
+    under ``splits``. Nothing takes its place before all is written, and whoever finds ``dataset.json`` finds the other files
+    complete and of the same run.
 
     Args:
         imbalances: At least one.
         out_dir: Made if it is not there; files of an earlier report in it are replaced.
+        brightness: What the photographs of the main split look like; None if nobody looked.
+        integrity: What `cocotag check` finds in the main split; None if nobody looked.
 
     Raises:
         DataError: The splits have different classes.
         OutputError: The folder cannot be written.
     """
-    out_dir, main = Path(out_dir), imbalances[0]
+    out_dir, main, names = Path(out_dir), imbalances[0], split_names(imbalances)
     document = main.to_json()
     files = {"classes.csv": _csv(main.classes), "pairs.csv": _csv(main.pairs)}
-    if len(imbalances) > 1:
+    drifts = drift(imbalances) if len(imbalances) > 1 else None
+    if drifts is not None:
         document["splits"] = [entry.to_json() for entry in imbalances]
-        files["drift.csv"] = _csv(drift(imbalances))
-    files["imbalance.html"] = _page(imbalances)
-    with atomic_path(out_dir / "dataset.json") as temporary:
-        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        files["drift.csv"] = _csv(drifts)
+    if brightness is not None:
+        document["brightness"] = plain(brightness.to_json())
+    if integrity is not None:
+        document["integrity"] = plain(integrity.to_json())
+    files["imbalance.html"] = draw_page(imbalances, names, drifts, brightness, integrity)
+    with ExitStack() as stack:  # what is entered first is put in its place last
+        put(stack, out_dir / "dataset.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
+        for name, text in files.items():
+            put(stack, out_dir / name, text)
         for earlier in ("dataset.json", "drift.csv"):
             (out_dir / earlier).unlink(missing_ok=True)
-        for name, text in files.items():
-            write_text(out_dir / name, text)
+
+
+def put(stack: ExitStack, path: Path, text: str) -> None:
+    """Write a text beside ``path``; it takes that place when the stack ends well."""
+    stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8", newline="")
 
 
 def _csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace").decode("utf-8")
-
-
-def _page(imbalances: Sequence[Imbalance]) -> str:
-    main, names = imbalances[0], _split_names(imbalances)
-    ranked = main.classes.sort_values("images", ascending=False, kind="stable")
-    present = ranked[ranked["images"] > 0]
-    pairs = main.pairs
-    lifted = pairs[(pairs["count"] >= MIN_PAIR_IMAGES) & (pairs["lift"] > 1)].sort_values(
-        "lift", ascending=False, kind="stable"
-    )
-    return render(
-        "imbalance.html.j2",
-        split=main.split,
-        measures=main.measures,
-        classes=plain(ranked),
-        most_common=plain(present.head(1)),
-        rarest=plain(present.tail(1)),
-        absent=ranked.loc[ranked["images"] == 0, "name"].tolist(),
-        group_colors=GROUP_COLORS,
-        figures=_figures(main, ranked),
-        labelsets=plain(main.labelsets),
-        commonest_pairs=plain(pairs[pairs["count"] > 0].head(SHOWN_ROWS)),
-        lifted_pairs=plain(lifted.sort_values("lift", ascending=False, kind="stable").head(SHOWN_ROWS)),
-        missing_pairs=plain(pairs[pairs["count"] == 0].head(SHOWN_ROWS)),
-        min_pair_images=MIN_PAIR_IMAGES,
-        beta=measure.BETA,
-        splits=[{"name": name, **entry.to_json()} for name, entry in zip(names, imbalances, strict=True)],
-        drift=plain(_surest_first(drift(imbalances))) if len(imbalances) > 1 else [],
-    )
-
-
-def _figures(main: Imbalance, ranked: pd.DataFrame) -> dict[str, Markup]:
-    names, images = ranked["name"].tolist(), ranked["images"].tolist()
-    share_of_classes, share_of_labels = measure.lorenz(ranked["images"].to_numpy())
-    per_image = main.labels_per_image
-    return {
-        "images": plots.bars(
-            names,
-            images,
-            title="Images of each class, most common first",
-            x_label="images with the class (logarithmic)",
-            log=True,
-            colors=[GROUP_COLORS[group] for group in ranked["group"]],
-        ),
-        "lorenz": plots.curve(
-            share_of_classes.tolist(),
-            share_of_labels.tolist(),
-            title="Lorenz curve of labels over classes",
-            x_label="share of the classes, rarest first",
-            y_label="share of all labels",
-            diagonal=True,
-        ),
-        "labels_per_image": plots.histogram(
-            [edge - 0.5 for edge in range(len(per_image) + 1)],
-            per_image,
-            title="Images by their number of labels",
-            x_label="labels on the image",
-            y_label="images",
-        ),
-        "scumble": plots.scatter(
-            ranked["irlbl"].tolist(),
-            ranked["scumble"].tolist(),
-            names,
-            title="SCUMBLE of each class against its IRLbl",
-            x_label="IRLbl (logarithmic)",
-            y_label="SCUMBLE",
-            log_x=True,
-        ),
-    }

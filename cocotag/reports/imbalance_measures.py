@@ -2,22 +2,28 @@
 
 IRLbl, MeanIR and CVIR: Charte et al. 2015, https://doi.org/10.1016/j.neucom.2014.08.091. SCUMBLE: Charte et al. 2019,
 https://arxiv.org/abs/1802.05033. TCS: Charte et al. 2016, "On the impact of dataset complexity and sampling strategy in
-multilabel classifiers performance", HAIS. Where these leave a choice, it is that of their R package mldr, except that a class
-that never occurs has no IRLbl instead of 0.
+multilabel classifiers performance", HAIS. Diversity: Zhang and Zhou 2014, https://doi.org/10.1109/TKDE.2013.39. Where these
+leave a choice, it is that of the R package mldr, except that a class that never occurs has no IRLbl instead of 0, and that
+every standard deviation is the sample's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cocotag.config import LossConfig
+
 GROUPS = ("head", "medium", "tail", "absent")
 BETA = 0.9999
 """Of the effective number of samples: a class gains little beyond about 1 / (1 - BETA) images."""
+MIN_PAIR_IMAGES = 5
+"""Fewer images with both do not show that two classes attract each other."""
 ROUNDING = 1e-13
 """SCUMBLE of labels that are equally common is 0; what floating point leaves of it is below this."""
 
@@ -74,6 +80,26 @@ def scumble_of_classes(targets: Bools, per_image: Floats) -> Floats:
     return _divide(per_image @ targets, targets.sum(axis=0))
 
 
+def scumble_variation(targets: Bools, per_image: Floats) -> Floats:
+    """Coefficient of variation of SCUMBLE over the images of each class, ``(C,)``.
+
+    NaN where it is undefined: fewer than two images, or a mean of 0.
+    """
+    found = (variation(per_image[column]) for column in targets.T)
+    return np.array([np.nan if value is None else value for value in found], np.float64)
+
+
+def diversity(distinct_labelsets: int, images: int, classes: int) -> tuple[float, float]:
+    """How many of the label combinations that could be are there: of the images, and of what is possible.
+
+    The first is the normalised label diversity of Zhang and Zhou 2014: different labelsets over images, 1 where no two
+    images have the same. The second divides by the most that could be, which is 2^classes where that is less than the
+    images; so do the tables of the KDIS repository of multi-label data sets.
+    """
+    possible = min(images, 2**classes)
+    return distinct_labelsets / images, distinct_labelsets / possible
+
+
 def lorenz(positives: Counts) -> tuple[Floats, Floats]:
     """Lorenz curve: share of the classes, rarest first, against the share of all labels that they have; ``(C + 1,)`` each.
 
@@ -114,6 +140,17 @@ def class_weights(positives: Counts) -> Floats:
     return weights / np.nanmean(weights) if np.isfinite(weights).any() else weights
 
 
+def pos_weights(positives: Counts, known: Counts, config: LossConfig | None = None) -> Floats:
+    """Weights of positives that `cocotag train` uses with ``loss.pos_weight: effective``, ``(C,)``; NaN for an absent class.
+
+    Effective number of negatives over effective number of positives, both with the config's own beta, between 1 and its cap.
+    """
+    config = config or LossConfig()
+    counts = np.maximum(np.stack([known - positives, positives]), 1)
+    negative, positive = -np.expm1(counts * math.log(config.pos_weight_beta))
+    return np.where(positives > 0, np.clip(negative / positive, 1.0, config.pos_weight_cap), np.nan)
+
+
 def labelsets(targets: Bools) -> tuple[Bools, Counts]:
     """The different combinations of labels, ``(S, C)``, and on how many images each is, ``(S,)``, commonest first.
 
@@ -133,36 +170,53 @@ def pairs(targets: Bools, known: Bools, names: Sequence[str]) -> pd.DataFrame:
     """Which classes come together: a row for each pair that was seen, or expected on at least one image if independent.
 
     Each pair is counted on the images where both classes are known. Columns: ``a`` and ``b`` (names), ``count`` (images with
-    both), ``lift`` (count over expected), ``jaccard`` (both over either), ``expected``, ``p_b_given_a``, ``p_a_given_b``.
-    Commonest first, then by ``expected``.
+    both), ``lift`` (count over expected), ``jaccard`` (both over either), ``expected``, ``p_b_given_a``, ``p_a_given_b``,
+    ``supported`` (on at least `MIN_PAIR_IMAGES`: below, lift and Jaccard may be chance). Commonest first, then by ``expected``.
 
     Args:
         targets: Known positives, ``(N, C)``.
         known: ``(N, C)``.
         names: Of the classes, ``(C,)``.
     """
-    positive, seen = targets.astype(np.float64), known.astype(np.float64)  # float: BLAS multiplies it, exact to 2^53
     first, second = np.triu_indices(len(names), k=1)
-    both = (positive.T @ positive)[first, second]
-    images = (seen.T @ seen)[first, second]
-    positive_where_known = positive.T @ seen
-    of_a, of_b = positive_where_known[first, second], positive_where_known[second, first]
+    both = _matches(targets, targets)[first, second]
+    if known.all():
+        positives = targets.sum(axis=0).astype(np.float64)
+        images, of_a, of_b = np.full(len(first), float(len(targets))), positives[first], positives[second]
+    else:
+        images, where_known = _matches(known, known)[first, second], _matches(targets, known)
+        of_a, of_b = where_known[first, second], where_known[second, first]
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = of_a * of_b / images
+        kept = (both > 0) | (expected >= 1)  # before the names are laid out: most pairs of many classes go
+        parts = (part[kept] for part in (first, second, both, of_a, of_b, expected))
+        first, second, both, of_a, of_b, expected = parts
         frame = pd.DataFrame(
             {
-                "a": np.asarray(names, dtype=object)[first],
-                "b": np.asarray(names, dtype=object)[second],
+                "a": text(names[place] for place in first.tolist()),
+                "b": text(names[place] for place in second.tolist()),
                 "count": both.astype(np.int64),
                 "lift": both / expected,
                 "jaccard": both / (of_a + of_b - both),
                 "expected": expected,
                 "p_b_given_a": both / of_a,
                 "p_a_given_b": both / of_b,
+                "supported": both >= MIN_PAIR_IMAGES,
             }
         )
-    kept = frame[(both > 0) | (expected >= 1)]
-    return kept.sort_values(["count", "expected"], ascending=False, kind="stable").reset_index(drop=True)
+    return frame.sort_values(["count", "expected"], ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _matches(one: Bools, other: Bools) -> Floats:
+    """On how many rows two columns are both true, for every column of the one and of the other."""
+    kind: type[np.float32 | np.float64] = np.float32 if len(one) < 2**24 else np.float64  # BLAS multiplies, exactly so far
+    found: Floats = np.asarray(np.matmul(one.T.astype(kind), other.astype(kind)), np.float64)
+    return found
+
+
+def text(values: Iterable[object]) -> pd.Series[Any]:
+    """A column of names as Python strings. pandas' own kind, if pyarrow is there, refuses what is not valid Unicode."""
+    return pd.Series(list(values), dtype=object)
 
 
 def difference_in_sigmas(positives: Counts, known: Counts, other_positives: Counts, other_known: Counts) -> Floats:

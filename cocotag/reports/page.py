@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 UNDEFINED = "\N{EN DASH}"
 """What a page shows for a figure that does not exist."""
+
+_CONTENTS = "<nav></nav>"
+_FEW_HEADINGS = 4
 
 
 def render(template: str, **values: Any) -> str:  # noqa: ANN401 (a page shows whatever it is given)
@@ -27,7 +35,17 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 (a page shows w
         **values: What the template shows.
     """
     text = _environment().get_template(template).render(**values)
+    text = text.replace(_CONTENTS, _contents(text), 1)
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON may carry half a surrogate pair, a file may not
+
+
+def _contents(text: str) -> str:
+    """Links to the headings with an id, ``<h2 id="...">``, if there are enough to get lost among."""
+    headings = re.findall(r'<h2 id="([^"<>]+)">(.*?)</h2>', text, flags=re.DOTALL)  # data cannot write one: it is escaped
+    if len(headings) < _FEW_HEADINGS:
+        return ""
+    links = "".join(f'<li><a href="#{name}">{title.strip()}</a></li>' for name, title in headings)
+    return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (numpy, pandas and nested containers of them)
@@ -64,6 +82,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return UNDEFINED if _missing(value) else _minus(f"{100 * float(value):.{digits}f}")  # type: ignore[arg-type]
 
 
+def signed(value: float | None, digits: int = 1) -> str:
+    """Show a difference of fractions as percentage points with its sign: 0.021 -> '+2.1', and -0.0001 -> '0.0'."""
+    text = percent(value, digits)
+    if text == UNDEFINED or not text.strip("0.\N{MINUS SIGN}"):
+        return text.removeprefix("\N{MINUS SIGN}")
+    return text if text.startswith("\N{MINUS SIGN}") else f"+{text}"
+
+
 def number(value: float | None) -> str:
     """Show a count with thousands separators, a measure with three digits: 1234 -> '1,234', 0.036 -> '0.0360'."""
     if _missing(value):
@@ -83,6 +109,11 @@ def interval(bounds: tuple[float | None, float | None] | None) -> str:
     return f"{percent(bounds[0])} \N{EN DASH} {percent(bounds[1])}"
 
 
+def shorten(text: str, most: int = 60) -> str:
+    """The beginning of a class name, if it has more than ``most`` characters: names may hold anything, a page has a size."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _missing(value: float | None) -> bool:
     return value is None or not math.isfinite(value)
 
@@ -100,5 +131,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "interval": interval}
+    folder = files("cocotag.reports") / "templates"
+    css, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # The browser itself holds the page to what it promises: nothing is fetched, and no script runs but this one.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "page_css": Markup(css),
+        "page_js": Markup(script),
+        "contents_go_here": Markup(_CONTENTS),
+        "content_security_policy": Markup(
+            f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+        ),
+    }
+    environment.filters |= {"percent": percent, "number": number, "signed": signed, "interval": interval}
     return environment

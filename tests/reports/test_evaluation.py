@@ -1,7 +1,5 @@
 import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.labels import Category, Vocabulary
 from cocotag.metrics import SUMMARY
-from cocotag.reports.evaluation import evaluate
+from cocotag.reports.evaluation import FILES, SCHEMA_VERSION, evaluate
+from cocotag.reports.predictions import Predictions
 
 NAMES = ["cat", "dog", "<b>& \"owl\", 'barn'", "newt"]
 COLUMNS = "class_id,index,name,supercategory,support,predicted,tp,fp,fn,tn,threshold,precision,recall,f1,ap,status"
@@ -52,37 +51,22 @@ def _evaluate(table, probs, metadata=None, **more):
 def found():
     """``newt`` has no positives here and is predicted nowhere."""
     rng = np.random.default_rng(0)
-    targets = rng.random((40, 4)) < [0.5, 0.4, 0.2, 0.0]
-    probs = np.clip(rng.random((40, 4)) * 0.5 + 0.4 * targets, 0, 1).astype(np.float32) * np.float32([1, 1, 1, 0.5])
+    targets = rng.random((100, 4)) < [0.5, 0.4, 0.2, 0.0]
+    probs = np.clip(rng.random((100, 4)) * 0.6 + 0.3 * targets, 0, 1).astype(np.float32) * np.float32([1, 1, 1, 0.5])
     metadata = _metadata(tuned_on={"split": "tune", "images": 32, "sha256": "0" * 64})
     return _evaluate(_table(targets), probs, metadata, warnings=["<script>alert(1)</script>"])
-
-
-class _Page(HTMLParser):
-    """What a browser would fetch, run or complain of."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags, self.text, self.addresses = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "srcset", "data")]
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def test_the_files_hold_the_contract(found, tmp_path):
     found.write(tmp_path / "new" / "report")
     out = tmp_path / "new" / "report"
-    assert {path.name for path in out.iterdir()} == {"report.json", "per_class.csv", "summary.csv", "report.html"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - {"baseline.csv"}
     document = json.loads((out / "report.json").read_text("utf-8"), parse_constant=lambda name: pytest.fail(name))
-    assert list(document) == ["schema_version", "run", "data", "config", "summary", "per_class", "warnings"]
+    first = ["schema_version", "run", "data", "config", "summary", "per_class", "warnings"]
+    assert list(document) == [*first, "slices", "co_errors"]
     assert list(document["summary"]) == list(SUMMARY)
     assert all(set(entry) == {"value", "lo", "hi", "n_classes"} for entry in document["summary"].values())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == SCHEMA_VERSION == 1
     assert (out / "per_class.csv").read_text("utf-8").startswith(COLUMNS + ",")
 
 
@@ -96,6 +80,10 @@ def test_csv_and_json_are_two_roads_to_the_same_numbers(found, tmp_path):
     summary = pd.read_csv(tmp_path / "summary.csv").set_index("metric")
     for name, entry in document["summary"].items():
         assert summary.loc[name, ["value", "lo", "hi", "n_classes"]].tolist() == pytest.approx(list(entry.values()))
+    for name in ("slices", "co_errors"):
+        told = pd.DataFrame(document[name]).replace({None: np.nan})
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"{name}.csv"), told, check_dtype=False)
+        assert document[name]
 
 
 def test_undefined_is_null_in_json_blank_in_csv_and_a_dash_on_the_page(found, tmp_path):
@@ -107,28 +95,6 @@ def test_undefined_is_null_in_json_blank_in_csv_and_a_dash_on_the_page(found, tm
     assert ",0.5,,,,,neither,,,,," in line
     assert found.to_json()["summary"]["map"]["n_classes"] == 3
     assert "no positives, never predicted" in (tmp_path / "report.html").read_text("utf-8")
-
-
-def test_the_page_needs_nothing_and_runs_nothing_of_the_data(found, tmp_path):
-    found.write(tmp_path)
-    text = (tmp_path / "report.html").read_text("utf-8")
-    page = _Page(text)
-    assert page.addresses == []
-    assert not re.search(r"url\(|@import", text)
-    assert page.tags.count("script") == 1
-    assert "b" not in page.tags
-    assert NAMES[2] in "".join(page.text)
-    assert page.tags.count("svg") == 2
-
-
-def test_the_page_shows_percent_with_one_decimal(found, tmp_path):
-    found.write(tmp_path)
-    text = (tmp_path / "report.html").read_text("utf-8")
-    for name in ("map", "macro_f1", "micro_f1", "cf1"):
-        entry = found.summary.loc[name]
-        assert f'<span class="value">{100 * entry.value:.1f}</span>' in text
-        assert re.search(rf"\b{100 * entry.lo:.1f} . {100 * entry.hi:.1f}\b", text)
-    assert "32 images of <code>tune</code>, not on this set of images" in text
 
 
 def test_a_bundle_with_classes_in_another_order_gives_the_same_figures():
@@ -244,5 +210,94 @@ def test_real_labels_scored_with_themselves_are_perfect(coco_mini):
     table = load_split(coco_mini, "val")
     metadata = BundleMetadata(table.vocabulary, 64, (0.5,) * 80, (1,) * 80, 1)
     summary = _evaluate(table, table.targets.astype(np.float32), metadata).summary["value"]
-    assert (summary.drop("hamming_loss") == 1).all()
-    assert summary["hamming_loss"] == 0
+    perfect = ["map", "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "cf1", "of1", "subset_accuracy", "cell_accuracy"]
+    assert (summary[perfect] == 1).all()
+    assert (summary[["hamming_loss", "ranking_loss", "brier", "ece"]] == 0).all()
+
+
+def test_what_was_said_image_by_image_is_kept(found, tmp_path):
+    found.write(tmp_path)
+    kept = Predictions.load(tmp_path / "predictions.npz")
+    assert kept.class_names == tuple(NAMES)
+    frame = found.per_class
+    np.testing.assert_array_equal((kept.predicted & kept.targets & kept.known).sum(axis=0), frame["tp"])
+    np.testing.assert_array_equal((kept.predicted & kept.known).sum(axis=0), frame["predicted"])
+    np.testing.assert_array_equal(kept.predicted, kept.probs.astype(np.float16) >= frame["threshold"].to_numpy(np.float32))
+
+
+def test_pairs_of_errors_are_named_and_counted(tmp_path):
+    targets = np.zeros((6, 4), bool)
+    targets[:3, 0] = True
+    probs = np.zeros((6, 4))
+    probs[:2, 3] = 0.9
+    found = _evaluate(_table(targets), probs)
+    row = found.to_json()["co_errors"][0]
+    assert (row["missed"], row["said"], row["missed_index"], row["said_index"]) == ("cat", "newt", 0, 3)
+    assert (row["images"], row["of"], row["expected"]) == (2, 3, pytest.approx(3 * 2 / 6))
+
+
+def test_images_are_sliced_by_what_is_known_of_them():
+    rng = np.random.default_rng(0)
+    targets = rng.random((100, 4)) < 0.5
+    largest = np.where(targets.any(axis=1), rng.random(100), 0).astype(np.float32)
+    table = replace(_table(targets), largest=largest)
+    without = _evaluate(table, rng.random((100, 4)))
+    assert set(without.slices["by"]) == {"labels", "largest object"}
+    objects = without.slices[without.slices["by"] == "largest object"]
+    assert objects["images"].sum() == targets.any(axis=1).sum()  # an image without an object is not one of small objects
+    bright = _evaluate(table, rng.random((100, 4)), brightness=rng.uniform(0, 255, 100))
+    assert list(bright.slices["by"].unique()) == ["brightness", "labels", "largest object"]
+    table = replace(table, largest=np.full(100, np.nan, np.float32))  # a file without sizes
+    assert set(_evaluate(table, rng.random((100, 4))).slices["by"]) == {"labels"}
+
+
+@pytest.fixture
+def pair():
+    """The same images, and a second opinion that loses every dog."""
+    rng = np.random.default_rng(3)
+    targets = rng.random((60, 4)) < 0.4
+    probs = np.clip(rng.random((60, 4)) * 0.6 + 0.35 * targets, 0, 1)
+    worse = probs.copy()
+    worse[:, 1] = 0.1
+    return _table(targets), probs, worse
+
+
+def test_a_baseline_is_in_the_files_and_regressions_come_first(pair, tmp_path):
+    table, probs, worse = pair
+    baseline = _evaluate(table, probs).predictions
+    found = _evaluate(table, worse, baseline=baseline, names=("old", "new"))
+    found.write(tmp_path)
+    document = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert document["baseline"]["per_class"][0]["name"] == "dog"
+    assert document["baseline"]["per_class"][0]["verdict"] == "worse"
+    gap = found.summary.loc["macro_f1", "value"] - _evaluate(table, probs).summary.loc["macro_f1", "value"]
+    assert document["baseline"]["summary"]["macro_f1"]["difference"] == pytest.approx(gap)
+    frame = pd.read_csv(tmp_path / "baseline.csv")
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(document["baseline"]["per_class"]), check_dtype=False)
+
+
+def test_compared_with_itself_nothing_differs(pair):
+    table, probs, _ = pair
+    one = _evaluate(table, probs)
+    same = _evaluate(table, probs, baseline=one.predictions).comparison
+    assert (same.summary[["difference", "lo", "hi"]].dropna() == 0).all().all()
+
+
+def test_a_report_that_has_no_baseline_leaves_no_old_one_behind(pair, tmp_path):
+    table, probs, worse = pair
+    _evaluate(table, worse, baseline=_evaluate(table, probs).predictions).write(tmp_path)
+    _evaluate(table, worse).write(tmp_path)
+    assert not (tmp_path / "baseline.csv").exists()
+
+
+def test_a_baseline_of_other_images_is_refused_and_the_first_is_named(pair):
+    table, probs, worse = pair
+    baseline = _evaluate(table.take(range(59)), probs[:59]).predictions
+    with pytest.raises(DataError, match=r"different images: 59 and 60 \(first that only new has: 59\.jpg\)"):
+        _evaluate(table, worse, baseline=baseline, names=("old", "new"))
+
+
+def test_the_summary_as_markdown_has_a_row_for_each_measure(found):
+    lines = found.to_markdown().strip().splitlines()
+    assert len(lines) == 2 + len(found.summary)
+    assert all(line.startswith("|") and line.endswith("|") for line in lines)

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import math
 import re
@@ -9,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cocotag.reports.page import UNDEFINED, interval, number, percent, plain, render
+from cocotag.reports.page import UNDEFINED, _environment, interval, number, percent, plain, render, signed
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,54 @@ def test_plain_refuses_what_it_does_not_know():
 def test_the_base_page_loads_nothing_from_elsewhere():
     page = render("base.html.j2")
     assert page.startswith("<!doctype html>")
-    assert not re.search(r"""(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest""", page)
+    assert not re.search(r"""src\s*=|href\s*=\s*"[^#]|@import|url\(|fetch\(|XMLHttpRequest""", page)
+
+
+def test_the_page_lets_no_script_run_but_its_own():
+    page = render("base.html.j2")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1]
+    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        f"script-src 'sha256-{digest}'",
+    ]
+
+
+def test_the_contents_are_made_of_the_headings_and_data_cannot_add_any(monkeypatch, tmp_path):
+    (tmp_path / "page.html.j2").write_text(
+        '{% extends "base.html.j2" %}{% block content %}{% for name in names %}<h2 id="s{{ loop.index }}">{{ name }}</h2>'
+        "{% endfor %}<p>{{ said }}</p>{% endblock %}"
+    )
+    loaders = jinja2.ChoiceLoader([_environment().loader, jinja2.FileSystemLoader(tmp_path)])
+    monkeypatch.setattr(_environment(), "loader", loaders)
+    forged = '<h2 id="x">forged</h2><nav></nav>'
+    page = render("page.html.j2", names=["One", "Two", "a < b", forged], said=forged)
+    links = re.findall(r'<li><a href="#(\w+)">(.*?)</a></li>', page)
+    assert [name for name, _ in links] == ["s1", "s2", "s3", "s4"]
+    assert links[2][1] == "a &lt; b"
+    assert page.count('<nav class="contents"') == 1
+    few = render("page.html.j2", names=["One", "Two"], said="")
+    assert "<nav" not in few
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.021, "+2.1"),
+        (-0.021, "\N{MINUS SIGN}2.1"),
+        (0.0001, "0.0"),
+        (-0.0001, "0.0"),
+        (0.0, "0.0"),
+        (None, UNDEFINED),
+        (math.nan, UNDEFINED),
+    ],
+)
+def test_signed(value, shown):
+    assert signed(value) == shown
 
 
 def test_a_name_that_is_not_given_is_an_error():

@@ -1,0 +1,189 @@
+"""Where a tagger is good and where not: F1 of the images of like brightness, number of labels or object size.
+
+Knows no pixels and no page: it is handed a number for each image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 1000
+MIN_IMAGES = 20
+"""Images that a slice should hold: of fewer, an interval is so wide that it says nothing."""
+QUARTERS = 4
+MIN_CLASSES = 5
+"""Classes that all slices have in common below which their mean F1 is left undefined: it would speak of those few alone."""
+
+COLUMNS = (
+    *("by", "slice", "lo", "hi", "images", "labels_per_image", "n_classes", "micro_f1", "micro_f1_lo", "micro_f1_hi"),
+    *("macro_f1", "macro_f1_lo", "macro_f1_hi", "precision", "recall", "false_tags_per_image", "missed_tags_per_image"),
+)
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """What images are sliced by.
+
+    Attributes:
+        values: One for each image, ``(N,)``; an image whose value is NaN is in no slice.
+        natural: Whole numbers that are slices of their own, the rare large ones together; else quantiles make the slices.
+        unit: 1, or 100 to name slices in percent.
+    """
+
+    values: ArrayLike
+    natural: bool = False
+    unit: float = 1.0
+
+
+def slices(
+    predicted: Bools,
+    targets: Bools,
+    known: Bools,
+    by: Mapping[str, Slicing],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure the decisions on each slice of the images, with 95% bootstrap intervals over its images.
+
+    ``micro_f1``, ``precision`` and ``recall`` are those of all decisions on the slice. ``macro_f1`` is a mean over the
+    ``n_classes`` classes with a positive in *every* slice of the same kind that has positives at all, so that the slices of a
+    kind compare the same classes; with fewer than `MIN_CLASSES` of them there is none. Average precision is left out: it rises
+    with the share of positives, which differs from slice to slice. The intervals are mirrored at the value, as those of
+    `cocotag.metrics.score`.
+
+    Args:
+        predicted: The decisions, ``(N, C)``.
+        targets: Multi-hot, ``(N, C)``.
+        known: False where nobody looked, ``(N, C)``.
+        by: What to slice by, by name.
+        resamples: Draws of the bootstrap; 0 leaves the intervals NaN.
+        seed: Of the draws.
+
+    Returns:
+        A row for each slice, columns `COLUMNS`; ``lo`` and ``hi`` are the least and the greatest value in it. A kind that
+        does not give two slices of `MIN_IMAGES` has no rows.
+    """
+    cells = [(part & known).astype(np.float32) for part in (targets & predicted, ~targets & predicted, targets & ~predicted)]
+    rows: list[dict[str, object]] = []
+    for name, slicing in by.items():
+        values = np.asarray(slicing.values, np.float64)
+        groups = _natural(values) if slicing.natural else _quantiles(values)
+        if len(groups) < 2:
+            continue
+        support = [(cells[0][group] + cells[2][group]).sum(axis=0) for group in groups]
+        filled = [counts > 0 for counts in support if counts.any()]
+        common = np.logical_and.reduce(filled) if filled else np.zeros(targets.shape[1], bool)
+        common &= common.sum() >= MIN_CLASSES
+        texts = _texts(values, groups, slicing)
+        for group, text in zip(groups, texts, strict=True):
+            measured = _measure([part[group] for part in cells], common, resamples, seed)
+            rows.append({"by": name, "slice": text, "lo": values[group].min(), "hi": values[group].max(), **measured})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _quantiles(values: Floats) -> list[NDArray[np.intp]]:
+    """Quarters, or fewer parts where a quarter would be too small; equal values stay together."""
+    there = np.flatnonzero(~np.isnan(values))
+    parts = min(QUARTERS, len(there) // MIN_IMAGES)
+    if parts < 2:
+        return []
+    edges = np.unique(np.quantile(values[there], np.linspace(0, 1, parts + 1)[1:-1]))
+    return _kept(there, np.searchsorted(edges, values[there], side="left"))
+
+
+def _natural(values: Floats) -> list[NDArray[np.intp]]:
+    """A slice for each whole number from below; as soon as one is too small, all from there on are one slice."""
+    there = np.flatnonzero(~np.isnan(values))
+    place = np.zeros(len(there), np.intp)
+    numbers, counts = np.unique(values[there], return_counts=True)
+    current, filled = 0, 0
+    for number, count in zip(numbers, counts, strict=True):
+        if filled >= MIN_IMAGES and counts[numbers >= number].sum() >= MIN_IMAGES:
+            current, filled = current + 1, 0
+        place[values[there] == number] = current
+        filled += count
+        if current == 2 * QUARTERS - 1:
+            place[values[there] >= number] = current
+            break
+    return _kept(there, place)
+
+
+def _kept(there: NDArray[np.intp], place: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [there[place == part] for part in np.unique(place)]
+
+
+def _texts(values: Floats, groups: list[NDArray[np.intp]], slicing: Slicing) -> list[str]:
+    """Names such as '3', '4 or more', '12 to 40'; of quantiles, rounded just as far as keeps them apart."""
+    ends = [(values[group].min() * slicing.unit, values[group].max() * slicing.unit) for group in groups]
+    last = len(ends) - 1
+    if slicing.natural:
+        return [
+            f"{low:.0f}" if low == high else f"{low:.0f} or more" if place == last else f"{low:.0f} to {high:.0f}"
+            for place, (low, high) in enumerate(ends)
+        ]
+    for digits in range(6):
+        shown = [(f"{low:.{digits}f}", f"{high:.{digits}f}") for low, high in ends]
+        if len(set(shown)) == len(shown) and all(float(a) < float(b) for a, b in shown):
+            break
+    sign = "%" if slicing.unit == 100 else ""
+    return [f"{low} to {high}{sign}" for low, high in shown]
+
+
+def _measure(cells: list[NDArray[np.float32]], common: Bools, resamples: int, seed: int) -> dict[str, float | int]:
+    """All figures of one slice, from its ``(n, C)`` true positives, false positives and false negatives."""
+    images = len(cells[0])
+    totals = [part.sum(axis=0, dtype=np.float64)[None] for part in cells]
+    tp, fp, fn = (float(part.sum()) for part in totals)
+    point = _f1(totals, common)[0]
+    bounds = np.full((2, 2), np.nan)
+    if resamples and not np.isnan(point).all():
+        rng = np.random.default_rng(seed)
+        draws = (np.bincount(rng.integers(images, size=images), minlength=images) for _ in range(resamples))
+        weights = np.stack(list(draws)).astype(np.float32)
+        drawn = _f1([(weights @ part).astype(np.float64) for part in cells], common)
+        for column in np.flatnonzero(~np.isnan(point)):
+            values = drawn[~np.isnan(drawn[:, column]), column]
+            if len(values):
+                low, high = np.percentile(values, (2.5, 97.5))
+                value = point[column]
+                bounds[:, column] = np.clip(2 * value - np.array([max(high, value), min(low, value)]), 0, 1)
+    return {
+        "images": images,
+        "labels_per_image": (tp + fn) / images,
+        "n_classes": int(common.sum()),
+        "micro_f1": point[0],
+        "micro_f1_lo": bounds[0, 0],
+        "micro_f1_hi": bounds[1, 0],
+        "macro_f1": point[1],
+        "macro_f1_lo": bounds[0, 1],
+        "macro_f1_hi": bounds[1, 1],
+        "precision": tp / (tp + fp) if tp + fp else np.nan,
+        "recall": tp / (tp + fn) if tp + fn else np.nan,
+        "false_tags_per_image": fp / images,
+        "missed_tags_per_image": fn / images,
+    }
+
+
+def _f1(totals: list[Floats], common: Bools) -> Floats:
+    """Micro-F1 and macro-F1 under ``B`` weightings, from counts ``(B, C)``: ``(B, 2)``, NaN without positives."""
+    tp, fp, fn = totals
+    micro = _ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1), np.asarray((tp + fn).sum(axis=1) > 0))
+    has: Bools = np.asarray((tp + fn > 0) & common)
+    f1 = np.where(has, _ratio(2 * tp, 2 * tp + fp + fn, has), 0)
+    macro = _ratio(f1.sum(axis=1), has.sum(axis=1), np.asarray(has.any(axis=1)))
+    return np.stack([micro, macro], axis=1)
+
+
+def _ratio(part: Floats, whole: NDArray[np.generic], defined: Bools) -> Floats:
+    made: Floats = np.full(np.shape(part), np.nan)
+    np.divide(part, whole, out=made, where=defined)
+    return made
