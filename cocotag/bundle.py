@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 METADATA_KEY = "cocotag"
 
+_METADATA_PROPS, _LENGTH_DELIMITED = 14, 2  # of protobuf's ModelProto; its other fields there are numbers
+
 
 @dataclass(frozen=True)
 class BundleMetadata:
@@ -45,6 +47,8 @@ class BundleMetadata:
         parity: Largest difference in probability from the torch network, on how many images.
         chosen_by: How thresholds were chosen, as `cocotag.thresholds.Thresholds.record` says, and ``"classes"``, for how many,
             where that was not for all. Empty in a bundle that does not say.
+        for_precision: Thresholds for some wanted precisions, as `cocotag.thresholds.thresholds_for_precision` says; chosen on
+            the same images as the thresholds. Empty where none were.
     """
 
     vocabulary: Vocabulary
@@ -57,6 +61,7 @@ class BundleMetadata:
     made_by: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     chosen_by: dict[str, Any] = field(default_factory=dict)
+    for_precision: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse metadata whose parts do not fit together."""
@@ -65,15 +70,20 @@ class BundleMetadata:
         for name, values in (("thresholds", self.thresholds), ("positives", self.positives)):
             if len(values) != len(self.vocabulary):
                 raise BundleError(f"{len(values)} {name} for {len(self.vocabulary)} classes; one each is needed.")
+        if any(len(one["thresholds"]) != len(self.vocabulary) for one in self.for_precision.values()):
+            raise BundleError(f"for_precision has not a threshold for each of {len(self.vocabulary)} classes.")
 
     def threshold_array(self) -> NDArray[np.float32]:
         """The thresholds, ``(C,)``."""
         return np.asarray(self.thresholds, np.float32)
 
-    def with_thresholds(self, values: ArrayLike, chosen_by: dict[str, Any]) -> BundleMetadata:
-        """The same with other thresholds, ``(C,)``, and how they were chosen."""
+    def with_thresholds(
+        self, values: ArrayLike, chosen_by: dict[str, Any], for_precision: dict[str, Any] | None = None
+    ) -> BundleMetadata:
+        """The same with other thresholds, ``(C,)``, and how they were chosen; for other precisions too, if they were."""
         thresholds = tuple(float(value) for value in np.asarray(values, np.float32))
-        return replace(self, thresholds=thresholds, chosen_by=chosen_by)
+        for_precision = self.for_precision if for_precision is None else for_precision
+        return replace(self, thresholds=thresholds, chosen_by=chosen_by, for_precision=for_precision)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -88,7 +98,7 @@ class BundleMetadata:
         Raises:
             BundleError: Another schema version, or keys that are missing or impossible.
         """
-        parts = ("tuned_on", "config", "made_by", "parity", "chosen_by")
+        parts = ("tuned_on", "config", "made_by", "parity", "chosen_by", "for_precision")
         if not isinstance(document, dict) or not all(isinstance(document.get(key, {}), dict) for key in parts):
             raise BundleError("the bundle's metadata are damaged. Export it again.")
         found = document.get("schema_version")
@@ -107,13 +117,22 @@ class BundleMetadata:
             raise BundleError(f"the bundle's metadata are damaged ({error!r}). Export it again.") from None
 
 
-def open_session(path: Path | str, *, threads: int = 0, optimise: bool = True) -> onnxruntime.InferenceSession:
-    """Load the graph into ONNX Runtime, on CPU.
+def open_session(
+    path: Path | str,
+    *,
+    threads: int = 0,
+    optimise: bool = True,
+    spinning: bool = True,
+    provider: tuple[str, dict[str, str]] | None = None,
+) -> onnxruntime.InferenceSession:
+    """Load the graph into ONNX Runtime.
 
     Args:
         path: The bundle.
         threads: Threads within an operator; 0 lets ONNX Runtime choose.
         optimise: False loads faster, for looking rather than running.
+        spinning: Threads that have nothing to do wait busily for a while, which takes cores from others.
+        provider: An execution provider and its options; what it cannot do, and None, is the CPU's.
 
     Raises:
         BundleError: Missing, or not an ONNX file.
@@ -125,11 +144,14 @@ def open_session(path: Path | str, *, threads: int = 0, optimise: bool = True) -
         raise BundleError(f"{path} is not a file. Give the tagger.onnx of a training run.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 3 if provider is None else 4
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    providers = [*([] if provider is None else [provider]), "CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         reason = str(error).splitlines()[0][:200]
         raise BundleError(f"{path} is not a bundle that ONNX Runtime can load ({reason}). Export it again.") from None
@@ -170,6 +192,43 @@ def fingerprint(path: Path | str) -> str:
     """SHA-256 of the bundle's bytes, hexadecimal: two bundles that tag alike to the bit share it."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def network_fingerprint(path: Path | str) -> str:
+    """SHA-256 of a bundle without its metadata, hexadecimal: two bundles of one network share it, whatever their thresholds.
+
+    Raises:
+        BundleError: The file is not an ONNX file.
+    """
+    digest = hashlib.sha256()
+    data = memoryview(Path(path).read_bytes())
+    place = 0
+    try:
+        while place < len(data):
+            start = place
+            key, place = _varint(data, place)
+            if key & 7 == _LENGTH_DELIMITED:
+                length, place = _varint(data, place)
+                place += length
+            else:
+                _, place = _varint(data, place)
+            if key >> 3 != _METADATA_PROPS:
+                digest.update(data[start:place])
+    except IndexError:
+        raise BundleError(f"{path} is damaged. Export it again.") from None
+    return digest.hexdigest()
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    """A protobuf number, and where what follows it begins."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
 
 
 def write_bundle(model: onnx.ModelProto, metadata: BundleMetadata, path: Path | str) -> None:

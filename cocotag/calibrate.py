@@ -15,7 +15,7 @@ from cocotag.data.sources import align
 from cocotag.errors import DataError
 from cocotag.evaluate import predict_table
 from cocotag.tagging.tagger import Tagger
-from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thresholds
+from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thresholds, thresholds_for_precision
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,13 @@ def calibrate(
             f"Split {split!r} has no class of which both positives and negatives are known, so it can choose no threshold. "
             "Give another split, or name the classes that were looked for under known in the alias file."
         )
-    chosen = choose_thresholds(probs, readable.targets, readable.known, rule)
-    record = chosen.record()
+    cells = probs, readable.targets, readable.known
+    chosen = choose_thresholds(*cells, rule)
+    record, for_precision = chosen.record(), thresholds_for_precision(*cells)
+    for wish, one in for_precision.items():
+        if wish in before.for_precision:
+            one["thresholds"] = np.where(told, one["thresholds"], before.for_precision[wish]["thresholds"]).tolist()
+            one["untold"] = sorted({*one["untold"]} & {*before.for_precision[wish]["untold"]})
     if rule.name in ("f1:global", "fixed"):
         told = np.ones_like(told)
     elif not told.all():
@@ -99,7 +104,7 @@ def calibrate(
         "sources": [*before.tuned_on.get("sources", []), *_chose_before(before)],
     }
     metadata = replace(before, tuned_on=tuned_on).with_thresholds(
-        np.where(told, chosen.values, before.threshold_array()), record
+        np.where(told, chosen.values, before.threshold_array()), record, for_precision
     )
     _write(tagger, metadata, out)
     return Calibration(metadata, len(readable), int(told.sum()), failures)

@@ -24,14 +24,20 @@ from cocotag.commands import (
     info,
     latency,
     pretrained,
+    report,
+    retag,
     sample,
     summary,
     tag,
     train,
+    untag,
 )
 from cocotag.errors import CocotagError, Interrupted
 
-MODULES = (sample, check, import_labels, train, evaluate, imbalance, tag, export, pretrained, calibrate, info, summary, latency)
+MODULES = (
+    *(sample, check, import_labels, train, evaluate, report, imbalance, tag, retag, untag, export, pretrained, calibrate),
+    *(info, summary, latency),
+)
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in MODULES}
 """By name, in the order of the help. To import them is cheap: what is heavy is imported inside a command."""
 

@@ -30,9 +30,9 @@ from cocotag.labels import COCO80, Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
 from cocotag.quantize import CALIBRATION_IMAGES, quantize_convolutions
-from cocotag.tagging.folder import predict_files
+from cocotag.tagging.stream import predict_files
 from cocotag.tagging.tagger import Tagger
-from cocotag.thresholds import F1, Rule, choose_thresholds, fixed_thresholds
+from cocotag.thresholds import F1, Rule, choose_thresholds, fixed_thresholds, thresholds_for_precision
 
 if TYPE_CHECKING:
     import onnx
@@ -264,7 +264,7 @@ def export_network(
     metadata: BundleMetadata,
     out: Path | str,
     images: NDArray[np.uint8] | None = None,
-    choose: Callable[[Path], tuple[tuple[float, ...], dict[str, Any]]] | None = None,
+    choose: Callable[[Path], tuple[tuple[float, ...], dict[str, Any], dict[str, Any]]] | None = None,
     calibration: NDArray[np.uint8] | None = None,
 ) -> BundleMetadata:
     """Write a network's bundle, checked against it before it takes its place.
@@ -274,7 +274,7 @@ def export_network(
         metadata: What the bundle says; how far it differs is added.
         out: The ``.onnx`` file.
         images: That both are compared on, besides some noise, uint8 ``(N, S, S, 3)`` RGB.
-        choose: Gives the thresholds, from the finished graph, and how they were chosen.
+        choose: Gives the thresholds, from the finished graph, how they were chosen, and those for some precisions.
         calibration: As ``images``; the convolutions become 8-bit integers with the ranges that features take on these.
 
     Returns:
@@ -372,12 +372,15 @@ def _calibration_images(paths: Iterable[Path], side: int) -> NDArray[np.uint8]:
     return np.stack(made)
 
 
-def _thresholds(bundle: Path, tune: AnnotationTable, rule: Rule = F1) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """Chosen on the bundle's own outputs, and how."""
+def _thresholds(
+    bundle: Path, tune: AnnotationTable, rule: Rule = F1
+) -> tuple[tuple[float, ...], dict[str, Any], dict[str, Any]]:
+    """Chosen on the bundle's own outputs, how, and those for some precisions."""
     probs = []
     for prediction in predict_files(Tagger.load(bundle), tune.paths()):
         if prediction.error is not None:
             raise prediction.error
         probs.append(cast(NDArray[np.float32], prediction.probs))
-    chosen = choose_thresholds(np.stack(probs), tune.targets, tune.known, rule)
-    return tuple(float(value) for value in chosen.values), chosen.record()
+    cells = np.stack(probs), tune.targets, tune.known
+    chosen = choose_thresholds(*cells, rule)
+    return tuple(float(value) for value in chosen.values), chosen.record(), thresholds_for_precision(*cells)

@@ -24,7 +24,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        shown = path.name[:40]  # a name may have 255 bytes and no more, in up to 4 bytes a character
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{shown}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
         yield temporary

@@ -23,6 +23,9 @@ PRIOR_STRENGTH = 20.0
 STRENGTHS = (0.0, 2.0, 5.0, 10.0, PRIOR_STRENGTH, 50.0, np.inf)
 """What cross-validation chooses among; 0 is a class's own threshold, infinity the common one."""
 
+PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Those that `thresholds_for_precision` holds thresholds for."""
+
 FOLDS = 5
 ENOUGH_IMAGES = 32  # fewer than were ever tried are not cross-validated
 MARGIN = 2  # standard errors by which another strength must be better than `PRIOR_STRENGTH`
@@ -175,6 +178,26 @@ def choose_thresholds(
     if prior_strength is None:
         prior_strength = _cross_validated(levels, positive, negative) if rule.name == "f1" else PRIOR_STRENGTH
     return Thresholds(fit.drawn(prior_strength), fit.overall, rule, prior_strength, ~fit.met)
+
+
+def thresholds_for_precision(probs: ArrayLike, targets: ArrayLike, known: ArrayLike) -> dict[str, Any]:
+    """Thresholds for each of `PRECISIONS`, for whoever wants another precision later, without these images.
+
+    Returns:
+        Plain JSON values by the precision (``"0.9"``): ``thresholds``, ``C`` floats; ``unmet``, the number of classes of which
+        no threshold reaches it, so they have the one that comes nearest; and ``untold``, the indices of those of which there
+        are not both positives and negatives, so they have the one for all.
+
+    Raises:
+        ValueError: As `choose_thresholds`.
+    """
+    chosen = {str(wish): choose_thresholds(probs, targets, known, Rule("precision", wish)) for wish in PRECISIONS}
+    _, positive, negative = _checked(probs, targets, known)
+    untold = np.flatnonzero(~(positive.any(axis=0) & negative.any(axis=0))).tolist()
+    return {
+        wish: {"thresholds": [float(value) for value in one.values], "unmet": int(one.unmet.sum()), "untold": untold}
+        for wish, one in chosen.items()
+    }
 
 
 def fixed_thresholds(rule: Rule, classes: int) -> Thresholds:

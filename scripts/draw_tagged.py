@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cocotag.images import decode
-from cocotag.tagging.folder import find_images
 from cocotag.tagging.tagger import Tag, Tagger
+from cocotag.tagging.walk import find_images
 
 SIDE, LINE, MARGIN, MOST = 200, 20, 10, 4
 INK, PAPER, BAR = (30, 30, 30), (255, 255, 255), (0, 114, 178)

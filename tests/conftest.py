@@ -1,7 +1,9 @@
 """Fixtures that the whole suite shares. Real data are found through COCOTAG_DATA and skipped without it."""
 
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,17 @@ def toy_bundle(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "toy.onnx"
     make_toy_bundle(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def exiftool():
+    """Write tags with exiftool, which knows all formats and dialects better than we do."""
+    program = shutil.which("exiftool")
+    if program is None:
+        pytest.skip("no exiftool (Debian: libimage-exiftool-perl)")
+
+    def write(path, *words):
+        done = subprocess.run([program, "-q", "-overwrite_original", *words, str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return write

@@ -6,7 +6,15 @@ import onnx
 import pytest
 from toy_bundle import make_toy_bundle
 
-from cocotag.bundle import METADATA_KEY, BundleMetadata, fingerprint, open_session, read_metadata, write_bundle
+from cocotag.bundle import (
+    METADATA_KEY,
+    BundleMetadata,
+    fingerprint,
+    network_fingerprint,
+    open_session,
+    read_metadata,
+    write_bundle,
+)
 from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.labels import COCO80, Category, Vocabulary
 
@@ -23,6 +31,29 @@ def test_saved_then_read_is_the_same(toy_bundle, tmp_path):
     write_bundle(onnx.load(str(toy_bundle)), metadata, tmp_path / "again.onnx")
     assert read_metadata(tmp_path / "again.onnx") == metadata
     assert BundleMetadata.from_json(json.loads(json.dumps(metadata.to_json()))) == metadata
+
+
+def test_a_networks_fingerprint_is_that_of_the_network_alone(toy_bundle, tmp_path):
+    changed = read_metadata(toy_bundle).with_thresholds(np.full(80, 0.25), {"rule": "fixed:0.25"})
+    write_bundle(onnx.load(str(toy_bundle)), changed, tmp_path / "changed.onnx")
+    assert fingerprint(tmp_path / "changed.onnx") != fingerprint(toy_bundle)
+    assert network_fingerprint(tmp_path / "changed.onnx") == network_fingerprint(toy_bundle)
+    for number, settings in enumerate(({"seed": 1}, {"size": 32})):
+        other = make_toy_bundle(tmp_path / f"{number}.onnx", **settings)
+        assert network_fingerprint(other) != network_fingerprint(toy_bundle)
+
+
+def test_thresholds_for_precisions_are_kept_and_are_one_for_each_class(toy_bundle):
+    held = {"0.9": {"thresholds": [0.5] * 80, "unmet": 3, "untold": [7]}}
+    metadata = read_metadata(toy_bundle).with_thresholds(np.full(80, 0.25), {}, held)
+    assert metadata.with_thresholds(np.full(80, 0.5), {}).for_precision == held
+    document = json.loads(json.dumps(metadata.to_json()))
+    assert BundleMetadata.from_json(document) == metadata
+    document["for_precision"]["0.9"]["thresholds"].pop()
+    with pytest.raises(BundleError, match="for_precision"):
+        BundleMetadata.from_json(document)
+    del document["for_precision"]  # a bundle of before
+    assert BundleMetadata.from_json(document).for_precision == {}
 
 
 def test_a_bundle_is_one_file_that_onnx_itself_finds_valid(toy_bundle):

@@ -61,6 +61,10 @@ def test_a_rule_is_followed_and_kept_on_record(toy_bundle, sample_dir, tmp_path,
     np.testing.assert_allclose(np.array(made.thresholds)[told], expected.values[told], atol=1e-6)
     assert set(np.array(made.thresholds)[~told]) == {0.5}
     assert made.chosen_by == {**expected.record(), "classes": int(told.sum())}
+    assert all(set(one["untold"]) == set(np.flatnonzero(~told)) for one in made.for_precision.values())
+    if text == "precision:0.9":
+        assert made.for_precision["0.9"]["unmet"] == expected.unmet.sum()
+        np.testing.assert_allclose(made.for_precision["0.9"]["thresholds"], expected.values, atol=1e-6)
     assert f"rule: {text} for {told.sum()} classes" in said
     unmet = expected.unmet.sum()
     assert (unmet > 0) == text.startswith("precision")  # mean colours tell little

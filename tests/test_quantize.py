@@ -64,13 +64,16 @@ def test_on_real_photographs_it_stays_with_the_network_at_a_third_of_the_size(ne
     assert len(np.unique(int8)) > 1000  # the sigmoid is not in 8 bits
 
 
-def test_convolutions_alone_are_in_integers(exported, photographs):
+def test_convolutions_but_the_first_are_in_integers_and_they_alone(exported, photographs):
     model = quantize_convolutions(exported, photographs[:4])
     made_by = {output: node for node in model.graph.node for output in node.output}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     assert len(convolutions) == 52
-    for node in convolutions:
+    assert convolutions[0].input[1] in weights and weights[convolutions[0].input[1]].data_type == onnx.TensorProto.FLOAT
+    (behind,) = (node for node in model.graph.node if convolutions[0].output[0] in node.input)
+    assert behind.op_type == "Clip"
+    for node in convolutions[1:]:
         source, weight = (made_by[name] for name in node.input[:2])
         assert source.op_type == weight.op_type == "DequantizeLinear"
         tensor = weights[weight.input[0]]

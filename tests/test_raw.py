@@ -10,7 +10,8 @@ from PIL import Image
 from cocotag import raw
 from cocotag.errors import ImageError
 from cocotag.images import FORMATS, decode, identify
-from cocotag.tagging.folder import TagSummary, find_images
+from cocotag.tagging.summary import TagSummary
+from cocotag.tagging.walk import find_images
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cocotag.thresholds import (
+    PRECISIONS,
     PRIOR_STRENGTH,
     Rule,
     choose_thresholds,
     describe,
     fixed_thresholds,
     parse_rule,
+    thresholds_for_precision,
 )
 
 quick = settings(max_examples=20, deadline=None)
@@ -203,3 +205,19 @@ def test_a_wanted_precision_or_recall_is_drawn_together_like_f1(text):
     expected = odds[0] ** weight * odds[1] ** (1 - weight)
     np.testing.assert_allclose(found.values, expected / (1 + expected), rtol=1e-4)
     assert found.prior_strength == PRIOR_STRENGTH
+
+
+def test_thresholds_for_some_precisions_are_those_that_the_rule_chooses():
+    cells = _random(3)
+    held = thresholds_for_precision(*cells)
+    assert list(held) == [str(wish) for wish in PRECISIONS]
+    assert json.loads(json.dumps(held, allow_nan=False)) == held
+    for wish in PRECISIONS:
+        expected = choose_thresholds(*cells, Rule("precision", wish))
+        assert held[str(wish)] == {"thresholds": expected.values.tolist(), "unmet": int(expected.unmet.sum()), "untold": []}
+
+
+def test_of_a_class_without_positives_or_negatives_no_precision_is_told():
+    probs, targets, known = _random(3)
+    targets[:, 1], known[:, 2] = False, targets[:, 2]
+    assert all(one["untold"] == [1, 2] for one in thresholds_for_precision(probs, targets, known).values())

@@ -84,6 +84,12 @@ def test_templates_and_configs_are_inside(installed, tmp_path, sample_dir):
     assert "coco_mini, coco_mobilenetv2, coco_original, sample" in done.stderr
 
 
+def test_the_gallery_is_inside(installed, tmp_path, toy_bundle, sample_dir):
+    done = run(installed, tmp_path, "tag", sample_dir / "val", "--model", toy_bundle, "--gallery", "gallery")
+    assert done.returncode == 0, done.stderr
+    assert "cocotagChunk" in (tmp_path / "gallery" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_console_script_is_declared(installed):
     (entry,) = installed.glob("cocotag-*.dist-info/entry_points.txt")
     assert "cocotag = cocotag.cli:main" in entry.read_text()

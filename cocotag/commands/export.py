@@ -49,7 +49,7 @@ def _run(words: list[str]) -> int:
 def _spread(folder: Path) -> Iterator[Path]:
     """All images under a folder: first some from all over it, then the rest, should some of those be unreadable."""
     from cocotag.quantize import CALIBRATION_IMAGES
-    from cocotag.tagging.folder import find_images
+    from cocotag.tagging.walk import find_images
 
     files = list(find_images([folder]))
     if not files:

@@ -2,37 +2,188 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import os
 import sys
 from collections import Counter
+from contextlib import ExitStack
+from io import BufferedIOBase
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, count, share
-from cocotag.errors import ConfigError
+from cocotag.commands import DONE, DONE_WITH_FAULTS, INTERRUPTED, NOT_STARTED, Command, Parser
+from cocotag.commands.tag_outputs import Outputs, add_choice, add_outputs
+from cocotag.errors import CocotagError, ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from cocotag.tagging.progress import Progress
+    from cocotag.tagging.state import Result, State
 
 
 def _run(words: list[str]) -> int:
+    args = _parser().parse_args(words)
+
+    from cocotag.tagging.progress import Progress
+
+    progress = Progress(as_json=args.json_log, quiet="-" in args.out and sys.stdout.isatty())
+    try:
+        return _tag(args, progress)
+    except CocotagError as error:
+        if not args.json_log:
+            raise
+        progress.end()
+        progress.say(str(error))
+        return INTERRUPTED if isinstance(error, Interrupted) else NOT_STARTED
+    finally:
+        progress.end()
+
+
+def _parser() -> Parser:
     parser = COMMAND.parser()
-    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="image, or folder to walk")
+    paths = parser.add_argument("paths", metavar="PATH", nargs="+")
+    paths.help = "image, folder to walk, or glob; - reads a list from stdin, one a line or ended by NUL"
     model = parser.add_argument("--model", required=True, metavar="BUNDLE", type=Path, action="append")
     model.help = "tagger.onnx of a training run; give it again for further ones: a row of each for every file"
-    parser.add_argument("--out", required=True, metavar="FILE", help=".csv or .jsonl by the ending; - is JSONL to stdout")
-    parser.add_argument("--threshold", type=share, metavar="T", help="one for all classes, 0 to 1 (default: the bundle's own)")
-    parser.add_argument("--top-k", type=count, metavar="K", help="at most so many tags an image")
-    parser.add_argument("--all-scores", action="store_true", help="JSONL: the scores of all classes too")
-    parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
-    args = parser.parse_args(words)
+    add_outputs(parser)
+    parser.add_argument("--embed", action="store_true", help="write keywords into the photographs themselves, by exiftool")
+    parser.add_argument("--embed-into", metavar="DIR", type=Path, help="write keywords into copies of the photographs there")
+    parser.add_argument("--no-backup", action="store_true", help="--embed: keep no IMG.jpg_original")
+    add_choice(parser)
+    exclude = parser.add_argument("--exclude", metavar="GLOB", action="append", default=[])
+    exclude.help = "leave out by name, or by the way from the folder if it has a slash; give it again for further ones"
+    parser.add_argument("--hidden", action="store_true", help="files and folders that begin with a dot too")
+    parser.add_argument("--state", metavar="FILE", type=Path, help="where results are kept (default: beside the first output)")
+    parser.add_argument("--rehash", action="store_true", help="know files by their content, not by size and modification time")
+    parser.add_argument("--retry-failed", action="store_true", help="try files again that failed, although they are the same")
+    parser.add_argument("--json-log", action="store_true", help="progress and messages as JSON lines on stderr")
+    return parser
 
-    from cocotag.tagging.folder import tag_paths
-    from cocotag.tagging.outputs import open_writer
+
+def _tag(args: argparse.Namespace, progress: Progress) -> int:
+    from cocotag.tagging.folder import tag_paths, was_rewritten
+    from cocotag.tagging.made import refuse_others
+    from cocotag.tagging.runs import Model
+    from cocotag.tagging.state import State
     from cocotag.tagging.tagger import Tagger
+    from cocotag.tagging.walk import Walk
 
-    named = {name: Tagger.load(path) for name, path in _names(args.model).items()}
-    taggers = named if len(named) > 1 else next(iter(named.values()))
-    metadata = {name: one.metadata for name, one in named.items()} if len(named) > 1 else next(iter(named.values())).metadata
-    with open_writer(args.out, metadata, overwrite=args.overwrite, all_scores=args.all_scores) as writer:
-        summary = tag_paths(taggers, args.paths, writer, threshold=args.threshold, top_k=args.top_k)
-    print(summary.to_text(), file=sys.stderr)
-    return DONE if summary.ok == summary.total else DONE_WITH_FAULTS
+    args.embeds = args.embed or args.embed_into is not None
+    if args.no_backup and not args.embed:
+        raise ConfigError("--no-backup is about --embed, which is not given.")
+    bundles = _names(args.model)
+    taggers = {name if len(bundles) > 1 else "": Tagger.load(path) for name, path in bundles.items()}
+    models = [Model.of(name, tagger) for name, tagger in taggers.items()]
+    outputs = Outputs.of(args, models)
+    outputs.progress = not args.json_log
+    if args.embeds:
+        from cocotag.tagging.xmp import find_exiftool
+
+        find_exiftool()
+
+    def walk(*, listed: bool) -> Walk:
+        apart = [folder for folder in (args.gallery, args.embed_into) if folder]
+        stdin = cast(BufferedIOBase, sys.stdin.buffer) if listed else None
+        return Walk(args.paths, exclude=args.exclude, hidden=args.hidden, apart=apart, listed=stdin)
+
+    files = walk(listed=True)
+    place = _state_path(args, outputs.files())
+    with ExitStack() as stack:
+        if not args.overwrite and (place is None or not place.exists()):
+            refuse_others(outputs.files(), None)
+        state = stack.enter_context(State.temporary() if place is None else State.open(place))
+        if not args.overwrite:
+            refuse_others(outputs.files(), state)
+        for remark in outputs.choice.remarks:
+            progress.say(remark)
+        if "-" not in args.paths:
+            progress.count(len(part.names) for part in walk(listed=False))
+        stream = _Stream(outputs)
+        summary = tag_paths(
+            taggers,
+            files,
+            state,
+            models=models,
+            asked={"paths": args.paths, "cwd": str(Path.cwd())},
+            on_result=stream.write if "-" in args.out else None,
+            rehash=args.rehash,
+            retry_failed=args.retry_failed,
+            progress=progress,
+        )
+        progress.end(summary.to_json())
+        if not args.json_log:
+            progress.say(summary.to_text())
+        if summary.total:
+            outputs.make(state, progress.say, only_files=summary.stopped)
+        if summary.stopped:
+            raise Interrupted(_how_to_go_on(outputs, state, summary.total))
+        if args.embeds:
+            from cocotag.tagging.xmp import embed_keywords
+
+            embedded = embed_keywords(
+                outputs.choice.rows(state.results()),
+                into=args.embed_into,
+                given=list(map(Path, args.paths)),
+                backup=not args.no_backup,
+                changed=lambda path: was_rewritten(path, state),
+            )
+            state.commit()
+            outputs.faults += embedded.failed.total()
+            progress.say(embedded.to_text())
+        stream.end()
+    return DONE if summary.ok == summary.total and not outputs.faults else DONE_WITH_FAULTS
+
+
+class _Stream:
+    """Rows to stdout while the work goes on. If its reader goes, the files are made all the same."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        from cocotag.tagging.outputs import open_stdout
+
+        self._outputs = outputs
+        self._gone: BrokenPipeError | None = None
+        self._stdout = open_stdout(outputs.context)
+        outputs.streamed = True
+
+    def write(self, result: Result) -> None:
+        if self._gone is None:
+            try:
+                self._stdout.write_all(list(self._outputs.choice.rows([result])))
+            except BrokenPipeError as error:
+                if not self._outputs.files():
+                    raise
+                self._gone = error
+
+    def end(self) -> None:
+        if self._gone is not None:
+            raise self._gone
+
+
+def _how_to_go_on(outputs: Outputs, state: State, done: int) -> str:
+    if state.path is None:
+        return f"Stopped after {done} files. Nothing of them is kept; --state FILE would keep them."
+    files = ", ".join(map(str, outputs.files()))
+    written = f" and written to {files}" if files and done else ""
+    rest = " The other outputs are made when all is done." if outputs.has_others() else ""
+    return f"Stopped: {done} files are done, kept in {state.path}{written}. Run the same command again to go on.{rest}"
+
+
+def _state_path(args: argparse.Namespace, files: list[Path]) -> Path | None:
+    """Where results are kept: beside the first output, or in the user's own folder; None for stdout alone."""
+    from cocotag.tagging.state import ENDING, NAME
+
+    if args.state is not None:
+        return Path(args.state)
+    if files:
+        return files[0].with_name(files[0].name + ENDING)
+    if args.gallery is not None:
+        return Path(args.gallery) / NAME
+    if not (args.txt or args.xmp or args.embeds):
+        return None
+    places = "\0".join(os.path.abspath(path) for path in args.paths)  # noqa: PTH100 (links stay what they are)
+    name = hashlib.sha256(os.fsencode(places)).hexdigest()[:32] + ENDING
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "cocotag" / name
 
 
 def _names(bundles: list[Path]) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from cocotag.data.header import read_header
 from cocotag.data.keywords import read_keywords
 from cocotag.errors import ConfigError, DataError, ImageError
-from cocotag.tagging.folder import IMAGE_SUFFIXES, find_images
+from cocotag.tagging.walk import IMAGE_SUFFIXES, find_images
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),

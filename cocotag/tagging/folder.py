@@ -1,294 +1,344 @@
-"""Paths -> a stream of results, one for every file: walk, decode, batch. Knows no output format."""
+"""Paths -> results in a state, one for every file: joins walk, state and stream. Knows no output format."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 import time
-from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from cocotag import raw
 from cocotag.cores import usable_cores
-from cocotag.errors import DataError, ImageError
-from cocotag.images import FORMATS, load_square
-from cocotag.tagging.outputs import Row, Writer
-from cocotag.tagging.tagger import Tagger, check_top_k, decide, make_tags
+from cocotag.errors import DataError
+from cocotag.images import MAX_BYTES
+from cocotag.tagging.interrupt import StopOnInterrupt
+from cocotag.tagging.progress import Progress
+from cocotag.tagging.runs import Model
+from cocotag.tagging.state import UNRELIABLE, Known, Result, State
+from cocotag.tagging.stream import Prediction, predict_with_all
+from cocotag.tagging.summary import FIRST_FAILURES, INSTALL_RAW, TagSummary
+from cocotag.tagging.tagger import Tagger
+from cocotag.tagging.walk import Part, Walk
 
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-"""Endings that are taken for images in a folder, in either case. A file that is named is taken whatever its ending."""
+_MOMENTARY = frozenset({"missing", "unreadable", "changed", "needs_raw"})
+"""Failures that say nothing of the file's content: such a file is tried again in every run."""
 
-BATCH_SIZE = 4  # on CPU larger batches are no faster for a MobileNet, and hold more memory
-MAX_DECODERS = 8  # as many decode faster than the network of any CPU takes
-FIRST_FAILURES = 3
-_INSTALL_RAW = "pip install 'cocotag[raw]'"
-
-
-Squares = dict[int, NDArray[np.uint8]]
-"""An image as the square inputs that are wanted of it, by their side."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What one file came to: probabilities ``(C,)``, or the error that names why there are none."""
-
-    path: Path
-    probs: NDArray[np.float32] | None = None
-    error: ImageError | None = None
-
-
-@dataclass(slots=True)
-class TagSummary:
-    """What a run came to.
-
-    Attributes:
-        ok: Files that were tagged, be it with no tag.
-        failed: Files that could not be, by reason.
-        first_failures: The messages of the first of them.
-        raw_left_out: Camera RAW files that were left out, as `find_images` says; no fault, for they often lie beside a JPEG.
-        seconds: From the first file to the last, wall clock.
-        models: Taggers that each file was given to.
-    """
-
-    ok: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    first_failures: list[str] = field(default_factory=list)
-    raw_left_out: int = 0
-    seconds: float = 0.0
-    models: int = 1
-
-    @property
-    def total(self) -> int:
-        """Files in all."""
-        return self.ok + self.failed.total()
-
-    def to_text(self) -> str:
-        """A line of counts, and one for each of the first failures."""
-        by = f" by {self.models} models" if self.models > 1 else ""
-        rate = self.total / self.seconds if self.seconds else 0.0
-        lines = [f"{self.ok} of {self.total} images tagged{by} in {self.seconds:.1f} s ({rate:.1f} images/s)"]
-        if self.failed:
-            counts = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
-            lines[0] += f"; failed: {counts}"
-            more = self.failed.total() - len(self.first_failures)
-            lines += [f"  {message}" for message in self.first_failures] + ([f"  and {more} more"] if more else [])
-        if self.raw_left_out:
-            lines.append(f"{self.raw_left_out} camera RAW files left out. To tag them too: {_INSTALL_RAW}")
-        return "\n".join(lines)
-
-
-def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = None) -> Iterator[Path]:
-    """Find the image files under some paths, in an order that depends on the names alone.
-
-    A folder is walked with all below it, sorted by name, and gives its files with a known ending. Hidden files and
-    folders (a leading dot) are left out unless they are named. Links to folders are followed; each folder is walked
-    once however many ways lead there, so loops end. A folder that may not be listed is given itself, so that it gets its
-    error as a file would.
-
-    Camera RAW files in a folder are taken where the extra ``raw`` is installed, each for itself, also beside a JPEG of the
-    same name. Where it is not, they are left out: each would only fail, and most who shoot RAW and JPEG have the picture
-    anyway.
-
-    Args:
-        paths: Files and folders; a file is always taken.
-        left_out: Gets the camera RAW files that are left out.
-
-    Returns:
-        The files, each as the path given and the way from there.
-
-    Raises:
-        DataError: One of the paths does not exist. Raised at once, before anything is walked.
-    """
-    starts = [Path(path) for path in paths]
-    missing = [str(path) for path in starts if not os.path.lexists(path)]
-    if missing:
-        raise DataError(f"{', '.join(map(repr, missing[:3]))}: {len(missing)} of {len(starts)} paths do not exist. Check them.")
-    seen: set[tuple[int, int]] = set()
-    found = (file for start in starts for file in (_walk(start, seen) if start.is_dir() else (start,)))
-    if raw.available():
-        return found
-    return _without_raw(found, frozenset(starts), [] if left_out is None else left_out)
-
-
-def _without_raw(files: Iterator[Path], named: frozenset[Path], left_out: list[Path]) -> Iterator[Path]:
-    for file in files:
-        if file in named or file.suffix.lower() not in FORMATS["RAW"]:
-            yield file
-        else:
-            left_out.append(file)
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        entries = sorted(folder.iterdir())
-    except OSError:
-        yield folder
-        return
-    for path in entries:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _walk(path, seen)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield path
-
-
-def predict_files(
-    tagger: Tagger, paths: Iterable[Path], *, batch_size: int = BATCH_SIZE, decoders: int | None = None
-) -> Iterator[Prediction]:
-    """Run a tagger over files: exactly one result for each, in their order.
-
-    Files are decoded in threads (OpenCV and Pillow release the GIL) while the network runs on the batch before. At most
-    three batches of decoded images are held, so memory does not grow with the number of files. Closing the generator
-    ends the threads.
-
-    Args:
-        tagger: A loaded bundle.
-        paths: Image files; what cannot be decoded gives its `ImageError` and stops nothing.
-        batch_size: Files per run of the network, >= 1. The scores do not depend on it beyond rounding.
-        decoders: Threads that decode; by default one per core, at most `MAX_DECODERS`.
-
-    Raises:
-        ValueError: ``batch_size`` or ``decoders`` is below 1.
-    """
-    return _firsts(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders))
-
-
-def _firsts(groups: Generator[list[Prediction]]) -> Iterator[Prediction]:
-    with closing(groups):  # when this one is closed
-        for group in groups:
-            yield group[0]
-
-
-def predict_with_all(
-    taggers: Sequence[Tagger], paths: Iterable[Path], *, batch_size: int = BATCH_SIZE, decoders: int | None = None
-) -> Generator[list[Prediction]]:
-    """Run several taggers over files, as `predict_files` does one: for each file a prediction of each, in their order.
-
-    A file is decoded once for each input size that there is among the taggers, so each gets what it would get alone.
-    """
-    if decoders is None:
-        decoders = min(usable_cores(), MAX_DECODERS)
-    if batch_size < 1 or decoders < 1:
-        raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
-    return _predict_files(taggers, iter(paths), batch_size, decoders)
-
-
-def _predict_files(
-    taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int
-) -> Generator[list[Prediction]]:
-    sides = {tagger.metadata.image_size for tagger in taggers}
-    pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
-    pending: deque[tuple[Path, Future[Squares]]] = deque()
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
-    try:
-        while True:
-            wanted = 2 * batch_size + decoders - len(pending)
-            pending.extend((path, pool.submit(_load_squares, path, sides)) for path in islice(paths, wanted))
-            if not pending:
-                return
-            batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-            yield from _predict_batch(taggers, batch)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(opencv_threads)
-
-
-def _load_squares(path: Path, sides: Iterable[int]) -> Squares:
-    return {side: load_square(path, side) for side in sides}
-
-
-def _predict_batch(taggers: Sequence[Tagger], batch: list[tuple[Path, Future[Squares]]]) -> list[list[Prediction]]:
-    images: list[Squares] = []
-    errors: dict[int, ImageError] = {}
-    for place, (_, future) in enumerate(batch):
-        try:
-            images.append(future.result())
-        except ImageError as error:
-            errors[place] = error
-    probs = [tagger.predict(np.stack([image[tagger.metadata.image_size] for image in images])) for tagger in taggers if images]
-    rows = zip(*probs, strict=True)  # of each image, a row of each tagger
-    return [
-        [Prediction(path, error=errors[place])] * len(taggers)
-        if place in errors
-        else [Prediction(path, row) for row in next(rows)]
-        for place, (path, _) in enumerate(batch)
-    ]
+_HASHERS = 8
+_HASHED_TOGETHER = 32  # so the first result does not wait for the content of many
+_FINE_STAMP_NS, _COARSE_STAMP_NS = 20_000_000, 2_000_000_000
+"""How far apart two writes may be and yet leave one modification time: a kernel's tick, and FAT's two seconds."""
 
 
 def tag_paths(
     taggers: Tagger | Mapping[str, Tagger],
-    paths: Iterable[Path | str],
-    writer: Writer,
+    walk: Walk,
+    state: State,
     *,
-    threshold: float | None = None,
-    top_k: int | None = None,
-    progress: bool = True,
+    models: Sequence[Model] | None = None,
+    asked: Mapping[str, Any] | None = None,
+    on_result: Callable[[Result], None] | None = None,
+    rehash: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
 ) -> TagSummary:
-    """Tag files and folders: one row for every image file; of several taggers, one for each.
+    """Have a result in the state for every file of a walk: the one that is known, or a new one.
+
+    A file is known if the state has scores of it by every tagger, or a failure that its content is to blame for, and if it
+    has the size and modification time that it had then. A file that changed while it was tagged keeps what it came to until
+    the next run, which looks at it again. A file that is met twice counts once.
+
+    Ctrl-C ends the work after the images that are under way; what the state knows of the rest of the walk is still taken in.
 
     Args:
         taggers: A loaded bundle, or several by the names that their rows are to have.
-        paths: Files and folders, as `find_images`.
-        writer: Gets the rows, in order.
-        threshold: One for all classes; None for the bundle's own per class.
-        top_k: At most so many tags per image.
-        progress: Show a bar on stderr, if that is a terminal.
+        walk: The files.
+        state: Knows files, and is told of them.
+        models: What the state is told of the taggers, if it is there already.
+        asked: What the run was asked for, as plain JSON, to be kept.
+        on_result: Gets the results as they come, in the order of the walk.
+        rehash: Know a file by its content, whatever its modification time; one that was never hashed is not known.
+        retry_failed: No failure is known.
+        progress: Is told how far the work is.
 
     Raises:
-        DataError: A path does not exist, or there is no image under them.
-        ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
+        DataError: There is no image under the paths, or the state is damaged.
+        OutputError: The disk is full.
     """
     named = {"": taggers} if isinstance(taggers, Tagger) else taggers
-    thresholds = [tagger.thresholds(threshold) for tagger in named.values()]
-    check_top_k(top_k)
-    left_out: list[Path] = []
-    files = list(find_images(paths, left_out=left_out))
-    if not files and left_out:
-        raise DataError(f"There are only camera RAW files under the given paths, {len(left_out)} of them. Run: {_INSTALL_RAW}")
-    if not files:
+    progress = Progress(quiet=True) if progress is None else progress
+    parts = iter(walk)
+    first = next(parts, None)
+    if first is None and walk.raw_left_out:
+        only = f"There are only camera RAW files under the given paths, {walk.raw_left_out} of them."
+        raise DataError(f"{only} Run: {INSTALL_RAW}")
+    if first is None:
         raise DataError("There are no image files (.jpg, .png, .heic, ...) under the given paths. Check them.")
-    summary = TagSummary(raw_left_out=len(left_out), models=len(named))
+    if models is None:
+        models = [Model.of(name, tagger) for name, tagger in named.items()]
+    for model in state.begin(models, asked or {}):
+        progress.say(f"{state.path} was made with another bundle; {model.bundle} tags every image again.")
+    summary = TagSummary(models=len(named), runs_on=getattr(next(iter(named.values())), "runs_on", ""))
     start = time.perf_counter()
-    with tqdm(total=len(files), unit="image", smoothing=0.1, disable=None if progress else True) as bar:
-        for predictions in predict_with_all(list(named.values()), files):
-            for (name, tagger), prediction, limits in zip(named.items(), predictions, thresholds, strict=True):
-                row = _row(name, tagger, prediction, limits, top_k)
-                writer.write(row)
-            _count(summary, row)  # a file is decoded for all or for none
-            if row.error:
-                bar.set_postfix(errors=summary.failed.total(), refresh=False)
-            bar.update()
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopOnInterrupt(progress.say))
+        hashers = stack.enter_context(ThreadPoolExecutor(min(usable_cores(), _HASHERS))) if rehash else None
+        job = _Job(chain((first,), parts), state, stop, summary, progress, on_result, hashers, retry_failed)
+        for predictions in stack.enter_context(closing(predict_with_all(list(named.values()), job.paths()))):
+            job.take(predictions)
+            state.commit_when_due()
+    summary.stopped = job.is_stopped
+    state.end(whole=not summary.stopped)
+    summary.skipped, summary.raw_left_out = walk.skipped, walk.raw_left_out
     summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _row(name: str, tagger: Tagger, prediction: Prediction, thresholds: NDArray[np.float32], top_k: int | None) -> Row:
-    if prediction.probs is None:
-        error = prediction.error
-        return Row(prediction.path, status=error.reason if error else "unreadable", error=str(error), model=name)
-    tags = make_tags(tagger.metadata.vocabulary, prediction.probs, decide(prediction.probs, thresholds, top_k))
-    return Row(prediction.path, tags=tags, probs=prediction.probs, model=name)
+def was_rewritten(path: Path, state: State) -> None:
+    """Have the state take over the size and modification time of a file to which something was added that is no picture."""
+    folder, name = os.path.split(os.path.abspath(os.fsencode(path)))  # noqa: PTH100 (bytes)
+    before, status = state.known(folder, [name]).get(name), _stat(path)
+    if before is not None and status is not None:
+        hashed = None if before.hash is None else _hash(os.fsencode(path))
+        state.is_as(before.id, (status.st_size, status.st_mtime_ns), hashed)
+        state.commit_when_due()
 
 
-def _count(summary: TagSummary, row: Row) -> None:
-    if row.status == "ok":
-        summary.ok += 1
-        return
-    summary.failed[row.status] += 1
-    if len(summary.first_failures) < FIRST_FAILURES:
-        summary.first_failures.append(row.error)
+@dataclass(slots=True)
+class _File:
+    """A file to work on, as it was when it was met."""
+
+    folder: bytes  # absolute
+    name: bytes
+    path: Path  # as given
+    status: os.stat_result | None
+    met_ns: int
+    hash: bytes | None
+
+    def stamp(self) -> tuple[int, int]:
+        """Size and modification time to know it by; unreliable if it changed since it was met, or might without a trace."""
+        now = _stat(self.path)
+        if self.status is None or now is None or _identity(now) != _identity(self.status):
+            return UNRELIABLE, UNRELIABLE
+        mtime = self.status.st_mtime_ns
+        if abs(self.met_ns - mtime) < (_FINE_STAMP_NS if mtime % 10**9 else _COARSE_STAMP_NS):
+            return UNRELIABLE, UNRELIABLE
+        return self.status.st_size, mtime
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    """A part of a folder of which not all is done: the numbers of files that are, and files that are not."""
+
+    folder: bytes
+    entries: list[int | _File]
+    place: int = 0  # before it all is done
+
+
+class _Job:
+    """A run: gives out the files to work on, takes their results, and keeps all in the order of the walk."""
+
+    def __init__(
+        self,
+        parts: Iterable[Part],
+        state: State,
+        stop: StopOnInterrupt,
+        summary: TagSummary,
+        progress: Progress,
+        on_result: Callable[[Result], None] | None,
+        hashers: ThreadPoolExecutor | None,
+        retry_failed: bool,
+    ) -> None:
+        self._parts = parts if hashers is None else _smaller(parts)
+        self._state = state
+        self._stop = stop
+        self._summary = summary
+        self._progress = progress
+        self._on_result = on_result
+        self._hashers = hashers
+        self._retry_failed = retry_failed
+        self._open: deque[_OpenPart] = deque()
+        self._under_way: set[tuple[bytes, bytes]] = set()
+        self._met = bytearray()  # by the numbers of files
+        self.is_stopped = False
+
+    def paths(self) -> Iterator[Path]:
+        """The files to work on. When they are stopped there are no more, but what is known is still met."""
+        for part in self._parts:
+            opened = self._look_up(part)
+            self._open.append(opened)
+            self._advance()
+            files = [entry for entry in opened.entries if isinstance(entry, _File)]
+            for place, file in enumerate(files):
+                if self._stop.pressed:
+                    self._leave(opened, files[place:])
+                    break
+                yield file.path
+            if self._stop.pressed and self._state.is_new:  # then there is nothing more to be met
+                self.is_stopped = True
+                return
+            self._state.commit_when_due()
+
+    def take(self, predictions: Sequence[Prediction]) -> None:
+        """Take the result of the first file that was given out and has none."""
+        part = self._open[0]
+        file = part.entries[part.place]
+        assert isinstance(file, _File)
+        self._under_way.discard((file.folder, file.name))
+        error = predictions[0].error  # a file is decoded for all or for none
+        probs = [one.probs.astype(np.float16) for one in predictions if one.probs is not None]
+        result = Result(file.path, error.reason if error else "ok", str(error) if error else "", probs)
+        number = self._state.put(
+            file.folder, file.name, file.stamp(), hash=file.hash, status=result.status, error=result.error, probs=probs
+        )
+        self._has_met(number)
+        part.entries[part.place] = number
+        part.place += 1
+        self._count(result.status, result.error)
+        self._progress.add(new=1, errors=result.status != "ok")
+        if self._on_result is not None:
+            self._on_result(result)
+        self._advance()
+
+    def _look_up(self, part: Part) -> _OpenPart:
+        """What is known of the files of a part, in the place of those of which it is."""
+        folder = os.path.abspath(part.folder)  # noqa: PTH100 (bytes)
+        known = self._state.known(folder, part.names)
+        now = time.time_ns()
+        prefix = part.prefix
+        hashes = self._hash([prefix + name for name in part.names])
+        entries: list[int | _File] = []
+        errors = 0
+        for name, status, hashed in zip(part.names, _stat_all(part), hashes, strict=True):
+            before = known.get(name)
+            if before is not None and self._is_met(before.id):
+                continue
+            if before is not None and self._is_known(before, status, hashed):
+                entries.append(before.id)
+                self._has_met(before.id)
+                if before.status == "ok":
+                    self._summary.ok += 1
+                else:
+                    errors += 1
+                    named = len(self._summary.first_failures) < FIRST_FAILURES
+                    error = next(self._state.results_of(part.folder, [before.id])).error if named else ""
+                    self._count(before.status, error)
+            elif (folder, name) not in self._under_way:
+                self._under_way.add((folder, name))
+                entries.append(_File(folder, name, Path(os.fsdecode(prefix + name)), status, now, hashed))
+        found = sum(isinstance(entry, int) for entry in entries)
+        self._summary.known += found
+        self._progress.add(known=found, errors=errors)
+        return _OpenPart(part.folder, entries)
+
+    def _is_known(self, before: Known, status: os.stat_result | None, hashed: bytes | None) -> bool:
+        if status is None:
+            return False
+        if before.status == "ok":
+            if before.scored < self._state.wanted:
+                return False
+        elif self._retry_failed or before.status in _MOMENTARY:
+            return False
+        stamp = status.st_size, status.st_mtime_ns
+        if self._hashers is None:
+            return stamp == (before.size, before.mtime_ns)
+        if hashed is None or hashed != before.hash:
+            return False
+        if stamp != (before.size, before.mtime_ns):
+            self._state.is_as(before.id, stamp)
+        return True
+
+    def _hash(self, paths: Sequence[bytes]) -> Iterable[bytes | None]:
+        return [None] * len(paths) if self._hashers is None else self._hashers.map(_hash, paths)
+
+    def _leave(self, part: _OpenPart, files: Sequence[_File]) -> None:
+        """Do without the last files of a part."""
+        self.is_stopped = True
+        left = set(map(id, files))
+        part.entries = [entry for entry in part.entries if id(entry) not in left]
+        self._advance()
+
+    def _advance(self) -> None:
+        """Go on over what is done, part by part, up to the next file that is not."""
+        while self._open:
+            part = self._open[0]
+            start = part.place
+            done: list[int] = []
+            for entry in part.entries[start:]:
+                if not isinstance(entry, int):
+                    break
+                done.append(entry)
+            part.place += len(done)
+            if done and self._on_result is not None:
+                for result in self._state.results_of(part.folder, done):
+                    self._on_result(result)
+            if part.place < len(part.entries):
+                return
+            self._state.met(part.folder, [entry for entry in part.entries if isinstance(entry, int)])
+            self._open.popleft()
+
+    def _count(self, status: str, error: str) -> None:
+        if status == "ok":
+            self._summary.ok += 1
+            return
+        self._summary.failed[status] += 1
+        if len(self._summary.first_failures) < FIRST_FAILURES:
+            self._summary.first_failures.append(error)
+
+    def _is_met(self, file: int) -> bool:
+        return file < len(self._met) and bool(self._met[file])
+
+    def _has_met(self, file: int) -> None:
+        if file >= len(self._met):
+            self._met.extend(bytes(file + 1 - len(self._met) + len(self._met) // 4))
+        self._met[file] = 1
+
+
+def _stat(path: Path | bytes, folder: int | None = None) -> os.stat_result | None:
+    try:
+        return os.stat(path, dir_fd=folder)
+    except (OSError, ValueError):  # ValueError: a NUL in a name
+        return None
+
+
+def _smaller(parts: Iterable[Part]) -> Iterator[Part]:
+    for part in parts:
+        for place in range(0, len(part.names), _HASHED_TOGETHER):
+            yield Part(part.folder, part.names[place : place + _HASHED_TOGETHER])
+
+
+def _stat_all(part: Part) -> list[os.stat_result | None]:
+    """Of each file of a part; by way of its folder, so that the path to it is looked up once."""
+    try:
+        folder = os.open(part.folder or b".", os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, ValueError, AttributeError):  # AttributeError: Windows has no such flag
+        return [_stat(part.prefix + name) for name in part.names]
+    try:
+        return [_stat(name, folder) for name in part.names]
+    finally:
+        os.close(folder)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What differs after any change, also one that sets the old modification time again."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _hash(path: bytes) -> bytes | None:
+    """BLAKE2b of a file's content, 16 bytes; None if it cannot be read."""
+    status = _stat(path)
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        return None
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (bytes)
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    except OSError:
+        return None

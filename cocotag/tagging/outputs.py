@@ -1,198 +1,160 @@
-"""Rows of tags, written as CSV or JSON Lines. Knows neither images nor networks."""
+"""Rows of tags -> the files that were asked for, each whole or not at all. Knows neither images nor networks."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import logging
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
+from cocotag.errors import OutputError
+from cocotag.files import atomic_path, probe_folder
+from cocotag.tagging.forms.csv_table import CsvTable, check_csv
+from cocotag.tagging.forms.json_lines import JsonLines, JsonStream
+from cocotag.tagging.forms.parquet import ParquetTable, check_parquet
+from cocotag.tagging.forms.sqlite import SqliteDatabase, check_sqlite
+from cocotag.tagging.rows import Context, Form, Row
 
-from cocotag.bundle import BundleMetadata
-from cocotag.errors import Interrupted, OutputError
-from cocotag.tagging.tagger import Tag
+__all__ = ["ENDINGS", "STDOUT", "Context", "Row", "check_outputs", "file_of", "open_stdout", "write_outputs"]
 
-COLUMNS = ("path", "status", "tags", "scores")
+STDOUT = "-"
+ENDINGS: dict[str, Callable[[Path, Context], Form]] = {
+    ".csv": CsvTable,
+    ".jsonl": JsonLines,
+    ".parquet": ParquetTable,
+    ".sqlite": SqliteDatabase,
+    ".sqlite3": SqliteDatabase,
+    ".db": SqliteDatabase,
+}
+"""The form of an output by the ending of its name, in lower case."""
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one file came to.
-
-    Attributes:
-        path: As it was given, or the given folder and the way from there.
-        status: ``ok``, or the reason why there are no tags, such as ``truncated``.
-        tags: Highest score first.
-        error: The one-line message; empty where the status is ``ok``.
-        probs: All probabilities, ``(C,)``; None where the image could not be used.
-        model: Which of several models this is of; empty where there is one.
-    """
-
-    path: Path
-    status: str = "ok"
-    tags: tuple[Tag, ...] = ()
-    error: str = ""
-    probs: NDArray[np.float32] | None = None
-    model: str = ""
+_ROWS_AT_ONCE = 1000
 
 
-class Writer:
-    """Writes rows to an open stream; `open_writer` makes one.
-
-    Attributes:
-        rows: How many have been written.
-    """
-
-    def __init__(self, stream: TextIO, name: str, line: Callable[[Row], str], *, flush: bool) -> None:
-        self.rows = 0
-        self._stream = stream
-        self._name = name
-        self._line = line
-        self._flush = flush
-
-    def write(self, row: Row) -> None:
-        """Write one row.
-
-        Raises:
-            OutputError: The disk is full.
-            BrokenPipeError: The reader of stdout has gone.
-        """
-        with _output_errors(self._name):
-            self._stream.write(self._line(row))  # in one piece: an interrupt comes before or after a row, never within
-            self.rows += 1
-            if self._flush:
-                self._stream.flush()
-
-
-@contextmanager
-def open_writer(
-    out: Path | str,
-    metadata: BundleMetadata | Mapping[str, BundleMetadata],
-    *,
-    overwrite: bool = False,
-    all_scores: bool = False,
-) -> Iterator[Writer]:
-    r"""Open a table of tags, CSV or JSON Lines by its ending.
-
-    Both have ``path``, ``status``, ``tags`` and ``scores``, the highest score first. In CSV the last two are joined by
-    ``;``; in JSON Lines they are lists, and rows that failed have ``error``, one line of text. With several models there is
-    ``model`` as well. Scores are the shortest numbers that give back the float16 that tags are decided on. Bytes of a path
-    that are not UTF-8 are written as ``\udcXX``.
-
-    The rows are in ``OUT.partial`` until the block ends well, and take the place of ``out`` then. If it ends otherwise
-    (Ctrl-C, a full disk, a killed process), ``out`` stays as it was and the complete rows stay in ``OUT.partial``, which
-    no later run writes over unless told. So whatever is at ``out`` is complete.
+def check_outputs(outs: Sequence[Path | str], context: Context) -> None:
+    """See before the work that outputs can be written; whether they are there already is another's question.
 
     Args:
-        out: ``.csv``, ``.jsonl``, or ``-`` for JSON Lines on stdout, flushed after each row.
-        metadata: Of the bundle that tags, or of several by their names in the rows; names the classes.
-        overwrite: Replace ``out`` and ``OUT.partial`` if they are there.
-        all_scores: Write ``all_scores`` as well, an object of every class's score; null where the image failed. JSON Lines
-            only.
+        outs: Files, their form by their ending, and ``-`` for JSON Lines on stdout.
+        context: What they will have.
 
     Raises:
-        OutputError: Another ending, ``out`` is there already, or it cannot be written.
-        Interrupted: Ctrl-C in the block, once there are rows; the message says where they are.
+        OutputError: An ending that is none, one file twice, a folder that cannot be written to, or a form that has no room
+            for what is asked.
+        MissingExtraError: Parquet without pyarrow.
     """
-    models = {"": metadata} if isinstance(metadata, BundleMetadata) else metadata
-    several = not isinstance(metadata, BundleMetadata)
-    names = {model: one.vocabulary.names for model, one in models.items()} if all_scores else None
-    json_line = partial(_json_line, names=names, several=several)
-    if str(out) == "-":
-        yield Writer(sys.stdout, "stdout", json_line, flush=True)
-        return
-    out = Path(out)
-    ending = out.suffix.lower()
-    if ending not in (".csv", ".jsonl"):
-        raise OutputError(f"{out} ends in {ending or 'nothing'}; tags are written as .csv or .jsonl. Choose one of them.")
-    if all_scores and ending == ".csv":
-        raise OutputError(f"{out}: CSV has no column for all scores. Write to .jsonl.")
-    if out.exists() and (not overwrite or not out.is_file()):
-        raise OutputError(f"{out} is there already. Choose another name{', or add --overwrite' if out.is_file() else ''}.")
-    unfinished = out.with_name(f"{out.name}.partial")
-    if unfinished.is_file() and not overwrite:
-        raise OutputError(f"{unfinished} holds the rows of a run that was stopped. Move it away, or add --overwrite.")
-    with _output_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stream = unfinished.open("w", encoding="utf-8", newline="")
-    writer = Writer(stream, str(out), json_line if ending == ".jsonl" else partial(_csv_row, several=several), flush=False)
-    try:
-        with _output_errors(str(out)):
-            stream.write("" if ending == ".jsonl" else _csv_line((*COLUMNS, "model") if several else COLUMNS))
-        yield writer
-        with _output_errors(str(out)):
-            stream.close()
-            unfinished.replace(out)
-    except KeyboardInterrupt:
-        if not writer.rows:
-            raise
-        raise Interrupted(f"Stopped. {out} is not written; the {writer.rows} rows so far are in {unfinished}.") from None
-    except Exception:
-        if writer.rows:
-            logger.warning("%s is not written; the rows so far are in %s.", out, unfinished)
-        raise
-    finally:
-        with suppress(OSError):  # on a full disk what is in the buffer is lost; what is in the file is kept
-            stream.close()
-        if not writer.rows:
-            unfinished.unlink(missing_ok=True)
+    seen: set[str] = set()
+    for out in outs:
+        place = str(out) if str(out) == STDOUT else os.path.realpath(out)
+        if place in seen:
+            raise OutputError(f"--out {out} is given more than once. Give each output once.")
+        seen.add(place)
+        if str(out) != STDOUT:
+            _check_file(Path(out), context)
 
 
-@contextmanager
-def _output_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:  # head has seen enough: no fault of ours, and the command line knows what to do
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{name} cannot be written ({reason}). Choose another place or free some space.") from error
+def _check_file(out: Path, context: Context) -> None:
+    form = _form(out)
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder. Choose another name.")
+    if form is CsvTable:
+        check_csv(out, context)
+    elif form is ParquetTable:
+        check_parquet(out)
+    elif form is SqliteDatabase:
+        check_sqlite(out, context)
+    probe_folder(out.parent)
 
 
-def _text(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+def _form(out: Path) -> Callable[[Path, Context], Form]:
+    form = ENDINGS.get(out.suffix.lower())
+    if form is None:
+        *most, last = ENDINGS
+        beside = " A .txt beside each image is written by --txt." if out.suffix.lower() == ".txt" else ""
+        forms = f"{', '.join(most)} or {last}"
+        raise OutputError(f"{out} ends in {out.suffix or 'nothing'}; tags are written as {forms}. Choose one of them.{beside}")
+    return form
 
 
-def _csv_line(cells: tuple[str, ...]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+def file_of(out: Path | str) -> Path | None:
+    """The file that an output is; None for stdout."""
+    return None if str(out) == STDOUT else Path(out)
 
 
-def _score(score: float | np.floating) -> str:
-    """The shortest number that gives back the float16 that tags are decided on, so that who decides again agrees."""
-    return np.format_float_positional(np.float16(score), trim="0")
+def write_outputs(outs: Sequence[Path | str], rows: Callable[[], Iterable[Row]], context: Context) -> None:
+    """Write rows to several outputs in one pass.
+
+    The files take their places when all rows are written; if the work ends otherwise (Ctrl-C, a full disk, a killed process),
+    what was there stays as it was. When the reader of stdout goes away the files are still written.
+
+    Args:
+        outs: As `check_outputs`, which has seen them.
+        rows: Called once.
+        context: What all rows have in common.
+
+    Raises:
+        OutputError: One cannot be written; its name and the reason are in the message.
+        BrokenPipeError: The reader of stdout has gone.
+    """
+    gone: BrokenPipeError | None = None
+    with ExitStack() as stack:
+        files = [_File(Path(out), context, stack) for out in outs if str(out) != STDOUT]
+        stdout = open_stdout(context) if STDOUT in map(str, outs) else None
+        for some in _batches(rows()):
+            for file in files:
+                file.write(some)
+            try:
+                if stdout and not gone:
+                    stdout.write_all(some)
+            except BrokenPipeError as error:
+                gone = error
+            if gone and not files:
+                break
+        for file in files:  # all are complete before the first takes its place
+            file.close()
+    if gone:
+        raise gone
 
 
-def _csv_row(row: Row, *, several: bool) -> str:
-    names, scores = ";".join(tag.name for tag in row.tags), ";".join(_score(tag.score) for tag in row.tags)
-    cells = _text(row.path), row.status, names, scores
-    return _csv_line((*cells, row.model) if several else cells)
+def open_stdout(context: Context) -> JsonStream:
+    """JSON Lines on stdout, each row to be seen at once."""
+    return JsonStream(sys.stdout, context)
 
 
-def _json_line(row: Row, *, names: Mapping[str, Sequence[str]] | None, several: bool) -> str:
-    cells: dict[str, object] = {
-        "path": _text(row.path),
-        "status": row.status,
-        "tags": [tag.name for tag in row.tags],
-        "scores": [float(_score(tag.score)) for tag in row.tags],
-    }
-    if several:
-        cells["model"] = row.model
-    if row.error:
-        cells["error"] = row.error
-    if names is not None:
-        rounded = None if row.probs is None else [float(_score(prob)) for prob in row.probs]
-        cells["all_scores"] = None if rounded is None else dict(zip(names[row.model], rounded, strict=True))
-    return json.dumps(cells, allow_nan=False) + "\n"  # ASCII: good in every pipe, whatever its encoding
+class _File:
+    """An output under way. Its errors name it: several are open, and each would take another's for its own."""
+
+    def __init__(self, out: Path, context: Context, stack: ExitStack) -> None:
+        """Open a file that takes the place of ``out`` when ``stack`` ends well, and is removed when it does not."""
+        self._out = out
+        self._context = context
+        temporary = stack.enter_context(atomic_path(out))
+        with self._errors():
+            self._form = _form(out)(temporary, context)
+        stack.callback(self._form.abandon)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        with self._errors():
+            self._form.write(rows)
+
+    def close(self) -> None:
+        if isinstance(self._form, SqliteDatabase):
+            check_sqlite(self._out, self._context)  # again: hours may have passed
+        with self._errors():
+            self._form.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{self._out} cannot be written ({reason}). Choose another place or free some space.") from error
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while some := list(islice(rest, _ROWS_AT_ONCE)):
+        yield some

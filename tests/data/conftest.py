@@ -1,7 +1,6 @@
 """Fixtures of people's own labels."""
 
 import shutil
-import subprocess
 
 import pytest
 from own_labels import picture
@@ -24,20 +23,6 @@ def folders(tmp_path):
         picture(tmp_path / "photos" / "Cat" / "kittens" / f"{number}.png", 10 + number)
     shutil.copy(tmp_path / "photos" / "dog" / "4.png", tmp_path / "photos" / "Cat" / "4.png")
     return tmp_path / "photos"
-
-
-@pytest.fixture(scope="module")
-def exiftool():
-    """Write tags with exiftool, which knows all formats and dialects better than we do."""
-    program = shutil.which("exiftool")
-    if program is None:
-        pytest.skip("no exiftool (Debian: libimage-exiftool-perl)")
-
-    def write(path, *words):
-        done = subprocess.run([program, "-q", "-overwrite_original", *words, str(path)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    return write
 
 
 @pytest.fixture

@@ -1,22 +1,27 @@
-"""Folders -> one result for every file, in order, whatever the files are."""
+"""Folders -> one result in the state for every file, in order, and only what is new or changed is worked on."""
 
-import csv
-import gc
-import io
 import json
 import os
+import signal
 import threading
 from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
+from toy_bundle import make_toy_bundle
 
-from cocotag.errors import ConfigError, DataError
-from cocotag.images import load_square
-from cocotag.tagging.folder import TagSummary, find_images, predict_files, tag_paths
-from cocotag.tagging.outputs import open_writer
+from cocotag.errors import DataError
+from cocotag.tagging import folder as folder_module
+from cocotag.tagging.folder import tag_paths, was_rewritten
+from cocotag.tagging.progress import Progress
+from cocotag.tagging.state import State
+from cocotag.tagging.stream import predict_with_all
+from cocotag.tagging.summary import TagSummary
 from cocotag.tagging.tagger import Tagger
+from cocotag.tagging.walk import Walk, find_images
+
+LONG_AGO = 10**18
 
 
 @pytest.fixture(scope="module")
@@ -24,191 +29,500 @@ def tagger(toy_bundle):
     return Tagger.load(toy_bundle, threads=1)
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return Tagger.load(make_toy_bundle(tmp_path_factory.mktemp("other") / "other.onnx", seed=1), threads=1)
+
+
+def age(path, ns=LONG_AGO):
+    os.utime(path, ns=(ns, ns), follow_symlinks=False)
+
+
+def picture(path, colour, *, old=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 12), tuple(colour)).save(path)
+    if old:
+        age(path)
+
+
 @pytest.fixture
 def album(tmp_path):
     """Twenty plain pictures of different colours, and three files that are none, in between."""
     folder = tmp_path / "album"
-    folder.mkdir()
-    for index, colour in enumerate(np.random.default_rng(0).integers(0, 256, (20, 3))):
-        Image.new("RGB", (20, 12), tuple(colour.tolist())).save(folder / f"{index:02}.png")
+    for index, colour in enumerate(np.random.default_rng(0).integers(0, 256, (20, 3)).tolist()):
+        picture(folder / ("a" if index % 3 else "") / f"{index:02}.png", colour)
     (folder / "03a.jpg").touch()
     (folder / "07a.jpg").write_text("text")
+    for name in ("03a.jpg", "07a.jpg"):
+        age(folder / name)
     (folder / "19a.jpg").symlink_to("nowhere.jpg")
     return folder
 
 
-def decoders_alive():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("cocotag-decode")]
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "x.state"
 
 
-def touch(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+@pytest.fixture
+def worked(monkeypatch):
+    """The names of files that were decoded, in order."""
+    names = []
+
+    def noting(taggers, paths, **settings):
+        return predict_with_all(taggers, (names.append(path.name) or path for path in paths), **settings)
+
+    monkeypatch.setattr(folder_module, "predict_with_all", noting)
+    return names
 
 
-def relative(found, folder):
-    return [path.relative_to(folder).as_posix() for path in found]
+def tag(taggers, paths, place, **settings):
+    with State.open(place) as state:
+        summary = tag_paths(taggers, Walk(paths if isinstance(paths, list) else [paths]), state, **settings)
+        return summary, list(state.results())
 
 
-def test_a_folder_gives_its_images_sorted_and_nothing_hidden(tmp_path):
-    touch(tmp_path, "b.JPG", "a/z.png", "a/.hidden.jpg", ".git/x.jpg", "c.txt", "a.jpg", "d.HEIC", "a/b/c.webp", "noending")
-    (tmp_path / "e.jpg").mkdir()
-    touch(tmp_path, "e.jpg/inside.gif")
-    assert relative(find_images([tmp_path]), tmp_path) == [
-        "a/b/c.webp",
-        "a/z.png",
-        "a.jpg",
-        "b.JPG",
-        "d.HEIC",
-        "e.jpg/inside.gif",
-    ]
+def as_alone(tagger, results):
+    for one in results:
+        if one.status == "ok":
+            expected = [(tag.name, tag.score) for tag in tagger.tag(one.path, threshold=0)]
+            names = tagger.metadata.vocabulary.names
+            order = np.argsort(-one.probs[0].astype(np.float32), kind="stable")
+            assert [(names[index], float(one.probs[0][index])) for index in order] == expected
 
 
-def test_what_is_named_is_taken_whatever_it_is_called(tmp_path):
-    touch(tmp_path, "noending", ".hidden/x.jpg", ".dot.jpg")
-    named = [tmp_path / "noending", tmp_path / ".dot.jpg", tmp_path / ".hidden"]
-    assert relative(find_images(named), tmp_path) == ["noending", ".dot.jpg", ".hidden/x.jpg"]
-
-
-def test_paths_begin_as_they_were_given(tmp_path, monkeypatch):
-    touch(tmp_path, "photos/2024/a.jpg")
-    monkeypatch.chdir(tmp_path)
-    assert [str(path) for path in find_images(["photos"])] == ["photos/2024/a.jpg"]
-    assert [str(path) for path in find_images(["../" + tmp_path.name])] == [f"../{tmp_path.name}/photos/2024/a.jpg"]
-
-
-def test_links_are_followed_once_and_loops_end(tmp_path):
-    touch(tmp_path, "real/a.jpg")
-    (tmp_path / "real" / "up").symlink_to(tmp_path)
-    (tmp_path / "also").symlink_to(tmp_path / "real")
-    assert relative(find_images([tmp_path]), tmp_path) == ["also/a.jpg"]
-    assert len(list(find_images([tmp_path / "real", tmp_path / "also"]))) == 1
-
-
-def test_a_path_that_does_not_exist_stops_before_anything_starts(tmp_path):
-    with pytest.raises(DataError, match=r"typo.*1 of 2 paths do not exist"):
-        find_images([tmp_path, tmp_path / "typo"])
-
-
-def test_a_folder_that_may_not_be_listed_gets_its_row(tmp_path, monkeypatch, tagger):
-    touch(tmp_path, "closed/a.jpg", "z.jpg")
-    closed = tmp_path / "closed"
-    listing, access = type(closed).iterdir, os.access
-
-    def refuse(self):
-        if self == closed:
-            raise PermissionError(13, "Permission denied")
-        return listing(self)
-
-    monkeypatch.setattr(type(closed), "iterdir", refuse)
-    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
-    found = list(find_images([tmp_path]))
-    assert relative(found, tmp_path) == ["closed", "z.jpg"]
-    assert [result.error.reason for result in predict_files(tagger, found)] == ["unreadable", "empty"]
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 8, 64])
-@pytest.mark.parametrize("decoders", [1, 3])
-def test_every_file_has_its_own_result_in_order(tagger, album, batch_size, decoders):
-    files = list(find_images([album]))
-    results = list(predict_files(tagger, files, batch_size=batch_size, decoders=decoders))
-    assert [result.path for result in results] == files
-    failed = {result.path.name: result.error.reason for result in results if result.error}
-    assert failed == {"03a.jpg": "empty", "07a.jpg": "not_an_image", "19a.jpg": "missing"}
-    for result in results:
-        assert (result.probs is None) == (result.error is not None)
-        if result.probs is not None:
-            np.testing.assert_allclose(result.probs, tagger.predict(load_square(result.path, 64)[None])[0], atol=1e-6)
-
-
-def test_nothing_in_nothing_out_and_failures_alone(tagger, album):
-    assert list(predict_files(tagger, [])) == []
-    assert [result.error.reason for result in predict_files(tagger, [album / "03a.jpg"] * 20)] == ["empty"] * 20
-
-
-def test_files_are_read_ahead_by_no_more_than_a_few_batches(tagger, album):
-    taken = []
-
-    def endless():
-        while True:
-            taken.append(album / "00.png")
-            yield taken[-1]
-
-    results = predict_files(tagger, endless(), batch_size=4, decoders=2)
-    for _ in range(8):
-        next(results)
-    assert len(taken) <= 8 + 3 * 4 + 2
-    results.close()
-
-
-def test_a_stream_that_is_closed_leaves_no_threads(tagger, album):
-    results = predict_files(tagger, [album / "00.png"] * 200)
-    next(results)
-    assert decoders_alive()
-    results.close()
-    assert not decoders_alive()
-    abandoned = predict_files(tagger, [album / "00.png"] * 200)
-    next(abandoned)
-    del abandoned
-    gc.collect()
-    assert not decoders_alive()
-
-
-def test_an_interrupt_between_files_leaves_no_threads(tagger, album):
-    def interrupted():
-        yield from [album / "00.png"] * 20
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        list(predict_files(tagger, interrupted(), batch_size=2))
-    assert not decoders_alive()
-
-
-def test_settings_that_cannot_be_are_refused_at_once(tagger):
-    for settings in ({"batch_size": 0}, {"decoders": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
-            predict_files(tagger, [], **settings)
-
-
-def test_tag_paths_writes_a_row_for_each_and_counts(tagger, album, tmp_path, capfd):
-    out = tmp_path / "tags.csv"
-    with open_writer(out, tagger.metadata) as writer:
-        summary = tag_paths(tagger, [album], writer)
-    rows = list(csv.DictReader(io.StringIO(out.read_text())))
-    assert [row["path"] for row in rows] == [str(path) for path in find_images([album])]
-    assert summary.ok == 20 and summary.total == 23
-    assert summary.failed == Counter(row["status"] for row in rows if row["status"] != "ok")
-    for row in rows:
-        if row["status"] == "ok":
-            assert row["tags"].split(";")[: bool(row["tags"])] == [tag.name for tag in tagger.tag(row["path"])][:1]
-            assert [t for t in row["tags"].split(";") if t] == [tag.name for tag in tagger.tag(row["path"])]
+def test_a_result_for_each_in_the_order_of_the_walk(tagger, album, place, capfd):
+    summary, results = tag(tagger, album, place)
+    assert [one.path for one in results] == list(find_images([album]))
+    assert summary.ok == 20 and summary.total == 23 and summary.known == 0
+    assert summary.failed == Counter(one.status for one in results if one.status != "ok")
+    assert summary.failed == {"empty": 1, "not_an_image": 1, "missing": 1}
+    as_alone(tagger, results)
     text = summary.to_text()
     assert "20 of 23" in text and "1 empty" in text and "03a.jpg" in text
-    assert "\r" not in capfd.readouterr().err  # no progress bar where nobody looks
+    assert capfd.readouterr().err == ""  # nothing where nobody looks
 
 
-def test_threshold_and_top_k_reach_the_rows(tagger, album, tmp_path):
-    out = tmp_path / "tags.jsonl"
-    with open_writer(out, tagger.metadata) as writer:
-        tag_paths(tagger, [album / "00.png"], writer, threshold=0, top_k=3)
-    row = json.loads(out.read_text())
-    assert row["tags"] == [tag.name for tag in tagger.tag(album / "00.png", threshold=0, top_k=3)]
-    assert row["scores"] == sorted(row["scores"], reverse=True)
+def test_a_second_run_does_nothing_but_what_may_be_otherwise(tagger, album, place, worked):
+    _, first = tag(tagger, album, place)
+    worked.clear()
+    summary, second = tag(tagger, album, place)
+    assert worked == ["19a.jpg"]  # a file that was missing may be there now
+    assert summary.known == 22 and summary.ok == 20
+    assert summary.failed == {"empty": 1, "not_an_image": 1, "missing": 1}
+    assert len(summary.first_failures) == 3 and "03a.jpg" in summary.first_failures[0]
+    for one, again in zip(first, second, strict=True):
+        assert one[:3] == again[:3]
+        np.testing.assert_array_equal(one.probs, again.probs)
 
 
-def test_impossible_runs_do_not_begin(tagger, album, tmp_path):
+def test_only_what_is_new_or_changed_is_worked_on(tagger, album, place, worked):
+    tag(tagger, album, place)
+    worked.clear()
+    picture(album / "00.png", (9, 9, 9))
+    age(album / "00.png", LONG_AGO + 1)
+    picture(album / "a" / "01.png", (1, 2, 3))  # in the old time, but of another size
+    with (album / "a" / "01.png").open("ab") as file:
+        file.write(b"more")
+    age(album / "a" / "01.png")
+    picture(album / "b" / "new.png", (5, 5, 5))
+    (album / "03.png").unlink()
+    (album / "07a.jpg").write_bytes((album / "00.png").read_bytes())
+    _, results = tag(tagger, album, place)
+    assert sorted(worked) == ["00.png", "01.png", "07a.jpg", "19a.jpg", "new.png"]
+    assert [one.path for one in results] == list(find_images([album]))
+    as_alone(tagger, results)
+
+
+def test_what_failed_is_tried_again_when_told(tagger, album, place, worked):
+    tag(tagger, album, place)
+    worked.clear()
+    tag(tagger, album, place, retry_failed=True)
+    assert worked == ["03a.jpg", "07a.jpg", "19a.jpg"]
+
+
+@pytest.mark.parametrize("reason", ["unreadable", "changed", "needs_raw"])
+def test_what_failed_through_no_fault_of_its_content_is_tried_again(tagger, album, place, reason):
+    tag(tagger, album, place)
+    with State.open(place) as state:
+        stamp = (album / "00.png").stat().st_size, LONG_AGO
+        state.put(os.fsencode(album), b"00.png", stamp, status=reason, error="not now")
+        state.commit()
+    summary, results = tag(tagger, album, place)
+    assert results[0].status == "ok" and summary.ok == 20
+
+
+def test_it_is_the_file_that_is_known_whatever_the_way_to_it(tagger, album, place, worked, monkeypatch):
+    tag(tagger, album, place)
+    worked.clear()
+    monkeypatch.chdir(album)
+    _, results = tag(tagger, ".", place)
+    assert worked == ["19a.jpg"]
+    assert [str(one.path) for one in results] == [str(path) for path in find_images(["."])]
+    _, results = tag(tagger, "a", place)
+    assert {str(one.path.parent) for one in results} == {"a"}
+    monkeypatch.chdir(album / "a")
+    _, results = tag(tagger, ["../00.png", "01.png"], place)
+    assert [str(one.path) for one in results] == ["../00.png", "01.png"]
+    assert worked == ["19a.jpg"]
+
+
+def test_a_file_that_is_met_twice_counts_once(tagger, album, place, worked):
+    twice = album / "00.png"
+    paths = [twice, twice, album / "a", album, twice, album / "a" / "01.png"]
+    for _ in range(2):
+        summary, results = tag(tagger, paths, place)
+        assert summary.total == len(results) == len({one.path for one in results}) == 23
+    assert sorted(worked) == sorted([*(path.name for path in find_images([album])), "19a.jpg"])
+
+
+def test_another_bundle_tags_again_and_says_so(tagger, other, album, place, worked, capsys):
+    tag(tagger, album, place)
+    worked.clear()
+    _, results = tag(other, album, place, progress=Progress())
+    assert len(worked) == 21  # all pictures; what an empty file came to is no bundle's doing
+    assert "made with another bundle" in capsys.readouterr().err
+    as_alone(other, results)
+    worked.clear()
+    _, results = tag(tagger, album, place, progress=Progress())  # whose scores are still there
+    assert worked == ["19a.jpg"]
+    assert "another" not in capsys.readouterr().err
+    as_alone(tagger, results)
+
+
+def test_a_bundle_with_other_thresholds_is_no_other_bundle(tagger, album, place, worked, tmp_path):
+    import onnx
+
+    from cocotag.bundle import write_bundle
+
+    tag(tagger, album, place)
+    worked.clear()
+    changed = tagger.metadata.with_thresholds(np.full(80, 0.1), {"rule": "fixed:0.1"})
+    write_bundle(onnx.load_model(str(tagger.path)), changed, tmp_path / "changed.onnx")
+    tag(Tagger.load(tmp_path / "changed.onnx"), album, place)
+    assert worked == ["19a.jpg"]
+
+
+def test_two_bundles_of_one_network_have_one_score(tagger, album, place, worked, tmp_path):
+    import onnx
+
+    from cocotag.bundle import write_bundle
+
+    changed = tagger.metadata.with_thresholds(np.full(80, 0.1), {"rule": "fixed:0.1"})
+    write_bundle(onnx.load_model(str(tagger.path)), changed, tmp_path / "changed.onnx")
+    both = {"a": tagger, "b": Tagger.load(tmp_path / "changed.onnx")}
+    tag(both, album, place)
+    worked.clear()
+    _, results = tag(both, album, place)
+    assert worked == ["19a.jpg"]
+    assert all(len(one.probs) == 2 for one in results if one.status == "ok")
+
+
+def test_several_bundles_each_have_their_scores(tagger, other, album, place):
+    _, results = tag({"a": tagger, "b": other}, album, place)
+    assert all(len(one.probs) == 2 for one in results if one.status == "ok")
+    as_alone(tagger, results)
+    as_alone(other, [one._replace(probs=one.probs[::-1]) for one in results])
+
+
+def test_a_bundle_more_has_its_scores_too(tagger, other, album, place, worked):
+    tag({"a": tagger}, album, place)
+    worked.clear()
+    _, results = tag({"a": tagger, "b": other}, album, place)
+    assert len(worked) == 21
+    as_alone(tagger, results)
+    as_alone(other, [one._replace(probs=one.probs[::-1]) for one in results])
+    worked.clear()
+    tag({"b": other}, album, place)
+    tag({"b": other, "a": tagger}, album, place)
+    assert set(worked) == {"19a.jpg"}
+
+
+# Content
+
+
+def test_with_rehash_the_content_counts_and_not_the_time(tagger, album, place, worked):
+    tag(tagger, album, place, rehash=True)
+    worked.clear()
+    age(album / "00.png", LONG_AGO + 5)  # touched
+    changed = album / "a" / "02.png"
+    data = bytearray(changed.read_bytes())
+    data[-20] ^= 1
+    changed.write_bytes(data)
+    age(changed)
+    tag(tagger, album, place)
+    assert worked == ["00.png", "19a.jpg"]  # by time and size: the changed one is not seen
+    worked.clear()
+    tag(tagger, album, place, rehash=True)
+    assert sorted(worked) == ["00.png", "02.png", "19a.jpg"]  # the first because it was not hashed when it was tagged last
+    worked.clear()
+    age(album / "a" / "04.png", LONG_AGO + 9)
+    tag(tagger, album, place, rehash=True)
+    assert worked == ["19a.jpg"]
+    tag(tagger, album, place)
+    assert worked == ["19a.jpg"] * 2  # the new time was taken over
+
+
+def test_with_rehash_what_was_never_hashed_is_not_known(tagger, album, place, worked):
+    tag(tagger, album, place)
+    worked.clear()
+    tag(tagger, album, place, rehash=True)
+    assert len(worked) == 23
+
+
+def test_a_file_that_got_keywords_stays_known(tagger, album, place, worked):
+    for rehash in (False, True):
+        tag(tagger, album, place, rehash=rehash)
+        worked.clear()
+        with State.open(place) as state:
+            tag_paths(tagger, Walk([album]), state, rehash=rehash)
+            for name in ("00.png", "a/01.png"):
+                with (album / name).open("ab") as file:
+                    file.write(b"keywords")
+                was_rewritten(album / name, state)
+            was_rewritten(album / "not known.png", state)
+            state.commit()
+        tag(tagger, album, place, rehash=rehash)
+        assert set(worked) == {"19a.jpg"}
+
+
+def test_files_may_be_rewritten_while_results_are_gone_through(tagger, album, place, worked, monkeypatch):
+    tag(tagger, album, place)
+    monkeypatch.setattr("cocotag.tagging.state._COMMIT_SECONDS", 0)
+    with State.open(place) as state:
+        state.use(state.last_run())
+        gone_through = []
+        for one in state.results():
+            gone_through.append(one.path)
+            if one.status == "ok":
+                with one.path.open("ab") as file:
+                    file.write(b"keywords")
+                was_rewritten(one.path, state)
+        state.commit()
+    assert gone_through == list(find_images([album]))
+    worked.clear()
+    tag(tagger, album, place)
+    assert worked == ["19a.jpg"]
+
+
+# Files that change meanwhile
+
+
+def while_it_is_tagged(monkeypatch, name, change):
+    """Do something to a file after it was met and before it is decoded."""
+
+    def changing(taggers, paths, **settings):
+        def changed():
+            for path in paths:
+                if path.name == name:
+                    change(path)
+                yield path
+
+        return predict_with_all(taggers, changed(), **settings)
+
+    monkeypatch.setattr(folder_module, "predict_with_all", changing)
+
+
+def test_a_file_that_vanishes_gets_its_error_and_the_rest_goes_on(tagger, album, place, monkeypatch):
+    while_it_is_tagged(monkeypatch, "00.png", lambda path: path.unlink())
+    summary, results = tag(tagger, album, place)
+    assert results[0].status == "missing" and "00.png" in results[0].error
+    assert summary.ok == 19 and len(results) == 23
+
+
+def test_a_file_that_is_replaced_is_looked_at_again(tagger, album, place, monkeypatch, worked):
+    def replace(path):
+        picture(path, (200, 10, 10))
+        age(path, LONG_AGO + 1)
+
+    while_it_is_tagged(monkeypatch, "00.png", replace)
+    tag(tagger, album, place)
+    monkeypatch.undo()
+    _, results = tag(tagger, album, place)
+    as_alone(tagger, results)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_even_one_that_was_replaced_and_put_back_in_its_old_time(tagger, album, place, monkeypatch, in_place):
+    """What was decoded may be neither what was there before nor what is there after."""
+    path = album / "00.png"
+    before = path.read_bytes()
+
+    def put_back(taggers, paths, **settings):
+        def replaced():
+            for one in paths:
+                if one == path:
+                    picture(path, (200, 10, 10))
+                yield one
+
+        for predictions in predict_with_all(taggers, replaced(), **settings):
+            if predictions[0].path == path:
+                if not in_place:
+                    path.unlink()
+                path.write_bytes(before)
+                age(path)
+            yield predictions
+
+    monkeypatch.setattr(folder_module, "predict_with_all", put_back)
+    tag(tagger, album, place)
+    monkeypatch.undo()
+    _, results = tag(tagger, album, place)
+    as_alone(tagger, results)
+
+
+def test_a_file_written_just_now_is_looked_at_again(tagger, tmp_path, place, monkeypatch):
+    """Two writes within a tick of the clock leave the same time; if the size is the same too, nothing else would show it."""
+    path = tmp_path / "p" / "a.bmp"
+    picture(path, (1, 2, 3))
+    now = 1_700_000_000_123_456_789
+    monkeypatch.setattr(folder_module.time, "time_ns", lambda: now)
+    age(path, now - 1_000_000)
+    tag(tagger, path.parent, place)
+    size = path.stat().st_size
+    picture(path, (200, 100, 50))
+    age(path, now - 1_000_000)
+    assert path.stat().st_size == size
+    _, results = tag(tagger, path.parent, place)
+    as_alone(tagger, results)
+
+
+@pytest.mark.parametrize(("offset", "again"), [(-1_000_000_000, True), (-3_000_000_000, False), (10**17, False)])
+def test_whole_seconds_are_a_coarse_clock_and_a_time_to_come_is_a_time(
+    tagger, tmp_path, place, monkeypatch, worked, offset, again
+):
+    path = tmp_path / "p" / "a.png"
+    picture(path, (1, 2, 3))
+    now = 1_700_000_000_000_000_000
+    monkeypatch.setattr(folder_module.time, "time_ns", lambda: now)
+    age(path, now + offset)
+    tag(tagger, path.parent, place)
+    tag(tagger, path.parent, place)
+    assert len(worked) == 1 + again
+
+
+# Results as they come
+
+
+def test_results_come_in_order_known_ones_in_their_places(tagger, album, place):
+    tag(tagger, [album / "a"], place)
+    came = []
+    _, results = tag(tagger, album, place, on_result=came.append)
+    assert [one[:3] for one in came] == [one[:3] for one in results]
+    assert [one.path for one in came] == list(find_images([album]))
+    as_alone(tagger, came)
+    for one, stored in zip(came, results, strict=True):
+        np.testing.assert_array_equal(one.probs, stored.probs)
+
+
+def test_the_first_result_is_there_before_the_walk_is_done(tagger, tmp_path):
+    for number in range(200):
+        picture(tmp_path / "p" / str(number) / "a.png", (number, 0, 0))
+    walked = []
+
+    class Noted(Walk):
+        def __iter__(self):
+            for part in super().__iter__():
+                walked.append(part)
+                yield part
+
+    class Enough(Exception):
+        pass
+
+    def first(_):
+        raise Enough
+
+    with State.temporary() as state, pytest.raises(Enough):
+        tag_paths(tagger, Noted([tmp_path / "p"]), state, on_result=first)
+    assert len(walked) < 100
+
+
+def test_without_a_state_each_comes_once_all_the_same(tagger, album):
+    came = []
+    with State.temporary() as state:
+        summary = tag_paths(tagger, Walk([album / "a", album]), state, on_result=came.append)
+    assert len(came) == summary.total == 23
+    as_alone(tagger, came)
+
+
+# Stops
+
+
+def interrupt_after(monkeypatch, number, times=1):
+    """Press Ctrl-C when so many results have come."""
+
+    def interrupted(taggers, paths, **settings):
+        for place, predictions in enumerate(predict_with_all(taggers, paths, batch_size=2, decoders=1, **settings)):
+            if place in range(number, number + times):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield predictions
+
+    monkeypatch.setattr(folder_module, "predict_with_all", interrupted)
+
+
+def test_ctrl_c_finishes_what_is_under_way_and_the_next_run_the_rest(tagger, album, place, monkeypatch, worked):
+    interrupt_after(monkeypatch, 3)
+    summary, results = tag(tagger, album, place)
+    assert summary.stopped
+    assert 4 <= len(results) == summary.total <= 4 + 2 * 2 + 1 + 2
+    assert [one.path for one in results] == list(find_images([album]))[: len(results)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    again, everything = tag(tagger, album, place)
+    assert not again.stopped and again.known >= len(results) - 1
+    assert [one.path for one in everything] == list(find_images([album]))
+    as_alone(tagger, everything)
+
+
+def test_ctrl_c_leaves_no_known_file_out(tagger, album, place, monkeypatch):
+    tag(tagger, album, place)
+    picture(album / "00.png", (7, 7, 7))
+    age(album / "00.png", LONG_AGO + 1)
+    for number in range(30):
+        picture(album / "0" / f"{number}.png", (number, 0, 0))
+    interrupt_after(monkeypatch, 1)
+    summary, results = tag(tagger, album, place)
+    assert summary.stopped
+    known = {path for path in find_images([album]) if path.parent.name != "0"} - {album / "00.png", album / "19a.jpg"}
+    assert known <= {one.path for one in results}
+    assert len(results) < 23 + 30
+
+
+def test_a_second_ctrl_c_does_not_wait_and_keeps_what_is_committed(tagger, album, place, monkeypatch):
+    monkeypatch.setattr("cocotag.tagging.state._COMMIT_SECONDS", 0)
+    interrupt_after(monkeypatch, 5, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        tag(tagger, album, place)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    summary, results = tag(tagger, album, place)
+    assert summary.known >= 4 and len(results) == 23
+
+
+def test_ctrl_c_after_the_last_file_is_no_stop(tagger, album, place, monkeypatch):
+    interrupt_after(monkeypatch, 22)
+    summary, results = tag(tagger, album, place)
+    assert not summary.stopped and len(results) == 23
+
+
+def test_it_works_outside_the_main_thread(tagger, album, place):
+    done = []
+    thread = threading.Thread(target=lambda: done.append(tag(tagger, album, place)))
+    thread.start()
+    thread.join(60)
+    assert done[0][0].total == 23
+
+
+def test_impossible_runs_do_not_begin(tagger, album, tmp_path, place):
     (tmp_path / "nothing").mkdir()
-    for paths, settings, error in [
-        ([tmp_path / "nothing"], {}, DataError),
-        ([tmp_path / "typo"], {}, DataError),
-        ([album], {"threshold": 2}, ConfigError),
-        ([album], {"top_k": 0}, ConfigError),
-    ]:
-        out = tmp_path / "tags.csv"
-        with pytest.raises(error), open_writer(out, tagger.metadata) as writer:
-            tag_paths(tagger, paths, writer, **settings)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["album", "nothing"]
+    (tmp_path / "nothing" / "a.txt").touch()
+    with pytest.raises(DataError, match="no image files"):
+        tag(tagger, tmp_path / "nothing", place)
+    with pytest.raises(DataError, match="typo"):
+        tag(tagger, tmp_path / "typo", place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["album", "nothing"]
+
+
+# Words
 
 
 def test_a_summary_of_many_failures_names_the_first():
@@ -220,3 +534,14 @@ def test_a_summary_of_many_failures_names_the_first():
         "  c",
         "  and 3 more",
     ]
+
+
+def test_a_summary_says_what_was_known_where_it_ran_and_what_was_left_alone():
+    skipped = Counter({".xmp": 9, ".mov": 8, "": 7, ".txt": 6, ".db": 5, ".ini": 4})
+    summary = TagSummary(ok=12, known=2, skipped=skipped, seconds=5.0, runs_on="CPU, 2 threads")
+    assert summary.to_text().splitlines() == [
+        "12 of 12 images tagged, 2 known from before in 5.0 s (2.0 images/s on CPU, 2 threads)",
+        "39 other files left alone, by ending: 9 .xmp, 8 .mov, 7 without, 6 .txt, 5 .db, ...",
+    ]
+    assert json.loads(json.dumps(summary.to_json()))["files"] == 12
+    assert TagSummary(ok=2, known=2, seconds=1.0).to_text() == "2 of 2 images tagged, 2 known from before in 1.0 s"

@@ -9,7 +9,7 @@ from toy_bundle import make_toy_bundle
 
 from cocotag.cli import main
 from cocotag.labels import Category, Vocabulary
-from cocotag.tagging.folder import predict_files, predict_with_all
+from cocotag.tagging.stream import predict_files, predict_with_all
 from cocotag.tagging.tagger import Tagger
 
 

@@ -127,10 +127,11 @@ def test_tagging_imports_neither_torch_nor_pandas(toy_bundle, tmp_path):
     code = f"""
 import sys, cocotag
 from cocotag.tagging.folder import tag_paths
-from cocotag.tagging.outputs import open_writer
+from cocotag.tagging.state import State
+from cocotag.tagging.walk import Walk
 tagger = cocotag.Tagger.load({str(toy_bundle)!r})
-with open_writer({str(tmp_path / "tags.csv")!r}, tagger.metadata) as writer:
-    tag_paths(tagger, [{str(tmp_path)!r}], writer)
+with State.temporary() as state:
+    assert tag_paths(tagger, Walk([{str(tmp_path)!r}]), state).ok == 1
 heavy = {{"torch", "pandas", "lightning", "albumentations", "sklearn"}} & set(sys.modules)
 sys.exit(", ".join(heavy) or None)
 """

@@ -22,7 +22,7 @@ from cocotag.data.annotations import load_split
 from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, OutputError
 from cocotag.export import MAX_DIFFERENCE, differences, export_checkpoint, load_checkpoint
 from cocotag.images import load_square
-from cocotag.tagging.folder import predict_files
+from cocotag.tagging.stream import predict_files
 from cocotag.tagging.tagger import Tagger
 from cocotag.training.fit import Run, export_run, fit, precision, resume
 

@@ -1,0 +1,139 @@
+"""Rows and photographs -> a gallery: joins thumbnails, data and page."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cocotag import __version__
+from cocotag.tagging.gallery.chunks import FLOOR, Chunks
+from cocotag.tagging.gallery.page import render
+from cocotag.tagging.gallery.place import FILES, PAGE, THUMBS, Place, data_name
+from cocotag.tagging.gallery.thumbnails import Thumbnail, Thumbnails
+from cocotag.tagging.rows import Context, Row
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySummary:
+    """What a gallery came to.
+
+    Attributes:
+        page: To be opened.
+        images: Images that it shows.
+        errors: Files that it lists with the reason why they have no tags.
+        made: Thumbnails that were made.
+        kept: Those from before.
+        removed: Those of photographs that are not in it any more, or have changed.
+        failed: Images without one, for the photograph could not be read any more.
+    """
+
+    page: Path
+    images: int
+    errors: int
+    made: int
+    kept: int
+    removed: int
+    failed: int
+
+    def to_text(self) -> str:
+        """A line of counts."""
+        counts = {"kept": self.kept, "removed": self.removed, "impossible": self.failed}
+        thumbs = ", ".join([f"{self.made} made", *(f"{count} {what}" for what, count in counts.items() if count)])
+        errors = f", {self.errors} not tagged" if self.errors else ""
+        return f"gallery: {self.images} images{errors}; thumbnails: {thumbs}. Open {self.page}"
+
+
+def write_gallery(
+    rows: Callable[[], Iterable[Row]], directory: Path | str, context: Context, *, progress: bool = False
+) -> GallerySummary:
+    """Write or renew a gallery. The page that was there works until the new one takes its place.
+
+    Args:
+        rows: Called once. Rows of one file by several models come one after the other, in the order of the models.
+        directory: A folder that `check_gallery` has seen.
+        context: What all rows have in common.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Raises:
+        OutputError: It cannot be written, or the disk is full.
+    """
+    place = Place(Path(directory))
+    thumbnails = Thumbnails(place.thumbs)
+    chunks = Chunks(place.new_data, place.directory, context)
+    keys = array("Q")
+
+    def take(group: list[Row], thumbnail: Thumbnail) -> None:
+        key = thumbnails.end(thumbnail) if group[0].status == "ok" else 0
+        if key:
+            keys.append(key)
+        chunks.add(group, key)
+        bar.update()
+
+    total = context.total // max(1, len(context.vocabularies)) or None
+    shown = None if progress else True  # None: if stderr is a terminal
+    bar = tqdm(total=total, desc="gallery", unit="image", disable=shown, dynamic_ncols=True, leave=False)
+    under_way: deque[tuple[list[Row], Thumbnail]] = deque()
+    try:
+        for path, some in groupby(rows(), attrgetter("path")):
+            group = list(some)
+            under_way.append((group, thumbnails.start(path) if group[0].status == "ok" else Thumbnail(0)))
+            if len(under_way) > thumbnails.at_once:
+                take(*under_way.popleft())
+        while under_way:
+            take(*under_way.popleft())
+        digest = chunks.close()
+        place.publish(digest, _page(chunks, digest))
+    finally:
+        bar.close()
+        thumbnails.close()
+        place.abandon()
+    removed = place.remove_thumbs_but(np.asarray(keys, np.uint64))
+    return GallerySummary(
+        page=place.directory / PAGE,
+        images=chunks.images,
+        errors=chunks.errors,
+        made=thumbnails.made,
+        kept=thumbnails.kept,
+        removed=removed,
+        failed=thumbnails.failed,
+    )
+
+
+def _page(chunks: Chunks, digest: str) -> str:
+    models = [model.about() for model in chunks.models]
+    about: dict[str, Any] = {
+        "images": chunks.images,
+        "errors": chunks.errors,
+        "chunks": chunks.count,
+        "data": f"{FILES}/{data_name(digest)}/",
+        "thumbs": f"{THUMBS}/",
+        "floor": FLOOR,
+        "models": models,
+    }
+    tagged = [
+        (
+            model["name"],
+            [(name, count) for (name, _), count in zip(model["classes"], scores.tagged.tolist(), strict=True) if count],
+        )
+        for model, scores in zip(models, chunks.models, strict=True)
+    ]
+    return render(
+        about,
+        images=chunks.images,
+        errors=chunks.errors,
+        first_errors=chunks.first_errors,
+        tagged=[(name, sorted(counts, key=lambda one: -one[1])) for name, counts in tagged],
+        bundles=list(dict.fromkeys(filter(None, (model["bundle"] for model in models)))),
+        several=len(models) > 1,
+        version=__version__,
+        floor=FLOOR,
+    )

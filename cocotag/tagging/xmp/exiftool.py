@@ -1,0 +1,198 @@
+"""One exiftool that stays open: commands in, answers out. Knows no keywords.
+
+exiftool is a program of its own, GPL or Artistic: https://exiftool.org. It never sees the name of a user's file: some names
+mean something to it (one that ends in ``|`` is a command), and a line break would end a name and begin an option. So files are
+shown to it through links with names of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO
+
+from cocotag.errors import MissingExtraError, OutputError
+
+OLDEST = (12, 10)
+"""The first version (November 2020) that says how each of its commands ended."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+_SECONDS = 600
+"""Longest that one command may take; files on slow networks take some seconds."""
+
+
+def find_exiftool() -> str:
+    """The exiftool that is installed.
+
+    Raises:
+        MissingExtraError: There is none.
+    """
+    if program := shutil.which("exiftool"):
+        return program
+    raise MissingExtraError(
+        "Writing keywords into photographs needs exiftool, which is not there. Get it with: apt install libimage-exiftool-perl "
+        "(Debian, Ubuntu), dnf install perl-Image-ExifTool (Fedora) or brew install exiftool (macOS)."
+    )
+
+
+class ExifTool:
+    """A running exiftool; started by the first command, and again if it should end by itself."""
+
+    def __init__(self) -> None:
+        """Find it; start nothing.
+
+        Raises:
+            MissingExtraError: It is not installed.
+        """
+        self._program = find_exiftool()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: SimpleQueue[bytes] = SimpleQueue()
+        self._number = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="cocotag-"))
+        self._links = 0
+
+    def __enter__(self) -> ExifTool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def scratch(self, name: str) -> Path:
+        """A path for a file of ours that exiftool is to read."""
+        return self._folder / name
+
+    def link(self, path: Path, *, own: bool = False) -> str:
+        """Another name for a file, which exiftool can be given.
+
+        Args:
+            path: The file.
+            own: Its name is one of cocotag's, and it is to be written: only its folder is hidden behind a link then, for
+                exiftool would put a file in the place of a link.
+        """
+        if own:
+            folder = self._folder / "folder"
+            folder.unlink(missing_ok=True)
+            folder.symlink_to(path.parent.absolute(), target_is_directory=True)
+            return str(folder / path.name)
+        for old in self._folder.glob("photo*"):
+            old.unlink()
+        link = self._folder / f"photo{path.suffix if _SUFFIX.fullmatch(path.suffix) else ''}"
+        link.symlink_to(path.absolute())
+        return str(link)
+
+    def read(self, path: Path, tags: Sequence[str]) -> Mapping[str, object]:
+        """Some tags of a file, by name without group; binary ones as exiftool's JSON has them.
+
+        Raises:
+            OutputError: exiftool cannot read it, or is broken.
+        """
+        answer, errors = self.run(["-j", "-b", *(f"-{tag}" for tag in tags), self.link(path)])
+        try:
+            # Numbers as they are written: "2.50" may be a keyword.
+            found = json.loads(answer, strict=False, parse_float=str, parse_int=str, parse_constant=str)[0]
+        except (ValueError, LookupError):
+            raise OutputError(errors or "exiftool gave no answer") from None
+        return found if isinstance(found, dict) else {}
+
+    def run(self, arguments: Sequence[str]) -> tuple[bytes, str]:
+        """Run one command.
+
+        Args:
+            arguments: Without line breaks.
+
+        Returns:
+            What it wrote, and its errors and warnings in one line.
+
+        Raises:
+            OutputError: It ended in the middle, or did not answer.
+        """
+        if any("\n" in argument or "\r" in argument for argument in arguments):
+            raise ValueError("an argument has a line break")
+        process = self._running()
+        self._number += 1
+        end = f"{{ready{self._number}}}".encode()
+        lines = [*arguments, "-echo4", f"{{err{self._number}}}", f"-execute{self._number}"]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watch = threading.Timer(_SECONDS, process.kill)
+        watch.daemon = True  # Ctrl-C may come before it can be cancelled: the end of the program must not wait for it
+        try:
+            watch.start()
+            process.stdin.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
+            process.stdin.flush()
+            answer = bytearray()
+            while line := process.stdout.readline():
+                if line.rstrip() == end:
+                    return bytes(answer), self._error_text()
+                answer += line
+        except BrokenPipeError:
+            pass
+        finally:
+            watch.cancel()
+        self._stop()
+        raise OutputError("exiftool ended in the middle of its work")
+
+    def _error_text(self) -> str:
+        lines: list[bytes] = []
+        while (line := self._errors.get()).strip() not in (b"", f"{{err{self._number}}}".encode()):
+            lines.append(line.strip())
+        text = b"; ".join(lines).decode("utf-8", "replace")
+        return re.sub(rf" - {re.escape(str(self._folder))}\S*", "", text)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            # No file of the user's settings: it may hold programs. A session of its own: Ctrl-C lets the current photograph be
+            # finished, and ends the work here.
+            command = [self._program, "-config", "", "-stay_open", "True", "-@", "-"]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith("PERL")} | {"LC_ALL": "C"},
+            )
+            assert self._process.stderr is not None
+            self._errors = SimpleQueue()
+            threading.Thread(target=_collect, args=(self._process.stderr, self._errors), daemon=True).start()
+            self._check_version()
+        return self._process
+
+    def _check_version(self) -> None:
+        answer, _ = self.run(["-ver"])
+        found = re.match(rb"(\d+)\.(\d+)", answer)
+        if found is None or (int(found[1]), int(found[2])) < OLDEST:
+            self._stop()
+            version = answer.decode("utf-8", "replace").strip()[:20]
+            raise MissingExtraError(f"exiftool is version {version}; {OLDEST[0]}.{OLDEST[1]} or newer is needed. Update it.")
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.communicate(b"-stay_open\nFalse\n", timeout=10)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait()
+
+
+def _collect(stream: IO[bytes], lines: SimpleQueue[bytes]) -> None:
+    """Take errors as they come, so that no pipe fills; an empty line at the end stands for the program's."""
+    try:
+        for line in stream:
+            if line.strip():
+                lines.put(line)
+    except ValueError:  # closed
+        pass
+    lines.put(b"")

@@ -1,0 +1,172 @@
+"""The keyword fields in an XMP packet, in all the forms in which RDF may be written: what they hold, and putting more in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lxml import etree
+
+from cocotag.errors import DataError
+from cocotag.tagging.xmp.document import (
+    LISTS,
+    RDF,
+    Edit,
+    XmpDocument,
+    children,
+    escape_text,
+    parse_tree,
+)
+from cocotag.tagging.xmp.keywords import MIRRORS, SUBJECT, WRITTEN, Field, Keyword, fold, without_internal
+
+_DESCRIPTION, _VALUE, _LI = (f"{{{RDF}}}{name}" for name in ("Description", "value", "li"))
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_ACDSEE = "{http://ns.acdsee.com/iptc/1.0/}categories"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One place where a field stands.
+
+    Attributes:
+        form: A list; plain text; an attribute of the description; or something that nobody should write in an XMP packet.
+        element: The property, or the description that has the attribute.
+        values: What is in it, in order, with the list's item; None where there is no list.
+        container: The list.
+    """
+
+    form: Literal["list", "text", "attribute", "odd"]
+    element: etree._Element
+    values: tuple[tuple[str, etree._Element | None], ...]
+    container: etree._Element | None = None
+
+
+def holders(rdf: etree._Element | None, field: Field) -> Iterator[Holder]:
+    """Where a field stands; mostly one place or none. What lies deeper is not of the photograph but of its ingredients."""
+    for description in children(rdf) if rdf is not None else []:
+        if field.tag in description.attrib:
+            value = str(description.attrib[field.tag]).strip()
+            yield Holder("attribute", description, ((value, None),) if value else ())
+        for element in description.iterchildren(field.tag):
+            yield _holder(element)
+
+
+def _holder(element: etree._Element) -> Holder:
+    container = _container(element)
+    if container is not None:
+        items = [(_item_text(item), item) for item in children(container)]
+        return Holder("list", element, tuple((value, item) for value, item in items if value), container)
+    value = _item_text(element)
+    plain = not children(element) and not {*element.attrib} - {_LANG}
+    return Holder("text" if plain else "odd", element, ((value, None),) if value else ())
+
+
+def _container(element: etree._Element) -> etree._Element | None:
+    """The list of a property, which may be wrapped in a description so that it can have qualifiers."""
+    for _ in range(3):
+        below = children(element)
+        if lists := [one for one in below if one.tag in LISTS]:
+            return lists[0]
+        wrapped = next((one for one in below if one.tag in (_DESCRIPTION, _VALUE)), None)
+        if wrapped is None:
+            return None
+        element = wrapped
+    return None
+
+
+def _item_text(item: etree._Element) -> str:
+    """The text of an item; one with qualifiers has it in ``rdf:value``."""
+    if (value := next(item.iter(_VALUE), None)) is not None:
+        item = value
+    text = "".join(map(str, item.itertext())).strip()
+    inner = (one.get(_VALUE) for one in item.iter(etree.Element))
+    return text or next((str(value).strip() for value in inner if value), "")
+
+
+def values(rdf: etree._Element | None, field: Field) -> list[str]:
+    """What a field holds."""
+    return [value for holder in holders(rdf, field) for value, _ in holder.values]
+
+
+def read_field(rdf: etree._Element | None, field: Field) -> list[Keyword]:
+    """The keywords in a field."""
+    return [keyword for value in values(rdf, field) for keyword in field.read(value)]
+
+
+def all_keywords(rdf: etree._Element | None, leave_out: Iterable[tuple[str, str]] = ()) -> list[Keyword]:
+    """The keywords in every field that is known here, those with a hierarchy first; programs' own notes are left out.
+
+    Args:
+        rdf: Where to look.
+        leave_out: The field's prefix and the entry of what is not to be counted, each once.
+    """
+    unwanted = Counter((prefix, fold(entry)) for prefix, entry in leave_out)
+    found: list[Keyword] = []
+    for field in (*reversed(WRITTEN[1:]), *MIRRORS, SUBJECT):
+        for value in values(rdf, field):
+            if unwanted and unwanted[one := (field.prefix, fold(value))]:
+                unwanted[one] -= 1
+            else:
+                found += field.read(value)
+    return without_internal([*found, *_acdsee(rdf)])
+
+
+def _acdsee(rdf: etree._Element | None) -> Iterator[Keyword]:
+    """ACDSee's categories: XML in the text of a property, an element a level, those that apply with ``Assigned="1"``."""
+    for description in children(rdf) if rdf is not None else []:
+        for text in (description.get(_ACDSEE), *(one.text for one in description.iterchildren(_ACDSEE))):
+            try:
+                root = parse_tree(str(text or ""), "")
+            except DataError:
+                continue
+            for category in root.iter("Category"):
+                if category.get("Assigned") == "1":
+                    levels = [category, *category.iterancestors("Category")]
+                    if keyword := tuple(name for level in reversed(levels) if (name := str(level.text or "").strip())):
+                        yield keyword
+
+
+def insert(document: XmpDocument, holder: Holder, field: Field, entries: Sequence[str]) -> Edit:
+    """The change that puts entries behind those that a field has, in the list's own style.
+
+    Raises:
+        DataError: The field is written in a way that XMP does not know, so that something might be lost.
+    """
+    if holder.form == "odd" or (holder.form == "list" and any(one.tag != _LI for one in children(holder.container))):  # type: ignore[arg-type]
+        raise DataError(f"{document.name}: {field.label} is written in a way that XMP has not. Save it with a photo program.")
+    spans, text = document.spans, document.text
+    if holder.container is not None:
+        span, items = spans[holder.container], children(holder.container)
+        li = _name(holder.container.prefix, "li")
+        if items:
+            last = spans[items[-1]]
+            return last.end, last.end, _items(entries, li, document.codec, document.space_before(last.start))
+        return _fill(text, span.start, span.inner, span.close, _items(entries, li, document.codec))
+    span = spans[holder.element]
+    prefix = next(prefix for prefix, uri in holder.element.nsmap.items() if uri == RDF)
+    li, kind = _name(prefix, "li"), _name(prefix, field.kind)
+    there = text[span.inner : span.close].strip()
+    first = f"<{li}>{there}</{li}>" if holder.values else there
+    whole = f"<{kind}>{first}{_items(entries, li, document.codec)}</{kind}>"
+    if span.inner == span.end:
+        return _fill(text, span.start, span.inner, span.close, whole)
+    return span.inner, span.close, whole
+
+
+def _fill(text: str, start: int, inner: int, close: int, content: str) -> Edit:
+    """Put content before the end tag; one empty tag becomes two."""
+    if inner != close or not text.endswith("/>", start, inner):
+        return close, close, content
+    tag = text[start : inner - 2].rstrip()
+    name = tag[1:].split(maxsplit=1)[0]
+    return start, inner, f"{tag}>{content}</{name}>"
+
+
+def _items(entries: Sequence[str], li: str, codec: str, lead: str = "") -> str:
+    return "".join(f"{lead}<{li}>{escape_text(entry, codec)}</{li}>" for entry in entries)
+
+
+def _name(prefix: str | None, local: str) -> str:
+    return f"{prefix}:{local}" if prefix else local

@@ -1,0 +1,50 @@
+"""The user's keywords inside a photograph: XMP and IPTC, whatever the format. Decodes no pixels."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from cocotag.data.header import Header, read_header
+from cocotag.errors import ImageError
+from cocotag.images import FORMATS
+from cocotag.tagging.xmp.keywords import Keyword
+from cocotag.tagging.xmp.packet import user_keywords
+
+_BEGIN, _END = b"<x:xmpmeta", b"</x:xmpmeta>"
+_SEARCHED = frozenset((*FORMATS["RAW"], *FORMATS["JPEG2000"], *FORMATS["BMP"], *FORMATS["TGA"], *FORMATS["PPM"]))
+"""Endings of files whose header is not read here. Their packets are looked for: a packet can be told wherever it lies."""
+_MOST_PACKETS = 8
+
+
+def keywords_in(photo: Path) -> list[Keyword]:
+    """The keywords that stand in a photograph, without those that cocotag is noted to have put there.
+
+    A damaged packet is read as far as it goes: other programs do so too.
+    """
+    if photo.suffix.lower() in _SEARCHED:
+        return _searched(photo)
+    try:
+        header = read_header(photo, metadata=True)
+    except ImageError:
+        header = Header(0, 0, opened=False)
+    if not header.opened:
+        return _searched(photo)
+    if not header.xmp:
+        return [(word,) for word in header.iptc]
+    return user_keywords(header.xmp, name=str(photo), iptc=header.iptc)
+
+
+def _searched(photo: Path) -> list[Keyword]:
+    data = b""
+    with suppress(OSError):
+        data = photo.read_bytes()  # not mapped: a file that is cut meanwhile would end the program
+    words: list[Keyword] = []
+    end = 0
+    for _ in range(_MOST_PACKETS):
+        start = data.find(_BEGIN, end)
+        end = data.find(_END, start) + len(_END)
+        if start < 0 or end < start:
+            break
+        words += user_keywords(data[start:end], name=str(photo))
+    return words

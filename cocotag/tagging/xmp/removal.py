@@ -1,0 +1,77 @@
+"""Taking cocotag's keywords and notes out of an XMP packet that another program has written anew since they were put in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lxml import etree
+
+from cocotag.tagging.xmp.document import ABOUT, Edit, XmpDocument, children, splice
+from cocotag.tagging.xmp.fields import holders
+from cocotag.tagging.xmp.keywords import MIRRORS, WRITTEN, fold
+from cocotag.tagging.xmp.record import URI, is_ours
+
+
+def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
+    """The text without cocotag's entries and notes. A list, a property or a description that held nothing else goes too.
+
+    Args:
+        document: The packet.
+        ours: The field's prefix and the entry, each to be removed once.
+    """
+    gone = _entries(document, ours)
+    attributes: list[Edit] = []
+    rdf = document.rdf
+    for description in children(rdf) if rdf is not None else []:
+        gone |= {note for note in children(description) if is_ours(str(note.tag))}
+        left = [one for one in children(description) if one not in gone]
+        kept = {str(name) for name in description.attrib if not is_ours(str(name))} - {*ABOUT}
+        touched = len(left) < len(children(description)) or any(is_ours(str(name)) for name in description.attrib)
+        if touched and not left and not kept:
+            gone.add(description)
+    for element, span in document.spans.items():
+        if " xmlns:" in document.text[span.start : span.inner] or any(is_ours(str(name)) for name in element.attrib):
+            attributes += [
+                (start, end, "")
+                for name, start, end, raw in document.attributes(element)
+                if is_ours(name) or (name.startswith("xmlns:") and raw == URI)
+            ]
+    cuts = [document.spans[element] for element in gone]
+    edits = [(span.start - len(document.space_before(span.start)), span.end, "") for span in cuts]
+    return splice(document.text, _outermost([*edits, *attributes]))
+
+
+def _entries(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> set[etree._Element]:
+    """The items that are to go, and the properties of which nothing would be left."""
+    wanted = Counter((prefix, fold(entry)) for prefix, entry in ours)
+    exact = Counter(ours)
+    gone: set[etree._Element] = set()
+    for field in (*WRITTEN, *MIRRORS):
+        for holder in holders(document.rdf, field):
+            # an entry spelled just as cocotag spelled it goes before one that a person added in another case
+            for value, item in sorted(holder.values, key=lambda entry: not exact[field.prefix, entry[0]]):
+                target = holder.element if item is None else item
+                if wanted[field.prefix, fold(value)] and holder.form in ("list", "text"):
+                    wanted[field.prefix, fold(value)] -= 1
+                    gone.add(target)
+            touched = field.prefix in {prefix for prefix, _ in ours}
+            if touched and holder.container is not None and all(item in gone for _, item in holder.values):
+                gone.add(holder.element)
+    return gone
+
+
+def _outermost(edits: list[Edit]) -> list[Edit]:
+    """Without those that lie within another."""
+    kept: list[Edit] = []
+    for edit in sorted(edits, key=lambda one: (one[0], -one[1])):
+        if not kept or edit[0] >= kept[-1][1]:
+            kept.append(edit)
+    return kept
+
+
+def is_empty(document: XmpDocument) -> bool:
+    """Does the packet say nothing at all of the photograph?"""
+    if document.rdf is None:
+        return True
+    return all(not children(one) and not {*map(str, one.attrib)} - {*ABOUT} for one in children(document.rdf))

@@ -1,0 +1,83 @@
+"""`cocotag untag` as scripts call it."""
+
+import subprocess
+import sys
+
+import pytest
+from own_labels import picture
+from xmp_samples import DIGIKAM
+
+from cocotag.cli import main
+from cocotag.tagging.outputs import Row
+from cocotag.tagging.tagger import Tag
+from cocotag.tagging.xmp.embed import embed_keywords
+from cocotag.tagging.xmp.sidecars import write_sidecars
+
+DOG = Tag("dog", 0.9, 18, "animal")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photographs, the first with a sidecar of the user's, all tagged."""
+    paths = [picture(tmp_path / "photos" / f"{number}.jpg", number) for number in range(3)]
+    (tmp_path / "photos" / "0.jpg.xmp").write_text(DIGIKAM)
+    write_sidecars(Row(path, tags=(DOG,)) for path in paths)
+    return tmp_path / "photos"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_dry_run_shows_a_diff_that_patch_would_take(photos, capsys):
+    before = contents(photos)
+    assert main(["untag", str(photos), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert contents(photos) == before
+    assert err == "sidecars, would be: 1 changed, 2 removed\n"
+    lines = out.splitlines()
+    assert [line for line in lines if line.startswith("+++")] == [f"+++ {photos / '0.jpg.xmp'}", *["+++ /dev/null"] * 2]
+    taken = [line[1:].strip() for line in lines if line.startswith("-     <rdf:li>")]
+    assert taken[:3] == ["<rdf:li>animal/dog</rdf:li>", "<rdf:li>animal|dog</rdf:li>", "<rdf:li>dog</rdf:li>"]
+    assert not [line for line in lines if line.startswith("+") and not line.startswith("+++")]
+
+
+def test_untag_leads_back(photos, capsys):
+    assert main(["untag", str(photos / "1.jpg"), str(photos / "2.jpg.xmp")]) == 0
+    assert sorted(contents(photos)) == ["0.jpg", "0.jpg.xmp", "1.jpg", "2.jpg"]
+    assert main(["untag", str(photos)]) == 0
+    assert contents(photos)["0.jpg.xmp"] == DIGIKAM.encode()
+    assert main(["untag", str(photos)]) == 0
+    assert capsys.readouterr().err.splitlines() == ["sidecars: 2 removed", "sidecars: 1 changed", "sidecars: 1 unchanged"]
+
+
+def test_photographs_are_untagged_where_that_is_asked_for(exiftool, photos, capsys):
+    embed_keywords([Row(photos / "1.jpg", tags=(DOG,))])
+    main(["untag", str(photos)])
+    assert b"animal/dog" in (photos / "1.jpg").read_bytes()
+    capsys.readouterr()
+    assert main(["untag", str(photos), "--embed", "--dry-run"]) == 0
+    assert "-     <rdf:li>animal/dog</rdf:li>" in capsys.readouterr().out.splitlines()
+    assert main(["untag", str(photos), "--embed"]) == 0
+    assert b"animal/dog" not in (photos / "1.jpg").read_bytes()
+    assert "photographs with keywords in them: 1 changed, 2 unchanged" in capsys.readouterr().err
+
+
+def test_faults_are_status_1_and_mistakes_2(photos, capsys, monkeypatch):
+    (photos / "1.jpg.xmp").write_bytes((photos / "1.jpg.xmp").read_bytes()[:-60])
+    assert main(["untag", str(photos)]) == 1
+    assert "1 damaged" in capsys.readouterr().err
+    assert main(["untag", str(photos / "none")]) == 2
+    assert "do not exist" in capsys.readouterr().err
+    write_sidecars([Row(photos / "0.jpg", tags=(DOG,))])
+    before = contents(photos)
+    monkeypatch.setenv("PATH", "")
+    assert main(["untag", str(photos), "--embed"]) == 2
+    assert "apt install" in capsys.readouterr().err
+    assert contents(photos) == before
+
+
+def test_untag_needs_neither_network_nor_torch(photos):
+    code = "import sys; from cocotag.cli import main; main(['untag', sys.argv[1]]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, photos], capture_output=True, text=True, check=True)
+    assert not {"torch", "onnxruntime", "pandas"} & set(done.stdout.split())
