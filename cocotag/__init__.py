@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cocotag.tagging.tagged import Tagged
     from cocotag.tagging.tagger import Tag, Tagger
 
 __version__ = "0.1.0"
-__all__ = ["Tag", "Tagger", "__version__"]
+__all__ = ["Tag", "Tagged", "Tagger", "__version__"]
+
+_HOMES = {"Tag": "cocotag.tagging.tagger", "Tagged": "cocotag.tagging.tagged", "Tagger": "cocotag.tagging.tagger"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module attribute can be anything)
-    if name in ("Tag", "Tagger"):
-        return getattr(import_module("cocotag.tagging.tagger"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'cocotag' has no attribute {name!r}")

@@ -135,7 +135,7 @@ def open_session(
         provider: An execution provider and its options; what it cannot do, and None, is the CPU's.
 
     Raises:
-        BundleError: Missing, or not an ONNX file.
+        BundleError: Missing, or not an ONNX file. A provider that does not start raises what it will.
     """
     import onnxruntime
 
@@ -153,6 +153,8 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+        if provider is not None:
+            raise
         reason = str(error).splitlines()[0][:200]
         raise BundleError(f"{path} is not a bundle that ONNX Runtime can load ({reason}). Export it again.") from None
 

@@ -1,6 +1,6 @@
 """How fast `cocotag tag` is: against PyTorch as others run it, and against what the machine allows; write reports/tagging.md.
 
-usage: python scripts/bench_tag.py [--repeats 5] [--large 48] [--large-repeats 3] [--trained RUN/tagger.onnx] [--report FILE]
+usage: python scripts/bench_tag.py [--repeats 5] [--large 128] [--large-repeats 3] [--trained RUN/tagger.onnx] [--report FILE]
 
 Four ways from files to a table of tags, on the photographs of coco-mini (train and val):
 
@@ -22,36 +22,26 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
-from phone_photographs import enlarge
+from phone_photographs import NOISE, enlarge
+from tag_ways import Album, decode, eager, infer, make_network, one_by_one, ours, to_int8
 
 from cocotag.cores import usable_cores
-from cocotag.images import load_square
-from cocotag.tagging.choice import Wish, choose
-from cocotag.tagging.folder import tag_paths
-from cocotag.tagging.outputs import Context, write_outputs
-from cocotag.tagging.runs import Model
-from cocotag.tagging.state import State
 from cocotag.tagging.tagger import Tagger
-from cocotag.tagging.walk import Walk, find_images
+from cocotag.tagging.walk import find_images
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
@@ -68,28 +58,10 @@ EAGER, ONE, FP32, INT8 = "(a) eager PyTorch, batch 32", "(b) one at a time", "(c
 DECODE, INFER, INFER_INT8 = "decoding alone", "inference alone", "inference alone, int8"
 BUNDLES = ("fp32.onnx", "int8.onnx")
 
+LARGE = {"12 megapixels": 0.0, "12 megapixels, with a sensor's noise": NOISE}
+"""What the enlarged photographs are called, and their noise: without it they are smoother, and half the size of a camera's."""
+
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Album:
-    """Some photographs.
-
-    Attributes:
-        title: For the table.
-        folders: In which they are.
-        repeats: Times that each way tags them.
-        ahead: Times (a) that (c) should be.
-    """
-
-    title: str
-    folders: tuple[Path, ...]
-    repeats: int
-    ahead: float
-
-    def files(self) -> list[Path]:
-        """In the order of the walk."""
-        return list(find_images(self.folders))
 
 
 @dataclass
@@ -100,89 +72,13 @@ class Timed:
     cpu: list[float] = field(default_factory=list)
 
 
-# What runs in the processes of the ways, each of which imports what it needs and nothing else.
-
-
-def eager(album: Album, network: Path, side: int) -> tuple[float, float]:
-    """Way (a)."""
-    import eager_tag
-
-    eager_tag.load_network(network)
-    return _timed(lambda out: eager_tag.as_timm(network, album.files(), side, out))
-
-
-def one_by_one(album: Album, network: Path, side: int) -> tuple[float, float]:
-    """Way (b)."""
-    import eager_tag
-
-    eager_tag.load_network(network)
-    return _timed(lambda out: eager_tag.one_by_one(network, album.files(), side, out))
-
-
-def ours(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
-    """Ways (c) and (d): what `cocotag tag FOLDER... --out FILE.csv` does when the bundle is loaded."""
-    tagger, model = _tagger(bundle, provider)
-
-    def tag(out: Path) -> None:
-        with State.open(out.with_suffix(".state")) as state:
-            tag_paths(tagger, Walk(album.folders), state, models=[model])
-            choice = choose(Wish(), [model])
-            context = Context({"": tagger.metadata.vocabulary}, choice.thresholds)
-            write_outputs([out], lambda: choice.rows(state.results()), context)
-
-    return _timed(tag)
-
-
-def decode(album: Album, side: int) -> tuple[float, float]:
-    """All photographs decoded to squares by one thread for each core, as ours decode."""
-    cv2.setNumThreads(1)
-    paths = album.files()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return _timed(lambda _: deque(pool.map(lambda path: load_square(path, side).shape, paths), maxlen=0))
-
-
-def infer(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
-    """The network on all photographs, decoded before, in the batches of ours by as many threads."""
-    tagger, _ = _tagger(bundle, provider)
-    squares = _squares(album, tagger.metadata.image_size)
-    parts = [squares[start : start + tagger.batch_size] for start in range(0, len(squares), tagger.batch_size)]
-    with ThreadPoolExecutor(usable_cores() if tagger.on_cores else 1) as pool:
-        return _timed(lambda _: deque(pool.map(tagger.predict_here, parts), maxlen=0))
-
-
-@cache
-def _tagger(bundle: Path, provider: str) -> tuple[Tagger, Model]:
-    tagger = Tagger.load(bundle, provider=provider)
-    return tagger, Model.of("", tagger)
-
-
-@cache
-def _squares(album: Album, side: int) -> NDArray[np.uint8]:
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return np.stack(list(pool.map(lambda path: load_square(path, side), album.files())))
-
-
-def _timed(work: Callable[[Path], object]) -> tuple[float, float]:
-    """Seconds on the clock and of the processors; the work gets a file to write to."""
-    with tempfile.TemporaryDirectory() as folder:
-        busy, begun = _processor_seconds(), time.perf_counter()
-        work(Path(folder) / "tags.csv")
-        return time.perf_counter() - begun, _processor_seconds() - busy
-
-
-def _processor_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-# The measurements.
-
 Call = tuple[Callable[..., tuple[float, float]], tuple[object, ...]]
 
 
 def calls(network: Path, side: int, providers: Sequence[str]) -> dict[str, Call]:
     """All ways and limits: what each runs in its process, and with what besides the album."""
-    made: dict[str, Call] = {EAGER: (eager, (network, side)), ONE: (one_by_one, (network, side)), DECODE: (decode, (side,))}
+    made: dict[str, Call] = {EAGER: (eager, (network, side)), ONE: (one_by_one, (network, side))}
+    made[DECODE] = decode, (side,)
     for provider in providers:
         for way, alone, name in ((FP32, INFER, "fp32.onnx"), (INT8, INFER_INT8, "int8.onnx")):
             settings = (network.with_name(name), provider)
@@ -202,6 +98,8 @@ def measure(album: Album, made: dict[str, Call]) -> dict[str, Timed]:
     try:
         for repetition in range(-1, album.repeats):
             for name, (work, settings) in made.items():
+                if repetition < 0 and work is one_by_one:  # slow, and no warmer than (a)
+                    continue
                 time.sleep(PAUSE_SECONDS)
                 wall, cpu = pools[name].submit(work, album, *settings).result()
                 if repetition >= 0:
@@ -276,17 +174,17 @@ def accuracy(bundle: Path, int8: Path) -> Accuracy:
         probs.append(np.stack([one.probs for one in predictions if one.probs is not None]))
     decided = [one >= tagger.thresholds() for one, tagger in zip(probs, taggers, strict=True)]
     found = difference([(probs[0], decided[0])], [(probs[1], decided[1])], table.targets, table.known)
-    value, low, high = found.summary.loc["map", ["value", "lo", "hi"]].to_numpy(float).tolist()
+    value, low, high = map(float, found.summary.loc["map", ["value", "lo", "hi"]].to_numpy(float))
     size = int8.stat().st_size / bundle.stat().st_size
     return Accuracy(len(table), float(np.abs(probs[1] - probs[0]).mean()), (value, low, high), size)
 
 
-def enlarged(paths: Sequence[Path], count: int, folder: Path) -> Path:
-    """So many of the photographs, evenly over them, at 12 megapixels."""
+def enlarged(paths: Sequence[Path], count: int, folder: Path, noise: float) -> Path:
+    """So many of the photographs, evenly over them, at 12 megapixels, with so much noise."""
     chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
     folder.mkdir()
     with ThreadPoolExecutor(usable_cores()) as pool:
-        list(pool.map(lambda path: enlarge(path, folder / path.name, progressive=False), chosen))
+        list(pool.map(lambda path: enlarge(path, folder / path.name, progressive=False, noise=noise), chosen))
     return folder
 
 
@@ -296,25 +194,11 @@ def in_a_process(work: Callable[..., Made], *settings: object) -> Made:
         return pool.submit(work, *settings).result()
 
 
-def make_network(folder: Path, side: int, weights: Path | None, photographs: Sequence[Path]) -> None:
-    """As `eager_tag.make_network`."""
-    import eager_tag
-
-    eager_tag.make_network(folder, side, weights, photographs)
-
-
-def to_int8(bundle: Path, out: Path, photographs: Sequence[Path]) -> None:
-    """As `eager_tag.to_int8`."""
-    import eager_tag
-
-    eager_tag.to_int8(bundle, out, photographs)
-
-
 def main() -> None:
     """Measure, write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--large", type=int, default=48, help="photographs at 12 megapixels; 0 leaves that table out")
+    parser.add_argument("--large", type=int, default=128, help="photographs at 12 megapixels; 0 leaves those tables out")
     parser.add_argument("--large-repeats", type=int, default=3)
     parser.add_argument("--images", type=int, help="so many photographs rather than all: the figures mean nothing then")
     parser.add_argument("--size", type=int, default=224, help="side of the network's input, pixels")
@@ -337,10 +221,10 @@ def main() -> None:
             found = accuracy(args.trained, folder / "trained.int8.onnx")
         if args.images:
             photographs = [linked(list(find_images(photographs))[: args.images], folder / "some")]
-        albums = [Album("Their own size", tuple(photographs), args.repeats, AHEAD_OF_EAGER)]
-        if args.large:
-            large = enlarged(albums[0].files(), args.large, folder / "large")
-            albums.append(Album("12 megapixels", (large,), args.large_repeats, AHEAD_OF_EAGER_LARGE))
+        albums = [Album("Their own size", tuple(photographs), args.repeats, AHEAD_OF_EAGER, INT8_AHEAD)]
+        for title, noise in LARGE.items() if args.large else ():
+            large = enlarged(albums[0].files(), args.large, folder / f"noise {noise:g}", noise)
+            albums.append(Album(title, (large,), args.large_repeats, AHEAD_OF_EAGER_LARGE))
         made = calls(folder / "network.pt", args.size, providers)
         started = {name: [first_result(folder / name, photographs[-1]) for _ in range(args.repeats)] for name in BUNDLES}
         tables = [table(album, measure(album, made), providers) for album in albums]
@@ -397,7 +281,7 @@ def verdicts(album: Album, timed: dict[str, Timed]) -> list[str]:
     """What is wanted, and whether it is so, by medians over the rounds."""
     wanted = [
         ("(c) against (a)", statistics.median(ratios(timed[EAGER], timed[FP32])), album.ahead),
-        ("(d) against (c)", statistics.median(ratios(timed[FP32], timed[INT8])), INT8_AHEAD if album.ahead < 8 else None),
+        ("(d) against (c)", statistics.median(ratios(timed[FP32], timed[INT8])), album.int8_ahead),
         ("(c) against its limit", statistics.median(of_limit(timed[FP32], timed[DECODE], timed[INFER])), OF_LIMIT),
         ("(d) against its limit", statistics.median(of_limit(timed[INT8], timed[DECODE], timed[INFER_INT8])), OF_LIMIT),
     ]
@@ -433,8 +317,8 @@ load {load:.1f}.
 {few}
 MobileNetV2 1.0, {args.size} px, 80 classes. From files to a table of tags on disk, the network loaded before; each way in a
 process of its own, in turns, medians over rounds after one to warm up (lowest and highest beside), ratios of each round. (a) is
-eager PyTorch, batch 32, PIL, two loader workers, as timm's inference script does it; (b) one image at a time, as hobby projects do
-it; both on {cores} threads. (c) and (d) are what `cocotag tag --out FILE.csv` does: walk, state and table too. The limit is
+eager PyTorch, batch 32, PIL, two loader workers, as timm's inference script does it; (b) one image at a time, as hobby projects
+do it; both on {cores} threads. (c) and (d) are what `cocotag tag --out FILE.csv` does: walk, state and table too. The limit is
 what decoding alone and inference alone, on the same threads, allow together: an image takes the sum of what it takes of each,
 1 / (1 / decoding + 1 / inference). {openvino}
 

@@ -61,7 +61,7 @@ def _parser() -> Parser:
 
 
 def _tag(args: argparse.Namespace, progress: Progress) -> int:
-    from cocotag.tagging.folder import tag_paths, was_rewritten
+    from cocotag.tagging.folder import tag_paths
     from cocotag.tagging.made import refuse_others
     from cocotag.tagging.runs import Model
     from cocotag.tagging.state import State
@@ -71,6 +71,10 @@ def _tag(args: argparse.Namespace, progress: Progress) -> int:
     args.embeds = args.embed or args.embed_into is not None
     if args.no_backup and not args.embed:
         raise ConfigError("--no-backup is about --embed, which is not given.")
+    if args.embed_into is not None and any(_same_place(args.embed_into, path) for path in args.paths):
+        raise ConfigError(
+            f"--embed-into {args.embed_into} is a folder that is tagged. Give another, or --embed for the originals."
+        )
     bundles = _names(args.model)
     taggers = {name if len(bundles) > 1 else "": Tagger.load(path) for name, path in bundles.items()}
     models = [Model.of(name, tagger) for name, tagger in taggers.items()]
@@ -82,7 +86,7 @@ def _tag(args: argparse.Namespace, progress: Progress) -> int:
         find_exiftool()
 
     def walk(*, listed: bool) -> Walk:
-        apart = [folder for folder in (args.gallery, args.embed_into) if folder]
+        apart = [args.embed_into] if args.embed_into else []
         stdin = cast(BufferedIOBase, sys.stdin.buffer) if listed else None
         return Walk(args.paths, exclude=args.exclude, hidden=args.hidden, apart=apart, listed=stdin)
 
@@ -113,25 +117,36 @@ def _tag(args: argparse.Namespace, progress: Progress) -> int:
         progress.end(summary.to_json())
         if not args.json_log:
             progress.say(summary.to_text())
-        if summary.total:
-            outputs.make(state, progress.say, only_files=summary.stopped)
+        try:
+            if args.embeds and not summary.stopped:  # first: it changes modification times, by which a gallery knows its own
+                _embed(args, outputs, state, progress)
+            if summary.total:
+                outputs.make(state, progress.say, only_files=summary.stopped)
+        except KeyboardInterrupt:
+            kept = f"All {summary.total} files are done, kept in {state.path}" if state.path else "All files are done"
+            raise Interrupted(f"Stopped while outputs were made. {kept}. Run the same command again for the rest.") from None
         if summary.stopped:
             raise Interrupted(_how_to_go_on(outputs, state, summary.total))
-        if args.embeds:
-            from cocotag.tagging.xmp import embed_keywords
-
-            embedded = embed_keywords(
-                outputs.choice.rows(state.results()),
-                into=args.embed_into,
-                given=list(map(Path, args.paths)),
-                backup=not args.no_backup,
-                changed=lambda path: was_rewritten(path, state),
-            )
-            state.commit()
-            outputs.faults += embedded.failed.total()
-            progress.say(embedded.to_text())
+        if state.is_new and state.path is not None and not (outputs.files() or args.gallery or args.state):
+            progress.say(f"What was found is kept in {state.path}: the next run, and cocotag retag, go by it.")
         stream.end()
     return DONE if summary.ok == summary.total and not outputs.faults else DONE_WITH_FAULTS
+
+
+def _embed(args: argparse.Namespace, outputs: Outputs, state: State, progress: Progress) -> None:
+    from cocotag.tagging.folder import was_rewritten
+    from cocotag.tagging.xmp import embed_keywords
+
+    embedded = embed_keywords(
+        outputs.choice.rows(state.results()),
+        into=args.embed_into,
+        given=list(map(Path, args.paths)),
+        backup=not args.no_backup,
+        changed=lambda path: was_rewritten(path, state),
+    )
+    state.commit()
+    outputs.faults += embedded.failed.total()
+    progress.say(embedded.to_text())
 
 
 class _Stream:
@@ -184,6 +199,13 @@ def _state_path(args: argparse.Namespace, files: list[Path]) -> Path | None:
     name = hashlib.sha256(os.fsencode(places)).hexdigest()[:32] + ENDING
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "cocotag" / name
+
+
+def _same_place(folder: Path, path: str) -> bool:
+    try:
+        return os.path.samefile(folder, path)  # noqa: PTH121 (a text, which may be no path at all)
+    except (OSError, ValueError):
+        return False
 
 
 def _names(bundles: list[Path]) -> dict[str, Path]:

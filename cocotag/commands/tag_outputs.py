@@ -96,7 +96,7 @@ class Outputs:
         )
         outputs = cls(args, choice, context)
         if not (args.out or outputs.has_others()):
-            raise ConfigError("there is no output. Give --out FILE, --xmp, --txt or --gallery DIR.")
+            raise ConfigError("there is no output. Give --out FILE, --xmp, --txt, --embed or --gallery DIR.")
         check_outputs(args.out, context)
         if args.txt:
             from cocotag.tagging.forms.text_files import check_texts

@@ -20,7 +20,7 @@ import numpy as np
 from cocotag.cores import usable_cores
 from cocotag.errors import DataError
 from cocotag.images import MAX_BYTES
-from cocotag.tagging.interrupt import StopOnInterrupt
+from cocotag.interrupt import NotedInterrupt
 from cocotag.tagging.progress import Progress
 from cocotag.tagging.runs import Model
 from cocotag.tagging.state import UNRELIABLE, Known, Result, State
@@ -89,7 +89,7 @@ def tag_paths(
     summary = TagSummary(models=len(named), runs_on=getattr(next(iter(named.values())), "runs_on", ""))
     start = time.perf_counter()
     with ExitStack() as stack:
-        stop = stack.enter_context(StopOnInterrupt(progress.say))
+        stop = stack.enter_context(NotedInterrupt(progress.say, "the images that are under way"))
         hashers = stack.enter_context(ThreadPoolExecutor(min(usable_cores(), _HASHERS))) if rehash else None
         job = _Job(chain((first,), parts), state, stop, summary, progress, on_result, hashers, retry_failed)
         for predictions in stack.enter_context(closing(predict_with_all(list(named.values()), job.paths()))):
@@ -150,7 +150,7 @@ class _Job:
         self,
         parts: Iterable[Part],
         state: State,
-        stop: StopOnInterrupt,
+        stop: NotedInterrupt,
         summary: TagSummary,
         progress: Progress,
         on_result: Callable[[Result], None] | None,

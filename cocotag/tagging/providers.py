@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,13 +173,13 @@ def _open(path: Path | str, name: str, threads: int) -> onnxruntime.InferenceSes
     if name == "cuda":
         # TF32 would cost three digits; the exhaustive search for an algorithm starts anew for every size of batch.
         options = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-        if hasattr(onnxruntime, "preload_dlls"):  # CUDA and cuDNN, where pip has brought them
-            onnxruntime.preload_dlls()
     else:
         # A stream for each thread that calls. Nothing narrower than float32, which new processors are given unasked.
         precision = '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'
         options = {"device_type": "CPU", "num_of_threads": str(threads), "num_streams": str(threads), "load_config": precision}
     with _quiet(onnxruntime):
+        if name == "cuda" and hasattr(onnxruntime, "preload_dlls"):  # CUDA and cuDNN, where pip has brought them
+            onnxruntime.preload_dlls()
         session = open_session(path, threads=1, spinning=False, provider=(_NAMES[name], options))
     if session.get_providers()[0] != _NAMES[name]:
         raise BundleError("a library that it needs is missing, or a device")
@@ -190,7 +191,8 @@ def _quiet(onnxruntime: Any) -> Iterator[None]:  # noqa: ANN401 (ONNX Runtime ha
     """What fails is said in one line by us, not in twenty by ONNX Runtime, some of them on stdout."""
     onnxruntime.set_default_logger_severity(4)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         onnxruntime.set_default_logger_severity(2)  # what it is at the start; nobody tells what it was

@@ -19,7 +19,9 @@ from cocotag.images import load_square
 from cocotag.tagging.tagger import Tagger
 
 MAX_DECODERS = 32  # beyond that they wait for Python's lock rather than work
-AHEAD = 2  # batches for each decoder that are begun before their turn, so that one slow file does not stop the others
+AHEAD, AHEAD_APART = 4, 2
+"""Batches for each decoder that are begun before their turn, so that one slow file does not stop the others; fewer where they
+wait as pictures for a network that runs elsewhere."""
 
 Squares = dict[int, NDArray[np.uint8]]
 """Images as the square inputs that are wanted of them, ``(N, S, S, 3)``, by their side."""
@@ -88,11 +90,12 @@ def _predict_files(
 ) -> Generator[list[Prediction]]:
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
     pending: deque[Future[_Batch]] = deque()
+    most = decoders * (AHEAD if all(tagger.on_cores for tagger in taggers) else AHEAD_APART)
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
     try:
         while True:
-            while len(pending) < AHEAD * decoders and (part := list(islice(paths, batch_size))):
+            while len(pending) < most and (part := list(islice(paths, batch_size))):
                 pending.append(pool.submit(_decode_and_run, taggers, part))
             if not pending:
                 return

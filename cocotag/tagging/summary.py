@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +57,7 @@ class TagSummary:
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
             lines[0] += f"; failed: {reasons}"
-            more = self.failed.total() - len(self.first_failures)
-            lines += [f"  {message}" for message in self.first_failures] + ([f"  and {more} more"] if more else [])
+            lines += failure_lines(self.first_failures, self.failed.total())
         if self.skipped:
             some = ", ".join(f"{count} {ending or 'without'}" for ending, count in self.skipped.most_common(FIRST_ENDINGS))
             some += ", ..." if len(self.skipped) > FIRST_ENDINGS else ""
@@ -76,3 +76,9 @@ class TagSummary:
             "seconds": round(self.seconds, 3),
         }
         return {**counts, **rest, "runs_on": self.runs_on, "stopped": self.stopped}
+
+
+def failure_lines(first: Sequence[str], total: int) -> list[str]:
+    """The messages of the first failures, a line each, and how many there are more."""
+    more = total - len(first)
+    return [f"  {message}" for message in first] + ([f"  and {more} more"] if more else [])

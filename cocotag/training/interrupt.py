@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from types import FrameType, TracebackType
 from typing import Any
 
 from lightning import Callback, Trainer
 
+from cocotag.interrupt import NotedInterrupt
 from cocotag.training.processes import say
 
 
-class StopOnInterrupt(Callback):
+class StopOnInterrupt(NotedInterrupt, Callback):
     """Turns Ctrl-C into a stop between two batches; a second Ctrl-C does not wait.
 
     An interrupt in the middle of a step can end in a place where it is swallowed (a finaliser, a callback from C) or where a
     file is being written. So the handler only notes it, and the next batch does not begin. Used as a context manager around
-    ``Trainer.fit``; outside the main thread, which alone may handle signals, it does nothing.
+    ``Trainer.fit``.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
-        self._before: Any = None
-
-    def __enter__(self) -> StopOnInterrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-        say("Stopping after this step. Ctrl-C again to stop at once.")
+        super().__init__(say, "this step")
 
     def _stop(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
         # Several processes stop at the same step: one that went on would wait for the others' gradients for ever.

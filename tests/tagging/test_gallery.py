@@ -24,6 +24,7 @@ from cocotag.tagging.gallery.place import MARKER, Place
 from cocotag.tagging.gallery.thumbnails import SIDE, Thumbnails
 from cocotag.tagging.rename import load_rename
 from cocotag.tagging.rows import Row
+from cocotag.tagging.walk import find_images
 
 
 @pytest.fixture
@@ -393,6 +394,14 @@ def test_overwriting_leaves_what_is_somebody_elses(rows, tmp_path):
     assert all((tmp_path / "gallery" / name).read_text() == "mine" for name in theirs)
 
 
+def test_thumbnails_are_never_walked_but_photographs_beside_a_gallery_are(rows, paths, tmp_path):
+    before = list(find_images([tmp_path]))
+    write(rows, tmp_path / "photos")
+    assert list((tmp_path / "photos").glob("cocotag/thumbs/*/*.jpg"))
+    assert list(find_images([tmp_path])) == before
+    assert not list(find_images([tmp_path / "photos" / "cocotag"]))
+
+
 # Runs that do not come to their end
 
 
@@ -467,7 +476,7 @@ def test_it_loads_neither_torch_nor_pandas():
 def test_the_command_makes_one_and_retag_renews_it_without_the_network(toy_bundle, tmp_path, paths, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["tag", "photos", "--model", str(toy_bundle), "--gallery", "gallery"]) == 0
-    assert (tmp_path / "gallery" / MARKER).is_file()
+    assert (tmp_path / "gallery" / "cocotag" / MARKER).is_file()
     images, _ = read(tmp_path / "gallery")
     assert len(images) == 7 + 7  # and what was drawn, of which they are links
     assert main(["retag", "gallery", "--gallery", "gallery", "--threshold", "0.99"]) == 0

@@ -158,6 +158,12 @@ def test_bytes_that_are_not_utf8_and_long_names(tmp_path):
     assert counts(write_texts(row(tmp_path / name, ("cat", 0.5)) for name in names)) == (4, 0, 0, 0, 0)
 
 
+def test_a_terminal_is_told_no_commands(tmp_path):
+    (tmp_path / "a\x1b[31m.txt").write_text("mine")
+    summary = write_texts([row(tmp_path / "a\x1b[31m.jpg", ("dog", 0.5))])
+    assert r"a\x1b[31m.txt was not written by cocotag" in summary.to_text() and "\x1b" not in summary.to_text()
+
+
 def test_more_folders_than_are_held_open(tmp_path):
     rows = [row(tmp_path / f"{folder:02}" / name, ("dog", 0.5)) for name in ("a.jpg", "b.jpg") for folder in range(40)]
     assert counts(write_texts(rows)) == (80, 0, 0, 0, 0)

@@ -14,7 +14,7 @@ from cocotag.images import load_square
 from cocotag.labels import COCO80
 from cocotag.tagging import stream
 from cocotag.tagging.providers import Engine
-from cocotag.tagging.stream import AHEAD, predict_files, predict_with_all
+from cocotag.tagging.stream import AHEAD, AHEAD_APART, predict_files, predict_with_all
 from cocotag.tagging.tagger import Tagger
 from cocotag.tagging.walk import find_images
 
@@ -190,7 +190,8 @@ def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, 
         tracemalloc.stop()
     assert count == 1000
     assert most[0] <= decoders
-    assert peak < square * batch_size * (AHEAD * decoders + 2) + 500_000 < square * 100
+    most = batch_size * (decoders * (AHEAD_APART + 1) + 1 if apart else decoders + 1)
+    assert peak < square * most + 500_000 < square * 100
 
 
 def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):

@@ -289,3 +289,24 @@ def test_little_is_done_before_the_first_row(album, toy_bundle):
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     assert used.ru_utime + used.ru_stime < 1.5
+
+
+def test_copies_do_not_go_where_the_originals_are(tag, album, tmp_path):
+    status, _, err = tag(album, "--embed-into", album / "a" / "..", "--state", tmp_path / "s")
+    assert status == 2
+    assert "is a folder that is tagged" in err
+    assert not (tmp_path / "s").exists()
+
+
+def test_ctrl_c_while_outputs_are_made_says_how_to_go_on(tag, album, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cocotag.tagging.outputs.write_outputs", interrupted)
+        status, _, err = tag(album, "--out", tmp_path / "t.csv")
+    assert status == 130
+    assert "All 8 files are done, kept in" in err
+    assert "Run the same command again" in err
+    assert tag(album, "--out", tmp_path / "t.csv")[0] == 0
+    assert len(table(tmp_path / "t.csv")) == 8

@@ -1,7 +1,9 @@
-"""A bundle and one image: probabilities, and which of them are tags."""
+"""A bundle and one image, or a folder of them: probabilities, and which of them are tags."""
 
+import doctest
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cocotag
-from cocotag.errors import BundleError, ConfigError, ImageError
+from cocotag.errors import BundleError, ConfigError, DataError, ImageError
 from cocotag.labels import COCO80
+from cocotag.tagging import tagger as tagger_module
 from cocotag.tagging.tagger import Tagger, decide
 
 PROBS = hnp.arrays(np.float32, 12, elements=st.floats(0, 1, width=32))
@@ -145,3 +148,69 @@ def test_a_score_as_it_is_written_is_a_threshold_that_it_meets(toy_bundle):
     for tag in tagger.tag(image, threshold=0):
         written = float(str(np.float16(tag.score)))
         assert tag.name in [other.name for other in tagger.tag(image, threshold=written)]
+
+
+def test_one_thread_and_all_of_them_predict_the_same(toy_bundle):
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    one, several = (Tagger.load(toy_bundle, threads=threads, provider="cpu") for threads in (1, 3))
+    assert (one.runs_on, several.runs_on) == ("CPU, 1 thread", "CPU, 3 threads")
+    for probs in (one.predict_here(images), several.predict(images), several.predict_here(images)):
+        np.testing.assert_allclose(probs, one.predict(images), atol=1e-6)
+    assert several.predict_here(images[:0]).shape == (0, 80)
+    with pytest.raises(ConfigError, match="threads is -1"):
+        Tagger.load(toy_bundle, threads=-1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures and a file that is none, in a folder of that name."""
+    (tmp_path / "photos").mkdir()
+    for number, colour in ((1, "red"), (2, "navy")):
+        Image.new("RGB", (30, 20), colour).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "broken.jpg").write_text("text")
+    return tmp_path / "photos"
+
+
+def test_a_folder_gives_each_file_what_it_gets_alone(tagger, folder):
+    results = list(tagger.tag_folder(folder, threshold=0.2, top_k=5))
+    assert [one.path for one in results] == [folder / "1.png", folder / "2.png", folder / "broken.jpg"]
+    assert [one.status for one in results] == ["ok", "ok", "not_an_image"]
+    for one in results[:2]:
+        assert list(one.tags) == tagger.tag(one.path, threshold=0.2, top_k=5) != []
+    assert results[0].tags != results[1].tags
+    assert results[2].tags == () and isinstance(results[2].error, ImageError)
+    assert all(isinstance(one, cocotag.Tagged) for one in results)
+    files = list(tagger.tag_folder([folder / "2.png", str(folder / "*.png")], exclude=["1.*"]))
+    assert {one.path.name for one in files} == {"2.png"}
+
+
+def test_a_folder_as_a_frame_has_a_row_for_each_file(tagger, folder):
+    frame = tagger.tag_folder(folder, threshold=0).to_frame()
+    assert list(frame.columns) == ["path", "status", "tags", "scores", "error"]
+    assert frame["status"].tolist() == ["ok", "ok", "not_an_image"]
+    expected = tagger.tag(folder / "1.png", threshold=0)
+    assert frame.at[0, "tags"] == [tag.name for tag in expected]
+    assert frame.at[0, "scores"] == [tag.score for tag in expected]
+    assert frame.at[2, "tags"] == [] and "broken.jpg" in frame.at[2, "error"]
+    (folder / "empty").mkdir()
+    assert list(tagger.tag_folder(folder / "empty").to_frame().columns) == list(frame.columns)
+
+
+def test_a_folder_is_refused_at_once_and_left_early(tagger, folder):
+    for settings, error in (({"threshold": 2}, ConfigError), ({"top_k": 0}, ConfigError)):
+        with pytest.raises(error):
+            tagger.tag_folder(folder, **settings)
+    with pytest.raises(DataError, match="nowhere"):
+        tagger.tag_folder(folder / "nowhere")
+    with tagger.tag_folder(folder) as results:
+        assert next(results).status == "ok"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cocotag-decode")]
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_the_examples_in_the_docstrings_run(toy_bundle, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "tagger.onnx").symlink_to(toy_bundle)
+    done = doctest.testmod(tagger_module)
+    assert done.attempted >= 8 and not done.failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache, lru_cache
 from pathlib import Path
@@ -52,6 +53,12 @@ def text_path(text: str) -> Path:
 def plain_text(text: str) -> str:
     r"""A message that may name a path, as UTF-8: halves of surrogate pairs become ``\udXXX``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def show(path: Path | str) -> str:
+    """A path or a message for people, with whatever a terminal could take for a command escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -12,12 +12,11 @@ A class name with a semicolon could not be told from two classes, so it is refus
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from cocotag.errors import OutputError
 from cocotag.tagging.forms.cells import FORMULA, path_text, score_text
+from cocotag.tagging.forms.text_lines import TextLines
 from cocotag.tagging.rows import Context, Row
 
 COLUMNS = ("path", "status", "tags", "scores")
@@ -30,28 +29,15 @@ _QUOTED_PATH = re.compile(r'[,;"\t\r\n]')
 _CANNOT_JOIN = re.compile(r"[;\x00-\x1f\x7f]")
 
 
-class CsvTable:
+class CsvTable(TextLines):
     """A CSV file that is being written."""
 
     def __init__(self, path: Path, context: Context) -> None:
+        columns = (*COLUMNS, "model") if context.several else COLUMNS
         self._several = context.several
-        self._stream = path.open("w", encoding="utf-8", newline="")
-        self._stream.write(",".join((*COLUMNS, "model") if context.several else COLUMNS) + "\n")
+        super().__init__(path, self._row, encoding="utf-8", head=",".join(columns) + "\n")
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Write some more rows."""
-        self._stream.write("".join(map(self._line, rows)))
-
-    def close(self) -> None:
-        """Complete the file."""
-        self._stream.close()
-
-    def abandon(self) -> None:
-        """Let go of the file."""
-        with suppress(OSError):  # on a full disk what is in the buffer is lost
-            self._stream.close()
-
-    def _line(self, row: Row) -> str:
+    def _row(self, row: Row) -> str:
         path = _cell(path_text(row.path), _QUOTED_PATH)
         tags = _cell(";".join([cell_of_name(tag.name) for tag in row.tags]))
         scores = ";".join([score_text(tag.score) for tag in row.tags])

@@ -8,38 +8,24 @@ null where the image could not be used.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
 from cocotag.errors import OutputError
 from cocotag.tagging.forms.cells import path_text, score_text, shortest
+from cocotag.tagging.forms.text_lines import TextLines
 from cocotag.tagging.rows import Context, Row
 
 _text = lru_cache(maxsize=2**14)(json.dumps)  # of names, of which there are few
 
 
-class JsonLines:
+class JsonLines(TextLines):
     """A file of JSON Lines that is being written."""
 
     def __init__(self, path: Path, context: Context) -> None:
-        self._line = LineMaker(context)
-        self._stream = path.open("w", encoding="ascii", newline="")
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Write some more rows."""
-        self._stream.write("".join(map(self._line, rows)))
-
-    def close(self) -> None:
-        """Complete the file."""
-        self._stream.close()
-
-    def abandon(self) -> None:
-        """Let go of the file."""
-        with suppress(OSError):  # on a full disk what is in the buffer is lost
-            self._stream.close()
+        super().__init__(path, LineMaker(context), encoding="ascii")
 
 
 class JsonStream:

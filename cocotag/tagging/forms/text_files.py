@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 
 from cocotag.errors import OutputError
 from cocotag.images import FORMATS
-from cocotag.tagging.forms.cells import plain_text
+from cocotag.tagging.forms.cells import show
 from cocotag.tagging.forms.own_files import NotOursError, OwnFiles
 from cocotag.tagging.rows import Context, Row
-
-FIRST_FAILURES = 3
+from cocotag.tagging.summary import FIRST_FAILURES, failure_lines
 
 _IMAGE_ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 _OPEN_FOLDERS = 16
@@ -65,13 +64,12 @@ class TextSummary:
         """A line of counts, and one for each of the first failures."""
         counts = {"unchanged": self.unchanged, "removed": self.removed, "kept as yours": self.kept, "failed": self.errors}
         line = ", ".join([f".txt: {self.written} written", *(f"{count} {what}" for what, count in counts.items() if count)])
-        more = self.failed - len(self.first_failures)
-        return "\n".join([line, *(f"  {one}" for one in self.first_failures), *([f"  and {more} more"] if more else [])])
+        return "\n".join([line, *failure_lines(self.first_failures, self.failed)])
 
     def add_failure(self, message: str) -> None:
         """Note a message, if it is one of the first."""
         if len(self.first_failures) < FIRST_FAILURES:
-            self.first_failures.append(plain_text(message))
+            self.first_failures.append(show(message))
 
 
 def check_texts(context: Context) -> None:

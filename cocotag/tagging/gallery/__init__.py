@@ -3,7 +3,7 @@
 What is in the folder::
 
     index.html                          the page, with its script and style in it; written last
-    .cocotag-gallery                    says whose folder this is
+    cocotag/.cocotag-gallery            says whose folder this is, and keeps walks out of it
     cocotag/data-DIGEST/000000.js       names, tags and scores, `chunks.CHUNK` images in each; a page that is opened as a file
                                         may load scripts, but no JSON
     cocotag/thumbs/ab/abcdef.jpg        small pictures, called by path, size and modification time of the photograph

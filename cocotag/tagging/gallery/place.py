@@ -17,13 +17,15 @@ from cocotag.files import atomic_path, probe_folder, write_text
 from cocotag.tagging.state import NAME as STATE
 
 PAGE = "index.html"
-MARKER = ".cocotag-gallery"
 FILES = "cocotag"
 """Folder of all that the page needs: its name is not one that people's own folders have."""
 
+MARKER = ".cocotag-gallery"
+"""In that folder: says whose it is, and keeps walks out of it. Beside it people may have photographs, which are walked."""
+
 THUMBS = f"{FILES}/thumbs"
 
-_MARKER_TEXT = "Made by cocotag, which replaces and removes what it made in this folder. Delete the folder to be rid of it.\n"
+_MARKER_TEXT = "Made by cocotag for ../index.html. Delete both to be rid of them.\n"
 _DATA = re.compile(r"data-([0-9a-f]{16}|\d+\.part)")
 _THUMB = re.compile(r"([0-9a-f]{16})\.jpg(\.part)?")
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # of file managers
@@ -55,7 +57,7 @@ def check_gallery(directory: Path | str, *, overwrite: bool = False) -> None:
 
 def is_gallery(directory: Path) -> bool:
     """Whether a gallery was written there, or begun."""
-    return (directory / MARKER).is_file()
+    return (directory / FILES / MARKER).is_file()
 
 
 def _others(directory: Path) -> Iterator[str]:
@@ -84,8 +86,8 @@ class Place:
         self.directory = directory
         self.thumbs = directory / THUMBS
         self.new_data = directory / FILES / f"data-{os.getpid()}.part"
-        if not is_gallery(directory):
-            write_text(directory / MARKER, _MARKER_TEXT)
+        if not is_gallery(directory):  # before there are pictures
+            write_text(directory / FILES / MARKER, _MARKER_TEXT)
         with output_errors(directory):
             self.thumbs.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.new_data, ignore_errors=True)

@@ -17,11 +17,12 @@ from itertools import groupby
 from pathlib import Path
 
 from cocotag.errors import DataError, MissingExtraError, OutputError
+from cocotag.tagging.forms.cells import show
 from cocotag.tagging.outputs import Row
 from cocotag.tagging.walk import Walk
 from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
-from cocotag.tagging.xmp.in_place import LeftAloneError, Place, replacing, show
+from cocotag.tagging.xmp.in_place import LeftAloneError, Place, replacing
 from cocotag.tagging.xmp.jpeg_packet import EXTENDED, exchange_packet
 from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords
 from cocotag.tagging.xmp.packet import Update, fits_iptc, strip, update, user_keywords

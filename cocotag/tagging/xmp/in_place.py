@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cocotag.errors import OutputError
+from cocotag.tagging.forms.cells import show
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -137,12 +138,6 @@ def replacing(place: Place, *, suffix: str = ".part") -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may have gone
             temporary.unlink(missing_ok=True)
-
-
-def show(path: Path | str) -> str:
-    """A path for messages, with whatever a terminal could take for a command escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _identity(status: os.stat_result | None) -> tuple[int, ...]:

@@ -20,10 +20,12 @@ from typing import Literal
 
 from cocotag.errors import DataError
 from cocotag.images import FORMATS
+from cocotag.tagging.forms.cells import show
 from cocotag.tagging.outputs import Row
+from cocotag.tagging.summary import failure_lines
 from cocotag.tagging.walk import IMAGE_SUFFIXES
 from cocotag.tagging.xmp.document import MAX_BYTES, decode
-from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Place, show
+from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords
 from cocotag.tagging.xmp.packet import strip, update, user_keywords
 from cocotag.tagging.xmp.photo_keywords import keywords_in
@@ -85,9 +87,8 @@ class SidecarSummary:
         lines = [f"{self.what}{', would be' if self.dry_run else ''}: {told}"]
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
-            more = self.failed.total() - len(self.first_failures)
             lines[0] += f"; left as they are: {reasons}"
-            lines += [f"  {message}" for message in self.first_failures] + ([f"  and {more} more"] if more else [])
+            lines += failure_lines(self.first_failures, self.failed.total())
         if self.both:
             lines.append(f"{self.both} photographs have both IMG.jpg.xmp and IMG.xmp; see --sidecar-name for which is written.")
         return "\n".join(lines)
@@ -147,8 +148,9 @@ def untag(paths: Sequence[Path], *, dry_run: bool = False, show_diff: Callable[[
     if missing := [path for path in paths if not os.path.lexists(path)]:
         raise DataError(f"{show(missing[0])}: {len(missing)} of {len(paths)} paths do not exist. Check them.")
     summary = SidecarSummary(dry_run=dry_run)
+    neighbours = Neighbours()
     seen: set[str] = set()
-    for sidecar in (one for path in paths for one in find_sidecars(path, summary)):
+    for sidecar in (one for path in paths for one in find_sidecars(path, summary, neighbours)):
         with counted(summary):
             place = Place.look(sidecar)
             if str(place.path) in seen:
@@ -230,14 +232,20 @@ def choose(photo: Path, naming: Naming, neighbours: Neighbours) -> tuple[Place, 
         photo.stat()
     except OSError as error:
         raise LeftAloneError("missing", f"{show(photo)} cannot be read ({error.strerror or error}).") from None
-    appended, adobe = _there(photo, photo.name), _there(photo, photo.stem)
-    if adobe == appended or (adobe is not None and not neighbours.owns_stem(photo)):
-        adobe = None
+    appended, adobe = _own(photo, neighbours)
     order = (adobe, appended) if naming == "adobe" else (appended, adobe)
     if found := [path for path in order if path is not None]:
         return Place.look(found[0]), found[1] if len(found) > 1 else None
     stem = photo.stem if naming == "adobe" and neighbours.owns_stem(photo) else photo.name
     return Place.look(photo.with_name(f"{stem}.xmp")), None
+
+
+def _own(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:
+    """The sidecars there that are a photograph's own, of either name."""
+    appended, adobe = _there(photo, photo.name), _there(photo, photo.stem)
+    if adobe == appended or (adobe is not None and not neighbours.owns_stem(photo)):
+        adobe = None
+    return appended, adobe
 
 
 def _there(photo: Path, stem: str) -> Path | None:
@@ -250,15 +258,16 @@ def elsewhere(photo: Path, other: Path | None) -> list[Keyword]:
     return [*(user_keywords(packet, name=str(other)) if packet else ()), *keywords_in(photo)]
 
 
-def find_sidecars(path: Path, summary: SidecarSummary) -> Iterator[Path]:
+def find_sidecars(path: Path, summary: SidecarSummary, neighbours: Neighbours) -> Iterator[Path]:
     """The sidecars that a path stands for: itself, those of a photograph, or all in a folder and those below."""
+    if path.suffix in _ENDINGS and not path.is_dir():
+        yield path
+        return
     if not path.is_dir():
-        if path.suffix in _ENDINGS:
-            yield path
-            return
-        for stem in dict.fromkeys((path.name, path.stem)):
-            if (sidecar := _there(path, stem)) is not None:
-                yield sidecar
+        own: tuple[Path | None, ...] = ()
+        with counted(summary):
+            own = _own(path, neighbours)
+        yield from filter(None, own)
         return
     walked: set[tuple[int, int]] = set()
 
@@ -266,7 +275,11 @@ def find_sidecars(path: Path, summary: SidecarSummary) -> Iterator[Path]:
         summary.fail("unreadable", f"{show(error.filename)} cannot be listed ({error.strerror}).")
 
     for folder, folders, names in os.walk(path, followlinks=True, onerror=unreadable):
-        status = Path(folder).stat()
+        try:
+            status = Path(folder).stat()
+        except OSError as error:  # it has gone
+            unreadable(error)
+            continue
         if (status.st_dev, status.st_ino) in walked:  # a link that leads back
             folders.clear()
             continue

@@ -1,4 +1,4 @@
-"""Ctrl-C while images are tagged: it is noted, and what is under way is finished. A second one does not wait."""
+"""Ctrl-C noted rather than raised, so that what is under way can be finished first. A second one does not wait."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 
-class StopOnInterrupt:
+class NotedInterrupt:
     """Notes Ctrl-C while the block runs; outside the main thread, which alone may handle signals, it notes nothing.
 
     Attributes:
         pressed: It was.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Choose who tells the user that it was noted."""
+    def __init__(self, say: Callable[[str], None], what: str) -> None:
+        """Choose who tells the user that it was noted, and what is said to be finished first."""
         self.pressed = False
         self._say = say
+        self._what = what
         self._before: Any = None
 
-    def __enter__(self) -> StopOnInterrupt:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
@@ -37,4 +38,4 @@ class StopOnInterrupt:
             raise KeyboardInterrupt
         self.pressed = True
         with suppress(RuntimeError):  # where stderr was just being written to
-            self._say("Stopping after the images that are under way. Ctrl-C again to stop at once.")
+            self._say(f"Stopping after {self._what}. Ctrl-C again to stop at once.")

@@ -478,12 +478,10 @@ def tagged_files(tmp_path_factory):
     return files
 
 
+@pytest.mark.usefixtures("exiftool")
 def test_the_real_exiftool_validates_and_reads_every_shape(tagged_files):
-    program = shutil.which("exiftool")
-    if program is None:
-        pytest.skip("no exiftool (Debian: libimage-exiftool-perl)")
     fields = {"XMP-dc:Subject": "dc", "XMP-lr:HierarchicalSubject": "lr", "XMP-digiKam:TagsList": "digiKam"}
-    words = [program, "-j", "-struct", "-G1", "-validate", "-warning", "-error", "-a", *(f"-{key}" for key in fields)]
+    words = ["exiftool", "-j", "-struct", "-G1", "-validate", "-warning", "-error", "-a", *(f"-{key}" for key in fields)]
     paths = [path for both in tagged_files.values() for path in both]
     rows = json.loads(subprocess.run([*words, *paths], capture_output=True, check=False).stdout)
     assert len(rows) == len(paths)
