@@ -195,9 +195,10 @@ def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     assert {"coco_mini", "coco_mobilenetv2", "coco_original", "sample"} < set(names)
     for name in names:
-        made, resume, out = _train_config([f"--config={name}", "--data.root", str(tmp_path)])
+        made, resume, out, rates_only = _train_config([f"--config={name}", "--data.root", str(tmp_path)])
         assert problems(made) == []
         assert resume is None
+        assert not rates_only
         assert out.name.startswith(name)
 
 
@@ -205,7 +206,7 @@ def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
     from cocotag.commands.train import _train_config
 
     for words in (["--seed", "5", "--config", "sample"], ["--config", "sample", "--seed", "5"]):
-        made, _, _ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
+        made, *_ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
         assert made.seed == 5
         assert made.model.image_size == 104
         assert made.stages == [StageConfig(epochs=3, lr=0.5)]
