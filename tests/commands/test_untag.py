@@ -11,7 +11,7 @@ from cocotag.cli import main
 from cocotag.tagging.outputs import Row
 from cocotag.tagging.tagger import Tag
 from cocotag.tagging.xmp.embed import embed_keywords
-from cocotag.tagging.xmp.sidecars import write_sidecars
+from cocotag.tagging.xmp.sidecars import untag, write_sidecars
 
 DOG = Tag("dog", 0.9, 18, "animal")
 
@@ -81,3 +81,11 @@ def test_untag_needs_neither_network_nor_torch(photos):
     code = "import sys; from cocotag.cli import main; main(['untag', sys.argv[1]]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, photos], capture_output=True, text=True, check=True)
     assert not {"torch", "onnxruntime", "pandas"} & set(done.stdout.split())
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault_of_the_sidecars(photos):
+    def gone(text):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        untag([photos], dry_run=True, show_diff=gone)

@@ -174,7 +174,7 @@ def counted(summary: SidecarSummary) -> Iterator[None]:
     except DataError as error:
         summary.fail("damaged", error)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in NO_ROOM or isinstance(error, BrokenPipeError):  # or whoever read the differences has gone
             raise
         summary.fail("unreadable", f"{show(error.filename or 'a file')} cannot be read or written ({error.strerror or error}).")
 
