@@ -77,6 +77,13 @@ class BundleMetadata:
         """The thresholds, ``(C,)``."""
         return np.asarray(self.thresholds, np.float32)
 
+    def one_threshold(self, value: float) -> NDArray[np.float32]:
+        """The same threshold for all classes, ``(C,)``.
+
+        As scores are: a score that is written 0.2671 meets a threshold of 0.2671, whatever float16 makes of it.
+        """
+        return np.full(len(self.vocabulary), np.float16(value), np.float32)
+
     def with_thresholds(
         self, values: ArrayLike, chosen_by: dict[str, Any], for_precision: dict[str, Any] | None = None
     ) -> BundleMetadata:

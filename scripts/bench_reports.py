@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from cocotag import metrics
 from cocotag.bundle import BundleMetadata
 from cocotag.data.annotations import AnnotationTable, load_annotations
-from cocotag.reports.evaluation import RESAMPLES, evaluate
+from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.reports.evaluation import evaluate
 from cocotag.reports.imbalance import imbalance
 from cocotag.reports.imbalance import write as write_imbalance
 from cocotag.reports.predictions import Predictions

@@ -308,10 +308,12 @@ def page(
         if "openvino" in providers
         else "OpenVINO was not in the installed ONNX Runtime."
     )
+    flags = f"--repeats {args.repeats} --large {args.large} --large-repeats {args.large_repeats}"
+    flags += " --trained BUNDLE" if args.trained else ""
     few = "\n**Made with --images: these figures mean nothing.**\n" if args.images else ""
     return f"""# Tagging folders
 
-Written by `.venv/bin/python scripts/bench_tag.py{" --trained BUNDLE" if args.trained else ""}` on {cores} CPU cores \
+Written by `.venv/bin/python scripts/bench_tag.py {flags}` on {cores} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}; other work at the start: \
 load {load:.1f}.
 {few}

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+RESAMPLES = 1000
+"""Draws that an interval rests on, where nobody asks for another number."""
+
 CHUNK_CELLS = 4_000_000  # weights held at once, float32: 16 MB, and as much again for the sorted copy
 
 Floats = NDArray[np.float64]

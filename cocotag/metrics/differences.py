@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cocotag.metrics.bootstrap import Floats, Weights, draws, mirrored, once
+from cocotag.metrics.bootstrap import RESAMPLES, Floats, Weights, draws, mirrored, once
 from cocotag.metrics.measures import Bools, Measures, Prepared, checked_decisions, measure
 from cocotag.metrics.names import NOT_FRACTIONS
 
@@ -37,7 +37,7 @@ def difference(
     targets: ArrayLike,
     known: ArrayLike,
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Differences:
     """How much more the second scores than the first on the same images, with 95% bootstrap intervals over images.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cocotag.metrics.bootstrap import draws, mirrored, once, percentiles, ratio
+from cocotag.metrics.bootstrap import RESAMPLES, draws, mirrored, once, percentiles, ratio
 from cocotag.metrics.measures import Bools, Measures, Prepared, checked_decisions, measure
 from cocotag.metrics.names import NOT_FRACTIONS, OVER_SUPPORTED
 
@@ -38,7 +38,7 @@ def score(
     thresholds: ArrayLike,
     *,
     predicted: ArrayLike | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
     """Measure probabilities against targets, with 95% bootstrap intervals over images.
@@ -109,7 +109,7 @@ def per_class(probs: ArrayLike, targets: ArrayLike, known: ArrayLike, thresholds
 
 
 def summary(
-    probs: ArrayLike, targets: ArrayLike, known: ArrayLike, thresholds: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    probs: ArrayLike, targets: ArrayLike, known: ArrayLike, thresholds: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
     """The summary of `score`."""
     return score(probs, targets, known, thresholds, resamples=resamples, seed=seed).summary

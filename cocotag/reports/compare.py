@@ -16,13 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cocotag.errors import DataError
 from cocotag.metrics import LOWER_IS_BETTER, difference, score
+from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.reports.evaluation_findings import ENOUGH_SUPPORT
 from cocotag.reports.page import plain
 from cocotag.reports.predictions import FILE, Bools, Predictions
 from cocotag.reports.stored import StoredEvaluation
 
-RESAMPLES = 1000
-ENOUGH_SUPPORT = 10
-"""Positives from which on a class is called better or worse; the draws of fewer differ too little for an interval."""
 VERDICTS = ("worse", "unclear", "few positives", "better", "undefined")
 """By the interval of the F1 difference: below 0, with 0 in it, not judged, above 0, no F1. `compare` sorts in this order."""
 

@@ -23,6 +23,7 @@ from cocotag.errors import BundleError, DataError, OutputError
 from cocotag.files import write_text
 from cocotag.labels import Vocabulary
 from cocotag.metrics import ClassCurves, class_curves, co_errors, score
+from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.reports.compare import Comparison, compare
 from cocotag.reports.evaluation_page import HEADLINES, page
 from cocotag.reports.gallery import confident_mistakes
@@ -34,7 +35,6 @@ from cocotag.reports.slices import Slicing, slices
 from cocotag.reports.stored import SCHEMA_VERSION
 from cocotag.thresholds import best_thresholds
 
-RESAMPLES = 1000
 TOP_CO_ERRORS = 100
 """Pairs in report.json; ``co_errors.csv`` has all."""
 FILES = (

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cocotag.reports.evaluation import Evaluation
 
 ENOUGH_SUPPORT = 10
-"""Positives from which on a class's F1 is worth naming in a sentence."""
+"""Positives from which on a class's F1 is worth naming in a sentence, and a change of it is called better or worse: the
+draws of fewer differ too little for an interval."""
 MIN_PAIR_IMAGES = 5
 """Images with both errors from which on a pair is worth naming."""
 CHANCE = 0.05

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cocotag.metrics import NOT_FRACTIONS
-from cocotag.reports.compare import ENOUGH_SUPPORT, Comparison
+from cocotag.reports.compare import Comparison
+from cocotag.reports.evaluation_findings import ENOUGH_SUPPORT
 from cocotag.reports.page import UNDEFINED, interval, number, percent, signed
 from cocotag.reports.stored import StoredEvaluation
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES = 1000
+from cocotag.metrics.bootstrap import RESAMPLES, draws, mirrored, ratio
+
 MIN_IMAGES = 20
 """Images that a slice should hold: of fewer, an interval is so wide that it says nothing."""
 QUARTERS = 4
@@ -144,18 +145,11 @@ def _measure(cells: list[NDArray[np.float32]], common: Bools, resamples: int, se
     totals = [part.sum(axis=0, dtype=np.float64)[None] for part in cells]
     tp, fp, fn = (float(part.sum()) for part in totals)
     point = _f1(totals, common)[0]
-    bounds = np.full((2, 2), np.nan)
-    if resamples and not np.isnan(point).all():
-        rng = np.random.default_rng(seed)
-        draws = (np.bincount(rng.integers(images, size=images), minlength=images) for _ in range(resamples))
-        weights = np.stack(list(draws)).astype(np.float32)
-        drawn = _f1([(weights @ part).astype(np.float64) for part in cells], common)
-        for column in np.flatnonzero(~np.isnan(point)):
-            values = drawn[~np.isnan(drawn[:, column]), column]
-            if len(values):
-                low, high = np.percentile(values, (2.5, 97.5))
-                value = point[column]
-                bounds[:, column] = np.clip(2 * value - np.array([max(high, value), min(low, value)]), 0, 1)
+    drawn = [
+        _f1([(weights.T @ part).astype(np.float64) for part in cells], common) for weights in draws(images, resamples, seed)
+    ]
+    low, high = mirrored(drawn, point)
+    bounds = np.clip([np.minimum(low, point), np.maximum(high, point)], 0, 1)
     return {
         "images": images,
         "labels_per_image": (tp + fn) / images,
@@ -176,14 +170,8 @@ def _measure(cells: list[NDArray[np.float32]], common: Bools, resamples: int, se
 def _f1(totals: list[Floats], common: Bools) -> Floats:
     """Micro-F1 and macro-F1 under ``B`` weightings, from counts ``(B, C)``: ``(B, 2)``, NaN without positives."""
     tp, fp, fn = totals
-    micro = _ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1), np.asarray((tp + fn).sum(axis=1) > 0))
-    has: Bools = np.asarray((tp + fn > 0) & common)
-    f1 = np.where(has, _ratio(2 * tp, 2 * tp + fp + fn, has), 0)
-    macro = _ratio(f1.sum(axis=1), has.sum(axis=1), np.asarray(has.any(axis=1)))
+    found = (tp + fn).sum(axis=1) > 0
+    micro = np.where(found, ratio(2 * tp.sum(axis=1), (2 * tp + fp + fn).sum(axis=1)), np.nan)
+    has = (tp + fn > 0) & common
+    macro = ratio(np.where(has, ratio(2 * tp, 2 * tp + fp + fn), 0).sum(axis=1), has.sum(axis=1))
     return np.stack([micro, macro], axis=1)
-
-
-def _ratio(part: Floats, whole: NDArray[np.generic], defined: Bools) -> Floats:
-    made: Floats = np.full(np.shape(part), np.nan)
-    np.divide(part, whole, out=made, where=defined)
-    return made

@@ -103,8 +103,7 @@ def choose(wish: Wish, models: Sequence[Model], rename: Rename | None = None) ->
 def _for_all(wish: Wish, model: Model, remarks: list[str]) -> NDArray[np.float32]:
     metadata = model.metadata
     if wish.threshold is not None:
-        # As scores are: a score that is written 0.2671 meets a threshold of 0.2671, whatever float16 makes of it.
-        return np.full(len(metadata.vocabulary), np.float16(wish.threshold), np.float32)
+        return metadata.one_threshold(wish.threshold)
     if wish.precision is None:
         return metadata.threshold_array()
     precision, entry = _for_precision(wish.precision, metadata, model.bundle)

@@ -168,8 +168,7 @@ class Tagger:
             return self.metadata.threshold_array()
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold is {threshold}; scores are in 0..1, so it must be too.")
-        # As scores are: a score that is written 0.2671 meets a threshold of 0.2671, whatever float16 makes of it.
-        return np.full(len(self.metadata.vocabulary), np.float16(threshold), np.float32)
+        return self.metadata.one_threshold(threshold)
 
     def tag(
         self,

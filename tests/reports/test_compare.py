@@ -7,7 +7,8 @@ import pytest
 
 from cocotag.errors import DataError
 from cocotag.metrics import difference, score
-from cocotag.reports.compare import ENOUGH_SUPPORT, VERDICTS, check_same, compare
+from cocotag.reports.compare import VERDICTS, check_same, compare
+from cocotag.reports.evaluation_findings import ENOUGH_SUPPORT
 from cocotag.reports.predictions import Predictions
 
 CLASSES = ("cat", "dog", "owl", "newt", "never")

@@ -91,14 +91,16 @@ def test_the_page_says_what_was_reached_and_what_was_not(script, sample_dir):
     assert "(d) against (c): 1.25, wanted 1.4: not reached" in table
     assert "(c) against its limit: 0.92, wanted 0.9: reached" in table
     assert "(d) against its limit: 0.65, wanted 0.9: not reached" in table
-    args = argparse.Namespace(trained=None, images=None, size=224)
+    runs = {"repeats": 5, "large": 128, "large_repeats": 2}
+    args = argparse.Namespace(trained=None, images=None, size=224, **runs)
     started = {"fp32.onnx": [0.5, 0.4, 1.0], "int8.onnx": [0.3]}
     sizes = {"fp32.onnx": 9_500_000, "int8.onnx": 3_100_000}
     text = bench.page(args, [table], started, None, sizes, ["cpu"], 0.25)
+    assert "scripts/bench_tag.py --repeats 5 --large 128 --large-repeats 2` on" in text
     for part in ("load 0.2", table, "0.50 (0.40 to 1.00)", "1.5: reached", "3.1 MB, 0.33", "was not measured"):
         assert part in text
     found = bench.Accuracy(150, 0.0028, (-0.001, -0.0123, 0.004), 0.31)
-    args = argparse.Namespace(trained=Path("x"), images=7, size=224)
+    args = argparse.Namespace(trained=Path("x"), images=7, size=224, **runs)
     text = bench.page(args, [table], started | {"fp32.onnx": [2.0]}, found, sizes, ["cpu", "openvino"], 3.0)
     for part in ("mean nothing", "0.0028, wanted below 0.02: reached", "-0.1 points, 95 % from -1.2 to +0.4", "not reached"):
         assert part in text
