@@ -142,19 +142,19 @@ def test_a_folder_that_may_not_be_listed_is_given_itself(tmp_path, monkeypatch):
     assert files(Walk([tmp_path / "closed"])) == [str(tmp_path / "closed")]
 
 
-def _as_somebody_without_rights(tmp_path):
-    touch(tmp_path, "closed/a.jpg", "z.jpg")
-    (tmp_path / "closed").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == "root" and folder.stat().st_mode & stat.S_IXOTH == 0:
-            folder.chmod(folder.stat().st_mode | 0o055)
-    code = "import os, sys; from cocotag.tagging.walk import find_images; os.setuid(65534); print(*find_images(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(tmp_path / "closed"), str(tmp_path / "z.jpg")]
-
-
 if os.geteuid() == 0:  # nobody else can become someone without rights
-    test_a_folder_of_somebody_else_is_given_itself = _as_somebody_without_rights
+
+    def test_a_folder_of_somebody_else_is_given_itself(tmp_path):
+        touch(tmp_path, "closed/a.jpg", "z.jpg")
+        (tmp_path / "closed").chmod(0)
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.owner() == "root" and folder.stat().st_mode & stat.S_IXOTH == 0:
+                folder.chmod(folder.stat().st_mode | 0o055)
+        code = (
+            "import os, sys; from cocotag.tagging.walk import find_images; os.setuid(65534); print(*find_images(sys.argv[1:]))"
+        )
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [str(tmp_path / "closed"), str(tmp_path / "z.jpg")]
 
 
 def test_folders_that_vanish_on_the_way_are_given_and_the_rest_goes_on(tmp_path):
