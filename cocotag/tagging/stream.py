@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,8 +21,12 @@ from cocotag.tagging.tagger import Tagger
 
 MAX_DECODERS = 32  # beyond that they wait for Python's lock rather than work
 AHEAD, AHEAD_APART = 4, 2
-"""Batches for each decoder that are begun before their turn, so that one slow file does not stop the others; fewer where they
+"""Tasks for each decoder that are begun before their turn, so that one slow file does not stop the others; fewer where they
 wait as pictures for a network that runs elsewhere."""
+
+TASK_SECONDS, TASK_FILES = 0.04, 16
+"""What a task takes, about, and the most files in it: a core that decodes some files and then infers some does both faster than
+one that changes after every file, for each needs the core's cache for itself."""
 
 Squares = dict[int, NDArray[np.uint8]]
 """Images as the square inputs that are wanted of them, ``(N, S, S, 3)``, by their side."""
@@ -41,12 +46,12 @@ def predict_files(
 ) -> Generator[Prediction]:
     """Run a tagger over files: exactly one result for each, in their order.
 
-    Several threads each take a few files, decode them, and run the network on them, all on one core: no core ever waits for
-    another. OpenCV, libjpeg-turbo and ONNX Runtime release Python's lock. A GPU's network is run by the thread that asks for
-    results, while the others decode.
+    Several threads each take a few files, decode them, and then run the network on them, all on one core: no core ever waits
+    for another. OpenCV, libjpeg-turbo and ONNX Runtime release Python's lock. A GPU's network is run by the thread that asks
+    for results, while the others decode.
 
-    Memory does not grow with the number of files: each thread holds one picture in full size at a time, and what waits for its
-    turn is probabilities, or for a GPU a few batches of square inputs. Closing the generator ends the threads.
+    Memory does not grow with the number of files: each thread holds one picture in full size at a time and a few as squares,
+    and what waits for its turn is probabilities, or for a GPU a few batches of squares. Closing the generator ends the threads.
 
     Args:
         tagger: A loaded bundle.
@@ -89,17 +94,24 @@ def _predict_files(
     taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int
 ) -> Generator[list[Prediction]]:
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
-    pending: deque[Future[_Batch]] = deque()
-    most = decoders * (AHEAD if all(tagger.on_cores for tagger in taggers) else AHEAD_APART)
+    pending: deque[Future[_Task]] = deque()
+    on_cores = all(tagger.on_cores for tagger in taggers)
+    most = decoders * (AHEAD if on_cores else AHEAD_APART)
+    batches = 1  # of the next task
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
     try:
         while True:
-            while len(pending) < most and (part := list(islice(paths, batch_size))):
-                pending.append(pool.submit(_decode_and_run, taggers, part))
+            while len(pending) < most and (files := list(islice(paths, batches * batch_size))):
+                pending.append(pool.submit(_decode_and_run, taggers, files, batch_size))
             if not pending:
                 return
-            yield from _finish(taggers, pending.popleft().result())
+            task = pending.popleft().result()
+            if on_cores:
+                files_in_time = TASK_SECONDS / max(task.seconds / task.files, 1e-9)
+                batches = max(1, min(2 * batches, int(min(files_in_time, TASK_FILES) // batch_size)))
+            for batch in task.batches:
+                yield from _finish(taggers, batch)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(opencv_threads)
@@ -115,10 +127,31 @@ class _Batch:
     probs: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by the tagger's place
 
 
-def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path]) -> _Batch:
-    """Decode, and run the taggers that run on the cores."""
-    batch = _Batch(paths)
+@dataclass(slots=True)
+class _Task:
+    """What a thread has done at once."""
+
+    batches: list[_Batch]
+    files: int
+    seconds: float
+
+
+def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path], batch_size: int) -> _Task:
+    """Decode all files, then run the taggers that run on the cores, batch by batch."""
+    begun = time.perf_counter()
     sides = {tagger.metadata.image_size for tagger in taggers}
+    batches = [_decode(paths[start : start + batch_size], sides) for start in range(0, len(paths), batch_size)]
+    for batch in batches:
+        for place, tagger in enumerate(taggers):
+            if tagger.on_cores:
+                batch.probs[place] = tagger.predict_here(batch.squares[tagger.metadata.image_size])
+        if len(batch.probs) == len(taggers):
+            batch.squares = {}  # a batch may wait long for its turn
+    return _Task(batches, len(paths), time.perf_counter() - begun)
+
+
+def _decode(paths: list[Path], sides: Collection[int]) -> _Batch:
+    batch = _Batch(paths)
     squares = {side: np.empty((len(paths), side, side, 3), np.uint8) for side in sides}
     good = 0
     for place, path in enumerate(paths):
@@ -130,11 +163,6 @@ def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path]) -> _Batch:
         else:
             good += 1
     batch.squares = {side: images[:good] for side, images in squares.items()}
-    for place, tagger in enumerate(taggers):
-        if tagger.on_cores:
-            batch.probs[place] = tagger.predict_here(batch.squares[tagger.metadata.image_size])
-    if len(batch.probs) == len(taggers):
-        batch.squares = {}  # a batch may wait long for its turn
     return batch
 
 

@@ -2,7 +2,9 @@
 
 import gc
 import threading
+import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from cocotag.images import load_square
 from cocotag.labels import COCO80
 from cocotag.tagging import stream
 from cocotag.tagging.providers import Engine
-from cocotag.tagging.stream import AHEAD, AHEAD_APART, predict_files, predict_with_all
+from cocotag.tagging.stream import AHEAD, AHEAD_APART, TASK_FILES, predict_files, predict_with_all
 from cocotag.tagging.tagger import Tagger
 from cocotag.tagging.walk import find_images
 
@@ -146,7 +148,7 @@ def test_nothing_in_nothing_out_and_failures_alone(tagger, on_a_gpu, album):
         assert [result.error.reason for result in predict_files(one, [album / "03a.jpg"] * 20)] == ["empty"] * 20
 
 
-def test_files_are_read_ahead_by_no_more_than_a_few_batches(tagger, album):
+def test_files_are_read_ahead_by_no_more_than_a_few_tasks(tagger, album):
     taken = []
 
     def endless():
@@ -157,15 +159,17 @@ def test_files_are_read_ahead_by_no_more_than_a_few_batches(tagger, album):
 
     results = predict_files(tagger, endless(), batch_size=4, decoders=2)
     assert not taken
-    for _ in range(8):
+    next(results)
+    assert len(taken) <= 4 * AHEAD * 2  # as long as nobody knows how quick they are, a batch at a time
+    for _ in range(200):
         next(results)
-    assert len(taken) <= 8 + 4 * (AHEAD * 2)
+    assert len(taken) <= 200 + TASK_FILES * (AHEAD * 2 + 1)
     results.close()
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["on the cores", "apart"])
 def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, monkeypatch, apart):
-    """One picture for each thread in full size; as squares no more than a few batches, also where they wait for a GPU."""
+    """One picture for each thread in full size; as squares no more than a few, also where they wait for a GPU."""
     decoding, most, lock = [0], [0], threading.Lock()
     whole = stream.load_square
 
@@ -190,8 +194,8 @@ def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, 
         tracemalloc.stop()
     assert count == 1000
     assert most[0] <= decoders
-    most = batch_size * (decoders * (AHEAD_APART + 1) + 1 if apart else decoders + 1)
-    assert peak < square * most + 500_000 < square * 100
+    held = batch_size * (decoders * AHEAD_APART + 1) if apart else TASK_FILES * decoders
+    assert peak < square * held + 500_000 < square * 100
 
 
 def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
@@ -219,6 +223,28 @@ def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
     assert [one.path for one in predict_files(tagger, files, batch_size=1, decoders=2)] == files
     helper.join()
     assert released.is_set()
+
+
+@pytest.mark.parametrize(("seconds", "together"), [(0.0, TASK_FILES), (0.015, 2), (0.1, 1)])
+def test_tasks_are_as_large_as_files_are_quick(tagger, album, monkeypatch, seconds, together):
+    """Many at once are faster; but slow files are not kept back by each other."""
+    whole, sizes = stream._decode_and_run, []
+
+    def slow(taggers, paths, batch_size):
+        sizes.append(len(paths))
+        time.sleep(seconds * len(paths))
+        return whole(taggers, paths, batch_size)
+
+    def timed(*args):
+        begun = time.perf_counter()
+        task = slow(*args)
+        return replace(task, seconds=time.perf_counter() - begun if seconds else task.files * 1e-5)
+
+    monkeypatch.setattr(stream, "_decode_and_run", timed)
+    list(predict_files(tagger, [album / "00.png"] * 40, batch_size=1, decoders=1))
+    assert sizes[:AHEAD] == [1] * AHEAD
+    assert max(sizes) <= together and (seconds or together in sizes)
+    assert sum(sizes) == 40
 
 
 def test_what_is_no_fault_of_a_file_ends_the_stream(tagger, album, monkeypatch):
