@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cocotag.cores import usable_cores
 from cocotag.images import load_square
+from cocotag.tagging import stream
 from cocotag.tagging.choice import Wish, choose
 from cocotag.tagging.folder import tag_paths
 from cocotag.tagging.outputs import Context, write_outputs
@@ -69,8 +70,12 @@ def one_by_one(album: Album, network: Path, side: int) -> tuple[float, float]:
     return _timed(lambda out: eager_tag.one_by_one(network, album.files(), side, out))
 
 
-def ours(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
-    """Ways (c) and (d): what `cocotag tag FOLDER... --out FILE.csv` does when the bundle is loaded."""
+def ours(album: Album, bundle: Path, provider: str, task_files: int = stream.TASK_FILES) -> tuple[float, float]:
+    """Ways (c) and (d): what `cocotag tag FOLDER... --out FILE.csv` does when the bundle is loaded.
+
+    ``task_files`` are the most that a thread decodes before it infers them; it never takes less than a batch.
+    """
+    stream.TASK_FILES = task_files  # each way has a process of its own
     tagger, model = load(bundle, provider)
 
     def tag(out: Path) -> None:
