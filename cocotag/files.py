@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cocotag.errors import OutputError
+
+_SHOWN = 40  # of a name in that of its temporary file: 255 bytes are the most, in up to 4 bytes a character
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shown = path.name[:40]  # a name may have 255 bytes and no more, in up to 4 bytes a character
+        shown = path.name[:_SHOWN]
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{shown}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
@@ -39,6 +42,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `atomic_path` left beside ``path`` where its process was killed. Nobody may be writing ``path`` now."""
+    if len(path.name) > _SHOWN:  # its temporary files cannot be told from those of others
+        return
+    with suppress(OSError):
+        for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.part"):  # tempfile's 8 characters
+            unfinished.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cocotag.errors import OutputError
+from cocotag.files import remove_unfinished
 from cocotag.tagging.state import State
 
 
@@ -39,8 +40,11 @@ def how_made(output: Path, state: State) -> str | None:
 
 
 def about_to_make(outputs: Sequence[Path], state: State) -> None:
-    """Note which files will be written: a process that is killed in between must know them again."""
+    """Note which files will be written: a process that is killed in between must know them again. What one left is removed."""
     for output in outputs:
+        before = state.output(_key(output))
+        if before is not None and before[0] is None:  # killed so, and no other process has the state
+            remove_unfinished(output)
         state.put_output(_key(output), None, "")
     state.commit()
 

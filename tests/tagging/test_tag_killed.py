@@ -73,8 +73,8 @@ def check_goes_on(album, bundle, place, expected):
     assert outputs(place) == expected
     assert killed_tagging.tag(words(album, bundle, place), place / "said") == 1
     assert f"{FILES} known" in (place / "said").read_text()
-    left = {path.name for path in place.iterdir() if not path.name.startswith(".t.")}  # what it was writing to stays behind
-    assert left == {"t.csv", "t.jsonl", "t.csv.state", "said"}
+    there = {path.name for path in place.iterdir()}
+    assert there == {"t.csv", "t.jsonl", "t.csv.state", "said"}  # and nothing of what it was writing to
 
 
 def test_killed_at_any_statement_to_the_database(album, toy_bundle, tmp_path, expected):
@@ -128,6 +128,7 @@ def test_killed_at_any_time(toy_bundle, tmp_path):
             process.kill()
     assert killed_tagging.tag(words(tmp_path / "many", toy_bundle, place), place / "said") == 0
     assert outputs(place) == outputs(whole)
+    assert not list(place.glob(".*.part"))
 
 
 # A full disk
