@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -28,6 +29,9 @@ OLDEST = (12, 10)
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _SECONDS = 600
 """Longest that one command may take; files on slow networks take some seconds."""
+
+_FEED = ["sh", "-c", r"cat; printf '\n-stay_open\nFalse\n'"]
+"""Stands between us and exiftool, which waits for ever where its input just ends, as it does when we are killed."""
 
 
 def find_exiftool() -> str:
@@ -55,6 +59,7 @@ class ExifTool:
         """
         self._program = find_exiftool()
         self._process: subprocess.Popen[bytes] | None = None
+        self._feed: subprocess.Popen[bytes] | None = None
         self._errors: SimpleQueue[bytes] = SimpleQueue()
         self._number = 0
         self._folder = Path(tempfile.mkdtemp(prefix="cocotag-"))
@@ -122,14 +127,15 @@ class ExifTool:
         self._number += 1
         end = f"{{ready{self._number}}}".encode()
         lines = [*arguments, "-echo4", f"{{err{self._number}}}", f"-execute{self._number}"]
-        assert process.stdin is not None
+        assert self._feed is not None
+        assert self._feed.stdin is not None
         assert process.stdout is not None
         watch = threading.Timer(_SECONDS, process.kill)
         watch.daemon = True  # Ctrl-C may come before it can be cancelled: the end of the program must not wait for it
         try:
             watch.start()
-            process.stdin.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
-            process.stdin.flush()
+            self._feed.stdin.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
+            self._feed.stdin.flush()
             answer = bytearray()
             while line := process.stdout.readline():
                 if line.rstrip() == end:
@@ -151,17 +157,19 @@ class ExifTool:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            # No file of the user's settings: it may hold programs. A session of its own: Ctrl-C lets the current photograph be
-            # finished, and ends the work here.
-            command = [self._program, "-config", "", "-stay_open", "True", "-@", "-"]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PERL")} | {"LC_ALL": "C"},
-            )
+            # Sessions of their own: Ctrl-C lets the current photograph be finished, and ends the work here.
+            self._feed = subprocess.Popen(_FEED, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            assert self._feed.stdout is not None
+            with self._feed.stdout as commands:
+                self._process = subprocess.Popen(
+                    # No file of the user's settings: it may hold programs.
+                    [self._program, "-config", "", "-stay_open", "True", "-@", "-"],
+                    stdin=commands,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    env={name: value for name, value in os.environ.items() if not name.startswith("PERL")} | {"LC_ALL": "C"},
+                )
             assert self._process.stderr is not None
             self._errors = SimpleQueue()
             threading.Thread(target=_collect, args=(self._process.stderr, self._errors), daemon=True).start()
@@ -177,14 +185,20 @@ class ExifTool:
             raise MissingExtraError(f"exiftool is version {version}; {OLDEST[0]}.{OLDEST[1]} or newer is needed. Update it.")
 
     def _stop(self) -> None:
-        process, self._process = self._process, None
+        feed, process = self._feed, self._process
+        self._feed = self._process = None
+        if feed is not None and feed.stdin is not None:
+            with suppress(OSError):  # there may be no one to read what is left
+                feed.stdin.close()
         if process is None:
             return
         try:
-            process.communicate(b"-stay_open\nFalse\n", timeout=10)
+            process.communicate(timeout=10)
         except (OSError, ValueError, subprocess.TimeoutExpired):
             process.kill()
             process.wait()
+        if feed is not None:
+            feed.wait()
 
 
 def _collect(stream: IO[bytes], lines: SimpleQueue[bytes]) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -361,6 +363,36 @@ def test_an_exiftool_that_dies_costs_one_photograph(photo, monkeypatch):
     assert summary.updated == 2
     assert files(photo.parent) == ["0.jpg", "0.jpg_original", "1.jpg", "1.jpg_original", "IMG.jpg"]
     assert died[0].returncode is not None  # no process is left behind
+
+
+def test_exiftool_ends_with_a_process_that_is_killed():
+    code = """
+import os, signal
+from cocotag.tagging.xmp.exiftool import ExifTool
+with ExifTool() as tool:
+    tool.run(["-ver"])
+    os.write(1, f"{tool._process.pid} {tool._folder}".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as killed:
+        number, folder = killed.stdout.read().split()
+    try:
+        assert killed.returncode == -signal.SIGKILL
+        assert ends(int(number))
+    finally:
+        shutil.rmtree(folder)
+
+
+def ends(number, seconds=20):
+    """Whether a process that nobody waits for ends soon."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = Path(f"/proc/{number}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    os.kill(number, signal.SIGKILL)
+    return False
 
 
 def test_the_users_settings_are_not_read(photo, tmp_path, monkeypatch):
