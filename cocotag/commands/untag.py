@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
-from cocotag.commands import DONE, DONE_WITH_FAULTS, Command
+from cocotag.commands import DONE, DONE_WITH_FAULTS, Command, given_path
+from cocotag.errors import DataError
 
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
-    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="photograph, sidecar, or folder to walk")
+    paths = parser.add_argument("paths", metavar="PATH", nargs="+", type=given_path)
+    paths.help = "photograph, sidecar, folder to walk, or glob; - reads a list from stdin, one a line or ended by NUL"
     parser.add_argument("--embed", action="store_true", help="out of the photographs themselves too (needs exiftool)")
     parser.add_argument("--dry-run", action="store_true", help="write nothing; show what would change")
     args = parser.parse_args(words)
@@ -20,11 +23,14 @@ def _run(words: list[str]) -> int:
 
     if args.embed:
         find_exiftool()  # before anything is changed
+    if Path("-") in args.paths and sys.stdin is None:
+        raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.")
+    listed = sys.stdin.buffer.read() if Path("-") in args.paths else b""
     show_diff = partial(print, end="") if args.dry_run else None
-    summaries = [untag(args.paths, dry_run=args.dry_run, show_diff=show_diff)]
-    if args.embed:
-        photographs = [path for path in args.paths if path.suffix.lower() != ".xmp"]
-        summaries.append(untag_embedded(photographs, dry_run=args.dry_run, show_diff=show_diff))
+    summaries = [
+        work(args.paths, listed=BytesIO(listed), dry_run=args.dry_run, show_diff=show_diff)
+        for work in ((untag, untag_embedded) if args.embed else (untag,))
+    ]
     for summary in summaries:
         print(summary.to_text(), file=sys.stderr)
     return DONE if all(summary.ok for summary in summaries) else DONE_WITH_FAULTS

@@ -73,8 +73,9 @@ class Rename:
         named: dict[str, Tag] = {}
         for tag in tags:
             called = self.called.get((tag.name, tag.supercategory), (tag.name, tag.supercategory))
-            if called is not None and called[0] not in named:
-                named[called[0]] = replace(tag, name=called[0], supercategory=called[1])
+            if called is not None:
+                first = named.setdefault(called[0], replace(tag, name=called[0], supercategory=called[1]))
+                named[called[0]] = replace(first, classes=(*first.classes, tag.name))
         return tuple(named.values())
 
     def of(self, own: Vocabulary) -> Renamed:

@@ -1,5 +1,7 @@
 """`cocotag untag` as scripts call it."""
 
+import io
+import os
 import subprocess
 import sys
 
@@ -68,13 +70,44 @@ def test_faults_are_status_1_and_mistakes_2(photos, capsys, monkeypatch):
     assert main(["untag", str(photos)]) == 1
     assert "1 damaged" in capsys.readouterr().err
     assert main(["untag", str(photos / "none")]) == 2
-    assert "do not exist" in capsys.readouterr().err
+    assert "not exist" in capsys.readouterr().err
     write_sidecars([Row(photos / "0.jpg", tags=(DOG,))])
     before = contents(photos)
     monkeypatch.setenv("PATH", "")
     assert main(["untag", str(photos), "--embed"]) == 2
     assert "apt install" in capsys.readouterr().err
     assert contents(photos) == before
+
+
+def test_globs_and_a_list_on_stdin_are_paths_as_they_are_for_tag(photos, capsys, monkeypatch):
+    assert main(["untag", str(photos / "[12].jpg")]) == 0
+    assert sorted(contents(photos)) == ["0.jpg", "0.jpg.xmp", "1.jpg", "2.jpg"]
+    write_sidecars([Row(photos / "1.jpg", tags=(DOG,))])
+    assert main(["untag", str(photos / "*.xmp")]) == 0
+    assert contents(photos)["0.jpg.xmp"] == DIGIKAM.encode()
+    assert main(["untag", str(photos / "*.png")]) == 2
+    assert "matches nothing" in capsys.readouterr().err
+    write_sidecars([Row(photos / f"{number}.jpg", tags=(DOG,)) for number in range(3)])
+    # a sidecar goes with the photograph before it in the list; what was never there is named
+    listed = "\n".join(str(photos / name) for name in ("0.jpg", "1.jpg", "1.jpg.xmp", "2.jpg.xmp", "none.jpg"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
+    assert main(["untag", "-"]) == 1
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == "sidecars: 1 changed, 2 removed; left as they are: 1 missing"
+    assert rest == [f"  {photos / 'none.jpg'} is not there."]
+    assert sorted(contents(photos)) == ["0.jpg", "0.jpg.xmp", "1.jpg", "2.jpg"]
+
+
+def test_a_list_is_for_sidecars_and_photographs_alike(exiftool, photos, capsys, monkeypatch):
+    embed_keywords([Row(photos / "1.jpg", tags=(DOG,))], backup=False)
+    write_sidecars([Row(photos / "2.jpg", tags=(DOG,))])
+    listed = b"\0".join(os.fsencode(photos / name) for name in ("1.jpg", "0.jpg.xmp"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    assert main(["untag", "-", "--embed"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["sidecars: 1 changed, 1 removed", "photographs with keywords in them: 1 changed"]
+    assert b"animal/dog" not in (photos / "1.jpg").read_bytes()
+    assert (photos / "0.jpg.xmp").read_text() == DIGIKAM
 
 
 def test_untag_needs_neither_network_nor_torch(photos):

@@ -13,23 +13,27 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from itertools import groupby
 from pathlib import Path
 
 from cocotag.errors import DataError, MissingExtraError, OutputError
 from cocotag.tagging.forms.cells import show
 from cocotag.tagging.outputs import Row
+from cocotag.tagging.tagger import Tag
 from cocotag.tagging.walk import Walk
 from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
-from cocotag.tagging.xmp.in_place import LeftAloneError, Place, replacing
+from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing
 from cocotag.tagging.xmp.jpeg_packet import EXTENDED, exchange_packet
-from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords
+from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords, own_classes
 from cocotag.tagging.xmp.packet import Update, fits_iptc, strip, update, user_keywords
 from cocotag.tagging.xmp.sidecars import MARKS, Neighbours, SidecarSummary, choose, counted, diff
 
 _IPTC_FORMATS = frozenset({"JPEG", "MPO", "TIFF", "DNG"})
 """What IPTC keywords are begun in; where there are some already they are kept in step in any format."""
+_NO_IPTC = 32 * "0"
+"""Photoshop's digest where there is none."""
 _BACKUP = "_original"
 """exiftool's own ending for the file as it was."""
 
@@ -42,14 +46,18 @@ class _Metadata:
         xmp: Its packet; empty if there is none.
         iptc: Its IPTC keywords; None in a format that has none.
         utf8: IPTC is declared to be UTF-8.
-        other_iptc: There is more in IPTC than that.
+        version: IPTC's version, of which there is one in every block; empty if there is none.
+        other_iptc: There is more in it than that, keywords and their encoding.
+        unversioned: Its encoding is declared without the version that goes with it, as some programs do.
         digest: Photoshop's digest of IPTC is there, by which programs see whether IPTC was changed without XMP.
     """
 
     xmp: bytes
     iptc: tuple[str, ...] | None
     utf8: bool
+    version: str
     other_iptc: bool
+    unversioned: bool
     digest: bool
 
 
@@ -78,21 +86,28 @@ def embed_keywords(
     summary = SidecarSummary(what="photographs with keywords in them" if into is None else "copies with keywords in them")
     neighbours = Neighbours()
     common = _common(given)
+    leftovers = Leftovers()
     with ExifTool() as tool:
         for photo, of_photo in groupby(rows, key=lambda row: row.path):
             good = [row for row in of_photo if row.status == "ok"]
             if not good:
                 summary.skipped += 1
                 continue
-            keywords = given_keywords(tag for row in good for tag in row.tags)
+            tags = [tag for row in good for tag in row.tags]
             with counted(summary):
                 source = _look(photo)
                 target = source if into is None else Place.look(into / _below(photo, common))
+                leftovers.remove_in(target.path.parent)
 
-                def new(name: str, found: _Metadata, photo: Path = photo, keywords: list[Keyword] = keywords) -> Update:
-                    iptc = found.iptc
-                    packet = found.xmp or None
-                    return update(packet, keywords, lambda: _in_sidecars(photo, neighbours), name=name, iptc=iptc)
+                def new(name: str, found: _Metadata, photo: Path = photo, tags: list[Tag] = tags) -> Update:
+                    return update(
+                        found.xmp or None,
+                        given_keywords(tags),
+                        lambda: _in_sidecars(photo, neighbours),
+                        name=name,
+                        iptc=found.iptc,
+                        classes=own_classes(tags),
+                    )
 
                 if into is None:
                     if _rewrite(tool, source, source, new, summary, backup=backup) and changed is not None:
@@ -103,26 +118,34 @@ def embed_keywords(
 
 
 def untag_embedded(
-    paths: Sequence[Path], *, dry_run: bool = False, show_diff: Callable[[str], None] | None = None
+    paths: Sequence[Path | str],
+    *,
+    listed: BufferedIOBase | None = None,
+    dry_run: bool = False,
+    show_diff: Callable[[str], None] | None = None,
 ) -> SidecarSummary:
     """Take out of photographs what cocotag put into them.
 
     Args:
-        paths: Photographs, and folders that are walked with all below them.
+        paths: As for `untag`; sidecars among them are passed over.
+        listed: What a path ``-`` stands for, as for `Walk`.
         dry_run: Write nothing.
         show_diff: Gets what changes in each packet, as a unified diff.
 
     Raises:
         MissingExtraError: exiftool is not installed, or too old.
-        DataError: One of the paths does not exist.
+        DataError: One of the paths does not exist, or a glob has no match.
         OutputError: The disk is full. What is done so far is whole.
     """
     summary = SidecarSummary(what="photographs with keywords in them", dry_run=dry_run)
+    leftovers = Leftovers()
     with ExifTool() as tool:
-        parts = ((part.prefix, name) for part in Walk(paths, hidden=True) for name in part.names)
-        for photo in (Path(os.fsdecode(prefix + name)) for prefix, name in parts):
+        parts = ((part.prefix, name) for part in Walk(paths, hidden=True, listed=listed) for name in part.names)
+        for photo in (Path(os.fsdecode(prefix + name)) for prefix, name in parts if not name.lower().endswith(b".xmp")):
             with counted(summary):
                 place = _look(photo)
+                if not dry_run:
+                    leftovers.remove_in(place.path.parent)
                 if not _has_ours(place.path.read_bytes()):
                     summary.unchanged += 1
                     continue
@@ -232,7 +255,9 @@ def _read(tool: ExifTool, path: Path) -> _Metadata:
         _binary(found.get("XMP", "")),
         iptc if iptc or found.get("FileType") in _IPTC_FORMATS else None,
         found.get("CodedCharacterSet") == "UTF8",
+        str(found.get("ApplicationRecordVersion", "")),
         bool(found.keys() - known - ours),
+        "CodedCharacterSet" in found and "EnvelopeRecordVersion" not in found,
         "IPTCDigest" in found,
     )
 
@@ -260,9 +285,13 @@ def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: P
     in_parts = EXTENDED in found.xmp and after.packet is not None
     if not in_parts:
         arguments = [*_xmp_arguments(tool, found, after), *arguments]
+    commands = [arguments] if arguments else []
+    if found.unversioned and any(one.startswith("-IPTC:Keywords") for one in arguments):
+        # exiftool adds what is missing in a part that it writes, and takes it out again when asked to by itself.
+        commands.append(["-IPTC:EnvelopeRecordVersion=", *(["-Photoshop:IPTCDigest=new"] if found.digest else [])])
     try:
-        if arguments:
-            answer, errors = tool.run([*arguments, "-overwrite_original", tool.link(path, own=True)])
+        for command in commands:
+            answer, errors = tool.run([*command, "-overwrite_original", tool.link(path, own=True)])
             if b"1 image files updated" not in answer:
                 raise OutputError(errors or "nothing was written")
         if in_parts and after.packet is not None:
@@ -295,7 +324,9 @@ def _iptc_arguments(found: _Metadata, after: Update) -> list[str]:
     if not new and not gone:
         return []
     arguments: list[str] = []
-    if new and not found.utf8 and (found.other_iptc or before):
+    # Words in ASCII are the same in every encoding: that of what is there stays, and undeclared if it was.
+    declared = not found.utf8 and not ((found.version or before) and all(word.isascii() for word in new))
+    if new and declared and (found.other_iptc or before):
         # What is there is in another encoding: it is read in that and written again.
         arguments += ["-tagsFromFile", "@", "-IPTC:all"]
         arguments += [f"-IPTC:Keywords={word}" for word in new]
@@ -303,11 +334,13 @@ def _iptc_arguments(found: _Metadata, after: Update) -> list[str]:
         arguments += [f"-IPTC:Keywords+={word}" for word in new]
     arguments += [f"-IPTC:Keywords-={word}" for word in gone]
     if new:
-        arguments.append("-IPTC:CodedCharacterSet=UTF8")
-    elif not now and not found.other_iptc:
+        arguments += ["-IPTC:CodedCharacterSet=UTF8"] if declared else []
+    elif not now and not found.other_iptc and found.utf8:  # as is declared where IPTC is begun
         arguments = ["-IPTC:all="]
+    elif not now and not found.other_iptc and found.version:  # was all there was: exiftool would take it away
+        arguments.append(f"-IPTC:ApplicationRecordVersion={found.version}")
     if found.digest:
-        arguments.append("-Photoshop:IPTCDigest=new")
+        arguments.append(f"-Photoshop:IPTCDigest={_NO_IPTC if arguments == ['-IPTC:all='] else 'new'}")
     return [*arguments, *(["-m"] if not fits_iptc(found.iptc or ()) else [])]
 
 

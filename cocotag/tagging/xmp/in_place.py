@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -14,9 +16,11 @@ from pathlib import Path
 
 from cocotag.errors import OutputError
 from cocotag.tagging.forms.cells import show
+from cocotag.tagging.walk import UNFINISHED
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_TEMPORARY = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}\.[A-Za-z0-9]+(_exiftool_tmp)?")
 
 
 class LeftAloneError(OutputError):
@@ -127,10 +131,10 @@ def replacing(place: Place, *, suffix: str = ".part") -> Iterator[Path]:
         LeftAloneError: The file or its folder may not be written, its owner could not be kept, or it was changed meanwhile.
         OutputError: The disk is full.
     """
-    temporary = place.path.with_name(f".cocotag-{secrets.token_hex(8)}{suffix}")
+    temporary = place.path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}{suffix}")
     _check_writable(place)
     try:
-        with _named(place):
+        with _named(place), _locked(place.path.parent, fcntl.LOCK_SH):
             yield temporary
             _take_over(place, temporary)
             place.check()
@@ -138,6 +142,44 @@ def replacing(place: Place, *, suffix: str = ".part") -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may have gone
             temporary.unlink(missing_ok=True)
+
+
+class Leftovers:
+    """What `replacing` left where its process was killed: removed folder by folder, unless somebody is at work there."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def remove_in(self, folder: Path) -> None:
+        """Remove them, if this is not the same folder as the last time."""
+        if folder == self._folder:
+            return
+        self._folder = folder
+        with suppress(OSError):  # nobody has asked for it: the next run may do it
+            left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+            if not left:
+                return
+            with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+                for path in left if alone else ():
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[bool]:
+    """Hold a lock on a folder, which the system takes back when the process dies; whether it could be had is given.
+
+    One may write without it, in a folder that may not be listed: there nobody looks for what is left either.
+    """
+    handle, held = -1, False
+    try:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, how)
+            held = True
+        yield held
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def _identity(status: os.stat_result | None) -> tuple[int, ...]:
@@ -175,8 +217,7 @@ def _named(place: Place) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in NO_ROOM:
             raise OutputError(f"{show(place.path)} cannot be written ({reason}); it is as it was. Free some space.") from error
-        what = place.path.parent if error.errno in _CLOSED else place.path
-        kind = "read_only" if error.errno in _CLOSED else "unwritable"
-        raise LeftAloneError(
-            kind, f"{show(what)} cannot be written ({reason}). Allow it, or choose other photographs."
-        ) from None
+        if error.errno in _CLOSED:
+            message = f"{show(place.path)} cannot be written ({reason}). Allow it in its folder, or choose other photographs."
+            raise LeftAloneError("read_only", message) from None
+        raise LeftAloneError("unwritable", f"{show(place.path)} cannot be written ({reason}).") from None

@@ -97,6 +97,14 @@ def given_keywords(tags: Iterable[Tag]) -> list[Keyword]:
     return sorted(found.values(), key=lambda keyword: [fold(level) for level in keyword])
 
 
+def own_classes(tags: Iterable[Tag]) -> dict[str, tuple[str, ...]]:
+    """By its folded name the classes that a tag stands for, where that is not just the one of this name."""
+    found: dict[str, set[str]] = {}
+    for tag in tags:
+        found.setdefault(fold(clean(tag.name)), set()).update(map(clean, tag.classes or (tag.name,)))
+    return {name: tuple(sorted(classes)) for name, classes in found.items() if set(map(fold, classes)) != {name}}
+
+
 def leaves(keywords: Iterable[Keyword]) -> set[str]:
     """The last levels, folded: what a keyword is known by. Who files dogs under Pets has ``dog`` all the same."""
     last = [keyword[-1] for keyword in keywords]

@@ -8,7 +8,8 @@ What holds:
 - A keyword that the user has in a field is the user's there, whatever cocotag would give.
 - Each update starts from the packet as it was without cocotag, so the same tags twice change nothing, and tags that no longer
   hold go.
-- A keyword of cocotag's that a person took away in another program is not given again in this packet, until it is untagged.
+- A keyword of cocotag's that a person took away in another program is not given again in this packet, until it is untagged;
+  under other names neither, unless it stands for further classes there.
 
 Where cocotag's notes of this stand, `cocotag.tagging.xmp.record` says. XMP is ISO 16684-1.
 """
@@ -16,7 +17,7 @@ Where cocotag's notes of this stand, `cocotag.tagging.xmp.record` says. XMP is I
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
@@ -35,7 +36,18 @@ from cocotag.tagging.xmp.document import (
 )
 from cocotag.tagging.xmp.fields import Holder, all_keywords, holders, insert, read_field, values
 from cocotag.tagging.xmp.keywords import IPTC, MIRRORS, WRITTEN, Field, Keyword, entries, fold, leaves
-from cocotag.tagging.xmp.record import PREFIX, URI, Added, Record, Undo, original_text, read_record, record_lines, seal
+from cocotag.tagging.xmp.record import (
+    PREFIX,
+    URI,
+    Added,
+    Record,
+    Undo,
+    original_text,
+    read_record,
+    record_lines,
+    refused_words,
+    seal,
+)
 from cocotag.tagging.xmp.removal import is_empty, removed_text
 
 NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -85,6 +97,7 @@ def update(
     *,
     name: str,
     iptc: Sequence[str] | None = None,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Update:
     """Put cocotag's keywords in, and take out those of its that no longer hold.
 
@@ -94,6 +107,7 @@ def update(
         elsewhere: The user's keywords in other places, such as in the photograph itself. Asked only if a field is filled.
         name: What the packet is called in messages.
         iptc: The photograph's IPTC keywords, to be kept in step; None to leave IPTC alone.
+        classes: Of tags that were renamed the classes they came of, as `own_classes` makes them.
 
     Raises:
         DataError: The packet is damaged, no XMP, or written in a way that cannot be added to. Nothing of it is changed then.
@@ -102,10 +116,15 @@ def update(
     refused = (*base.record.refused, *_taken_away(packet, base))
     theirs = [*all_keywords(base.document.rdf), *((word,) for word in base.iptc or ())]
     theirs_now = leaves(theirs)
-    refused = tuple({fold(word): word for word in refused if fold(word) not in theirs_now}.values())
-    refused_now = set(map(fold, refused))
-    wanted = [keyword for keyword in given if fold(keyword[-1]) not in refused_now]
-    plan = _plan(base, wanted, theirs, elsewhere)
+    refused = tuple({fold(note): note for note in refused if not refused_words([note])[0] & theirs_now}.values())
+    names, of_classes = refused_words(refused)
+    classes = classes or {}
+
+    def is_wanted(name: str) -> bool:
+        return name in theirs_now or not (name in names or of_classes.issuperset(map(fold, classes.get(name, (name,)))))
+
+    plan = _plan(base, [keyword for keyword in given if is_wanted(fold(keyword[-1]))], theirs, elsewhere)
+    plan.added = [replace(one, classes=classes.get(fold(one.keyword[-1]), ())) for one in plan.added]
     iptc_now = None if base.iptc is None else (*base.iptc, *plan.iptc)
     if not plan.added and not refused:
         return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now)
@@ -356,7 +375,7 @@ def _taken_away(packet: bytes | None, base: _Base) -> list[str]:
     for added in base.record.added:
         field = next((field for field in WRITTEN if field.prefix in added.fields), None)
         if field is not None and fold(added.keyword[-1]) not in leaves(read_field(rdf, field)):
-            gone.append(added.keyword[-1])
+            gone.append(added.refusal)
     return gone
 
 

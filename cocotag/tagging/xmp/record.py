@@ -3,8 +3,8 @@
 The notes stand in a namespace of cocotag's own, in the last ``rdf:Description``:
 
 - ``cocotag:added``, an entry for every keyword given: the prefixes of the fields it was written to, a space, its levels joined
-  by ``|``.
-- ``cocotag:refused``, keywords that cocotag gave and a person took away in another program.
+  by ``|``; of one that was renamed the bundle's names of its classes too, each after a ``;``, which no keyword has in it.
+- ``cocotag:refused``, keywords that cocotag gave and a person took away in another program: the last level, and classes so.
 - ``cocotag:undo`` and ``cocotag:digest``, which lead back to the packet as it was, byte for byte, as long as nothing else
   has changed in it. Once another program has written the packet anew they are void; ``added`` still says what is whose.
 
@@ -32,21 +32,34 @@ from cocotag.tagging.xmp.document import (
     settled,
     splice,
 )
-from cocotag.tagging.xmp.keywords import Keyword
+from cocotag.tagging.xmp.keywords import Keyword, fold
 
 URI = "urn:cocotag:xmp:1.0/"
 PREFIX = "cocotag"
 
 _ADDED, _REFUSED, _UNDO, _DIGEST = (f"{{{URI}}}{name}" for name in ("added", "refused", "undo", "digest"))
 _LI = f"{{{RDF}}}li"
+_CLASS = ";"
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A keyword that cocotag gave, and the prefixes of the fields that it was written to."""
+    """A keyword that cocotag gave, the prefixes of the fields that it was written to, and its classes if it was renamed."""
 
     keyword: Keyword
     fields: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def refusal(self) -> str:
+        """The note of a person's having taken it away."""
+        return _CLASS.join((self.keyword[-1], *self.classes))
+
+
+def refused_words(notes: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The keywords, and the classes, that were refused, folded. A keyword that was not renamed is a class by its own name."""
+    parts = [[fold(part) for part in note.split(_CLASS)] for note in notes]
+    return {name for name, *_ in parts}, {one for name, *classes in parts for one in classes or [name]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,7 @@ def original_text(document: XmpDocument, record: Record) -> str | None:
 def record_lines(record: Record, codec: str) -> list[tuple[int, str]]:
     """The notes as lines of XML, each with its depth, without the digest's value: `seal` puts that in."""
     lines: list[tuple[int, str]] = []
-    added = [f"{','.join(one.fields)} {'|'.join(one.keyword)}" for one in record.added]
+    added = [f"{','.join(one.fields)} {_CLASS.join(('|'.join(one.keyword), *one.classes))}" for one in record.added]
     for name, values in (("added", added), ("refused", record.refused)):
         if values:
             items = [(2, f"<rdf:li>{escape_text(value, codec)}</rdf:li>") for value in values]
@@ -208,5 +221,6 @@ def _string(value: object) -> str:
 
 def _parse_added(value: str) -> Added | None:
     fields, space, levels = value.partition(" ")
+    levels, *classes = levels.split(_CLASS)
     keyword = tuple(level for level in levels.split("|") if level)
-    return Added(keyword, tuple(fields.split(","))) if space and keyword else None
+    return Added(keyword, tuple(fields.split(",")), tuple(classes)) if space and keyword else None

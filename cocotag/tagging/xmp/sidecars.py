@@ -11,9 +11,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -23,10 +24,10 @@ from cocotag.images import FORMATS
 from cocotag.tagging.forms.cells import show
 from cocotag.tagging.outputs import Row
 from cocotag.tagging.summary import failure_lines
-from cocotag.tagging.walk import IMAGE_SUFFIXES
+from cocotag.tagging.walk import IMAGE_SUFFIXES, Walk
 from cocotag.tagging.xmp.document import MAX_BYTES, decode
-from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Place
-from cocotag.tagging.xmp.keywords import Keyword, given_keywords
+from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
+from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes
 from cocotag.tagging.xmp.packet import strip, update, user_keywords
 from cocotag.tagging.xmp.photo_keywords import keywords_in
 from cocotag.tagging.xmp.record import URI
@@ -90,7 +91,8 @@ class SidecarSummary:
             lines[0] += f"; left as they are: {reasons}"
             lines += failure_lines(self.first_failures, self.failed.total())
         if self.both:
-            lines.append(f"{self.both} photographs have both IMG.jpg.xmp and IMG.xmp; see --sidecar-name for which is written.")
+            have = "1 photograph has" if self.both == 1 else f"{self.both} photographs have"
+            lines.append(f"{have} both IMG.jpg.xmp and IMG.xmp; see --sidecar-name for which is written.")
         return "\n".join(lines)
 
 
@@ -117,51 +119,76 @@ def write_sidecars(
         OutputError: The disk is full. The sidecars so far are whole, and so is the one it happened at.
     """
     summary = SidecarSummary(dry_run=dry_run)
-    neighbours = Neighbours()
+    neighbours, leftovers = Neighbours(), Leftovers()
     for photo, of_photo in groupby(rows, key=lambda row: row.path):
         good = [row for row in of_photo if row.status == "ok"]
         if not good:
             summary.skipped += 1
             continue
-        given = given_keywords(tag for row in good for tag in row.tags)
+        tags = [tag for row in good for tag in row.tags]
+        given, classes = given_keywords(tags), own_classes(tags)
         with counted(summary):
             place, other = choose(photo, naming, neighbours)
             summary.both += other is not None
+            if not dry_run:
+                leftovers.remove_in(place.path.parent)
             before = place.read(MAX_BYTES)
-            after = update(before, given, lambda: elsewhere(photo, other), name=show(place.path)).packet  # noqa: B023
+            after = update(
+                before,
+                given,
+                lambda: elsewhere(photo, other),  # noqa: B023
+                name=show(place.path),
+                classes=classes,
+            ).packet
             _settle(place, before, after, summary, show_diff)
     return summary
 
 
-def untag(paths: Sequence[Path], *, dry_run: bool = False, show_diff: Callable[[str], None] | None = None) -> SidecarSummary:
+def untag(
+    paths: Sequence[Path | str],
+    *,
+    listed: BufferedIOBase | None = None,
+    dry_run: bool = False,
+    show_diff: Callable[[str], None] | None = None,
+) -> SidecarSummary:
     """Take out of sidecars what cocotag put in, and remove those that hold nothing else.
 
     Args:
-        paths: Photographs, sidecars, and folders that are walked with all below them.
+        paths: Photographs, sidecars, folders that are walked with all below them, and globs of these.
+        listed: What a path ``-`` stands for, as for `Walk`; those of it that do not exist are failures.
         dry_run: Write nothing.
         show_diff: Gets what changes in each sidecar, as a unified diff.
 
     Raises:
-        DataError: One of the paths does not exist.
+        DataError: One of the paths does not exist, or a glob has no match.
         OutputError: The disk is full. What is done so far is whole.
     """
-    if missing := [path for path in paths if not os.path.lexists(path)]:
-        raise DataError(f"{show(missing[0])}: {len(missing)} of {len(paths)} paths do not exist. Check them.")
+    given = Walk(paths, hidden=True, listed=listed).given()
     summary = SidecarSummary(dry_run=dry_run)
-    neighbours = Neighbours()
+    neighbours, leftovers = Neighbours(), Leftovers()
     seen: set[str] = set()
-    for sidecar in (one for path in paths for one in find_sidecars(path, summary, neighbours)):
+    for sidecar in (one for path in _there_still(given, seen, summary) for one in find_sidecars(path, summary, neighbours)):
         with counted(summary):
             place = Place.look(sidecar)
             if str(place.path) in seen:
                 continue
             seen.add(str(place.path))
+            if not dry_run:
+                leftovers.remove_in(place.path.parent)
             before = place.read(MAX_BYTES)
             if before is None or not any(mark in before for mark in MARKS):
                 summary.unchanged += before is not None
                 continue
             _settle(place, before, strip(before, name=show(place.path)).packet, summary, show_diff)
     return summary
+
+
+def _there_still(given: Iterable[Path], seen: Container[str], summary: SidecarSummary) -> Iterator[Path]:
+    for path in given:
+        if os.path.lexists(path):
+            yield path
+        elif str(path) not in seen:  # it was not removed with its photograph, which was named too
+            summary.fail("missing", f"{show(path)} is not there.")
 
 
 @contextmanager

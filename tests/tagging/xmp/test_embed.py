@@ -141,6 +141,56 @@ def test_iptc_in_an_old_encoding_is_written_anew_in_utf8(exiftool, photo):
     assert held(photo)[3] == ["Zürich"]
 
 
+def iptc(path):
+    """All of IPTC, and Photoshop's digest of it."""
+    words = ["exiftool", "-j", "-a", "-G1", "-IPTC:all", "-Photoshop:IPTCDigest", path]
+    return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)[0]
+
+
+def test_iptc_of_real_photographs_is_what_it_was_when_all_is_taken_out(coco_mini, tmp_path):
+    sources = [path for split in ("train", "val") for path in sorted((coco_mini / split).iterdir())]
+    sources = [path for path in sources if b"8BIM\x04\x04" in path.read_bytes()]
+    assert len(sources) > 20
+    photos = [Path(shutil.copy(source, tmp_path)) for source in sources]
+    for photo in photos:
+        photo.chmod(0o644)
+    before = [iptc(photo) for photo in photos]
+    assert embed_keywords([row(photo, DOG, PERSON) for photo in photos], backup=False).updated == len(photos)
+    assert all({"dog", "person"} <= set(held(photo)[3]) for photo in photos)
+    assert embed_keywords([row(photo, DOG, PERSON) for photo in photos], backup=False).unchanged == len(photos)
+    embed_keywords([row(photo, CAT) for photo in photos], backup=False)
+    assert untag_embedded(photos).ok
+    assert [iptc(photo) for photo in photos] == before
+
+
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        ([["-IPTC:City=Bonn"]], {"ApplicationRecordVersion", "City"}),
+        ([["-IPTC:City=Bonn", "-IPTC:Keywords=Anna"]], {"ApplicationRecordVersion", "City", "Keywords"}),
+        ([["-IPTC:Keywords=Anna", "-IPTC:CodedCharacterSet=UTF8"]], {"ApplicationRecordVersion", "Keywords"}),
+        ([["-charset", "iptc=Latin", "-IPTC:Caption-Abstract=Größe"]], {"ApplicationRecordVersion", "Caption-Abstract"}),
+        ([["-Photoshop:IPTCDigest=" + "0" * 32]], set()),
+        ([["-IPTC:Keywords=x"], ["-IPTC:Keywords=", "-IPTC:ApplicationRecordVersion=2"]], {"ApplicationRecordVersion"}),
+        ([["-IPTC:City=Köln", "-IPTC:CodedCharacterSet=UTF8"], ["-IPTC:EnvelopeRecordVersion="]], {"City"}),
+    ],
+    ids=["text", "text and keyword", "UTF-8", "Latin-1", "none", "version alone", "encoding without version"],
+)
+def test_what_iptc_has_beside_keywords_is_untouched_by_words_in_ascii(exiftool, photo, written, there):
+    for words in written:
+        exiftool(photo, *words)
+    before = iptc(photo)
+    assert {f"IPTC:{name}" for name in there} <= set(before)
+    embed_keywords([row(photo, DOG)], backup=False)
+    assert "dog" in held(photo)[3]
+    if there:
+        assert {name: one for name, one in iptc(photo).items() if name not in ("IPTC:Keywords", "Photoshop:IPTCDigest")} == {
+            name: one for name, one in before.items() if name not in ("IPTC:Keywords", "Photoshop:IPTCDigest")
+        }
+    untag_embedded([photo])
+    assert iptc(photo) == before
+
+
 def test_photoshops_digest_of_iptc_stays_true(exiftool, photo):
     exiftool(photo, "-IPTC:Keywords=Anna", "-Photoshop:IPTCDigest=new")
     embed_keywords([row(photo, DOG)], backup=False)

@@ -75,7 +75,7 @@ def test_of_two_the_kind_that_was_asked_for_is_written_and_keeps_the_others_keyw
     assert subjects(photo.with_name(written)) == ["Anna", "dog"]
     assert photo.with_name(left).read_text() == wrap(bag("dc:subject", "Anna"))
     assert summary.both == 1
-    assert "--sidecar-name" in summary.to_text()
+    assert "1 photograph has both IMG.jpg.xmp and IMG.xmp; see --sidecar-name" in summary.to_text()
 
 
 @pytest.mark.parametrize("naming", ["append", "adobe"])
@@ -240,7 +240,9 @@ def test_a_folder_that_may_not_be_written_is_named_once_for_each_photograph(open
         summary = write_sidecars(row(photo, DOG) for photo in photos)
     (open_folder / "sub").chmod(0o755)
     assert summary.failed == {"read_only": 2}
-    assert "sub cannot be written (Permission denied)" in summary.to_text()
+    assert [line.partition(" cannot be written (Permission denied).")[0] for line in summary.to_text().splitlines()[1:]] == [
+        f"  {photo}.xmp" for photo in photos
+    ]
     assert files(open_folder / "sub") == ["0.jpg", "1.jpg"]
 
 
