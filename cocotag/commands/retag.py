@@ -2,63 +2,90 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, Command
 from cocotag.commands.tag_outputs import Outputs, add_choice, add_outputs
-from cocotag.errors import ConfigError, DataError
+from cocotag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cocotag.tagging.state import State
 
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
-    parser.add_argument("state", metavar="STATE", type=Path, help="state that cocotag tag kept, or the output it lies beside")
+    given = parser.add_argument("given", metavar="STATE", nargs="+")
+    given.help = (
+        "state that cocotag tag kept, the output or gallery it lies beside, or the PATHs that were tagged without these"
+    )
     add_outputs(parser)
     add_choice(parser)
     args = parser.parse_args(words)
 
     from cocotag.tagging.made import refuse_others
     from cocotag.tagging.state import State
+    from cocotag.tagging.state_place import find
 
-    with State.open(_state_of(args.state), make=False) as state:
+    with State.open(find(args.given), make=False) as state:
         run = state.last_run()
         state.use(run)
         outputs = Outputs.of(args, run.models)
-        _check_places(args, run.asked.get("cwd", ""))
+        if args.xmp or args.txt or args.gallery:
+            _check_photographs(state, str(run.asked.get("cwd", "")))
         if not args.overwrite:
             refuse_others(outputs.files(), state)
         for remark in outputs.choice.remarks:
             _say(remark)
         outputs.make(state, _say)
+        if state.read_only and outputs.files():
+            _say(f"{state.path} cannot be written, so it does not know what was made now: to replace that needs --overwrite.")
         failed = sum(result.status != "ok" for result in state.results())
         total = state.count()
-    _say(f"{total - failed} of {total} images with other tags{f'; {failed} failed when they were tagged' if failed else ''}")
+    written = f": tags written to {', '.join(outputs.written)}" if outputs.written else ""
+    if written or failed:
+        _say(f"{total - failed} of {total} files{written}{f'; {failed} failed when they were tagged' if failed else ''}")
     if not run.whole:
         _say("The run was stopped before its end, so files are missing. Run cocotag tag again to go on.")
     return DONE if not failed and not outputs.faults and run.whole else DONE_WITH_FAULTS
 
 
-def _state_of(path: Path) -> Path:
-    """The state that a path means: itself, the one beside an output, or the one in a gallery.
+def _check_photographs(state: State, before: str) -> None:
+    """See that what paths that are no absolute ones lead to from here are the photographs that were tagged.
+
+    Where they were tagged anything will do: a disk may not be plugged in. Elsewhere one of them has to be there, and of the
+    size that it had, or tags would be written beside others of the same names.
+
+    Args:
+        state: Of the run.
+        before: The working folder of the run; empty if it is not known.
 
     Raises:
-        DataError: There is none.
+        ConfigError: They are not there.
     """
-    from cocotag.tagging.state import ENDING, NAME
+    from cocotag.tagging.state import UNRELIABLE
 
-    beside = path.with_name(path.name + ENDING) if path.name else path
-    for place in (beside, path / NAME, path):
-        if place.is_file():
-            return place
-    raise DataError(f"{path} is no state of cocotag tag, and there is none beside it ({beside.name}). Run cocotag tag first.")
-
-
-def _check_places(args: argparse.Namespace, before: str) -> None:
-    """Refuse to look for photographs from another place than that which their paths begin at."""
-    if (args.xmp or args.txt or args.gallery) and before and not _same(before):
-        raise ConfigError(f"--xmp, --txt and --gallery need the photographs, whose paths begin in {before}. Run it there.")
+    if not before or _same(before):
+        return
+    missing = None
+    for result in state.results():
+        if result.path.is_absolute():
+            continue
+        missing = missing or result.path
+        with suppress(OSError, ValueError):
+            size = result.path.stat().st_size
+            folder, name = os.path.split(os.path.abspath(os.fsencode(Path(before) / result.path)))  # noqa: PTH100 (bytes)
+            known = state.known(folder, [name]).get(name)
+            if known is not None and known.size in (size, UNRELIABLE):
+                return
+    if missing is not None:
+        where = f"Run it in {before}" if Path(before).is_dir() else f"Run it in the folder that {before} has become"
+        raise ConfigError(
+            f"--xmp, --txt and --gallery need the photographs, and {missing} is not there from here, or another is. {where}."
+        )
 
 
 def _same(folder: str) -> bool:

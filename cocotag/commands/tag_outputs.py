@@ -38,8 +38,8 @@ def add_outputs(parser: Parser) -> None:
     parser.add_argument("--all-scores", action="store_true", help="JSONL and Parquet: the scores of all classes too")
     parser.add_argument("--txt", action="store_true", help="a .txt beside each image, a tag a line")
     parser.add_argument("--xmp", action="store_true", help="XMP sidecars, which digiKam, darktable and Lightroom read")
-    about = "IMG.jpg.xmp (append) or IMG.xmp (adobe)"
-    parser.add_argument("--sidecar-name", choices=("append", "adobe"), default="append", help=about)
+    about = "--xmp: IMG.jpg.xmp (append, the default) or IMG.xmp (adobe)"
+    parser.add_argument("--sidecar-name", choices=("append", "adobe"), help=about)
     parser.add_argument("--gallery", metavar="DIR", type=Path, help="static pages to look at images and tags")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there already and not made by this")
 
@@ -61,7 +61,8 @@ class Outputs:
         context: What all rows have in common.
         streamed: ``--out -`` was written while the work went on.
         progress: What takes long may show how far it is.
-        faults: Files beside the images that could not be written.
+        faults: Files beside the images that could not be written, and images without a thumbnail.
+        written: What was written of `--out`.
     """
 
     args: argparse.Namespace
@@ -70,6 +71,7 @@ class Outputs:
     streamed: bool = False
     progress: bool = True
     faults: int = field(default=0, init=False)
+    written: list[str] = field(default_factory=list, init=False)
 
     @classmethod
     def of(cls, args: argparse.Namespace, models: Sequence[Model]) -> Outputs:
@@ -96,7 +98,10 @@ class Outputs:
         )
         outputs = cls(args, choice, context)
         if not (args.out or outputs.has_others()):
-            raise ConfigError("there is no output. Give --out FILE, --xmp, --txt, --embed or --gallery DIR.")
+            embed = ", --embed" if hasattr(args, "embed") else ""
+            raise ConfigError(f"there is no output. Give --out FILE, --xmp, --txt{embed} or --gallery DIR.")
+        if args.sidecar_name and not args.xmp:
+            raise ConfigError("--sidecar-name is about --xmp, which is not given.")
         check_outputs(args.out, context)
         if args.txt:
             from cocotag.tagging.forms.text_files import check_texts
@@ -146,6 +151,7 @@ class Outputs:
         if stale or stdout:
             write_outputs([*stale, *stdout], rows, context)
         has_made(stale, state, how)
+        self.written = [*map(str, stale), *("stdout" for _ in stdout)]
         for file in self.files():
             if file not in stale:
                 say(f"{file} is as it should be already.")
@@ -160,13 +166,17 @@ class Outputs:
         if self.args.xmp:
             from cocotag.tagging.xmp import write_sidecars
 
-            sidecars = write_sidecars(rows(), naming=self.args.sidecar_name)
+            sidecars = write_sidecars(rows(), naming=self.args.sidecar_name or "append")
             self.faults += sidecars.failed.total()
             self._say(say, sidecars.to_text())
         if self.args.gallery:
             from cocotag.tagging.gallery import write_gallery
 
-            self._say(say, write_gallery(rows, self.args.gallery, context, progress=self.progress).to_text())
+            gallery = write_gallery(
+                rows, self.args.gallery, context, progress=self.progress, state=state.path, names=self.args.rename
+            )
+            self.faults += gallery.failed
+            self._say(say, gallery.to_text())
 
     @staticmethod
     def _say(say: Callable[[str], None], text: str) -> None:

@@ -27,7 +27,7 @@ def plain_errors(path: Path | str) -> Iterator[None]:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutputError(
-                f"{path} is in use by another run of cocotag. Wait for its end, or keep another with --state FILE."
+                f"{path} is in use by another run of cocotag. Wait for its end, or have cocotag tag keep another: --state FILE."
             ) from None
         if kind == sqlite3.SQLITE_FULL:
             raise OutputError(
@@ -36,11 +36,21 @@ def plain_errors(path: Path | str) -> Iterator[None]:
         if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise DataError(
                 f"{path} is damaged, or no state of cocotag ({error}). It is left as it is. "
-                "Move it away to begin anew, or keep another with --state FILE."
+                "Move it away to begin anew, or have cocotag tag keep another: --state FILE."
             ) from None
         if isinstance(error, sqlite3.OperationalError):  # unable to open, read-only, I/O
-            raise OutputError(f"{path} cannot be written ({error}). Keep the state elsewhere with --state FILE.") from None
+            advice = "Keep the state in a folder that can be written; cocotag tag has --state FILE for that."
+            raise OutputError(f"{path} cannot be written ({error}). {advice}") from None
         raise
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file begins as SQLite's do; also if it cannot be read, for then that is to be said."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return True
 
 
 def connect(path: Path | str, application_id: int, version: int, schema: str) -> sqlite3.Connection:
@@ -62,15 +72,7 @@ def connect(path: Path | str, application_id: int, version: int, schema: str) ->
     connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        found = [connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version")]
-        if (tables or found[0]) and found[0] != application_id:
-            raise DataError(f"{path} is a database of another program. It is left as it is. Keep the state in another file.")
-        if tables and found[1] != version:
-            raise DataError(
-                f"{path} was made by {'a newer' if found[1] > version else 'an early'} cocotag (tables of version {found[1]}; "
-                f"this one has {version}). It is left as it is. Use that cocotag, or keep another with --state FILE."
-            )
+        tables = _check(connection, path, application_id, version)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if str(path) else 'OFF'}")
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if str(path) else 'OFF'}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -85,3 +87,39 @@ def connect(path: Path | str, application_id: int, version: int, schema: str) ->
         connection.close()
         raise
     return connection
+
+
+def connect_to_read(path: Path, application_id: int, version: int) -> sqlite3.Connection:
+    """Open a file of ours in a place that cannot be written. No lock keeps others out, but who could write it is elsewhere.
+
+    Raises:
+        DataError: As `connect`.
+        OutputError: A killed run has left what only a place that can be written lets be read.
+        sqlite3.DatabaseError: As `plain_errors` knows them.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise OutputError(
+            f"{path} cannot be written, and part of it is in {log.name} still. Copy both to a folder that can be written."
+        )
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    try:
+        _check(connection, path, application_id, version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path | str, application_id: int, version: int) -> int:
+    """See that a database is ours; the number of its tables."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    found = [connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version")]
+    if (tables or found[0]) and found[0] != application_id:
+        raise DataError(f"{path} is a database of another program. It is left as it is. Keep the state in another file.")
+    if tables and found[1] != version:
+        raise DataError(
+            f"{path} was made by {'a newer' if found[1] > version else 'an early'} cocotag (tables of version {found[1]}; "
+            f"this one has {version}). It is left as it is. Use that cocotag, or move it away and tag anew."
+        )
+    return int(tables)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import BundleError, DataError, OutputError
-from cocotag.tagging.database import connect, plain_errors
+from cocotag.tagging.database import connect, connect_to_read, plain_errors
 from cocotag.tagging.runs import Model, Run
 from cocotag.tagging.tables import APPLICATION_ID, SCHEMA, VERSION
 
@@ -74,16 +74,34 @@ class Result(NamedTuple):
     probs: list[NDArray[np.float16]]
 
 
+class Made(NamedTuple):
+    """What is known of an output.
+
+    Attributes:
+        size: Bytes; None, as the next two, while it is written.
+        mtime_ns: Its modification time.
+        hash: Of its content.
+        how: The same as long as the output would be.
+    """
+
+    size: int | None
+    mtime_ns: int | None
+    hash: bytes | None
+    how: str
+
+
 class State:
     """An open state, which no other process can open; a context manager that closes it, without what is not committed.
 
     Attributes:
         path: The file; None for one that ends with the process.
         is_new: It was made now.
+        read_only: It lies where nothing can be written.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None, *, read_only: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         self._connection = connection
         self._name = path or "the temporary state"
         self._networks: list[int] = []
@@ -99,7 +117,7 @@ class State:
 
         Args:
             path: The file.
-            make: Make it, if it is not there.
+            make: Make it, if it is not there. Where not, one that cannot be written can be read all the same.
 
         Raises:
             DataError: It is damaged, of another version or another program, or not there.
@@ -109,6 +127,8 @@ class State:
         if not make and not path.is_file():
             raise DataError(f"{path} is not there. Give the state that cocotag tag kept, or the output beside it.")
         with plain_errors(path):
+            if not make and not all(os.access(place, os.W_OK) for place in (path, path.parent)):
+                return cls(connect_to_read(path, APPLICATION_ID, VERSION), path, read_only=True)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -136,7 +156,7 @@ class State:
             empty = self.is_new and not self._connection.execute("SELECT EXISTS (SELECT 1 FROM files)").fetchone()[0]
         with suppress(sqlite3.Error):  # on a full disk the log stays beside it, and is read next time
             self._connection.close()
-        if empty and self.path is not None:
+        if empty and self.path is not None and not self.read_only:
             self.path.unlink(missing_ok=True)
 
     # A run
@@ -346,16 +366,15 @@ class State:
 
     # What was made of it
 
-    def output(self, path: bytes) -> tuple[int | None, int | None, str] | None:
-        """Size, modification time (ns; both None while it is written) and making of an output; None if it is not of this."""
-        query = "SELECT size, mtime_ns, made FROM outputs WHERE path = ?"
-        found: tuple[int | None, int | None, str] | None = self._execute(query, path).fetchone()
-        return found
+    def output(self, path: bytes) -> Made | None:
+        """What is known of an output; None if it is not of this."""
+        found = self._execute("SELECT size, mtime_ns, hash, made FROM outputs WHERE path = ?", path).fetchone()
+        return None if found is None else Made(*found)
 
-    def put_output(self, path: bytes, stat: tuple[int, int] | None, made: str) -> None:
+    def put_output(self, path: bytes, made: Made) -> None:
         """Take in what `output` gives back."""
         self._begin()
-        self._execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", path, *(stat or (None, None)), made)
+        self._execute("INSERT OR REPLACE INTO outputs (path, size, mtime_ns, hash, made) VALUES (?, ?, ?, ?, ?)", path, *made)
 
     def _folder_number(self, folder: bytes, *, make: bool) -> int | None:
         if self._folder is not None and self._folder[0] == folder:

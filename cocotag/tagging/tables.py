@@ -1,6 +1,6 @@
 """The tables of a state, for whoever reads it with other programs.
 
-Version 1 (``PRAGMA user_version``; ``application_id`` tells the file from other databases):
+Version 2 (``PRAGMA user_version``; ``application_id`` tells the file from other databases):
 
 - ``folders``: the absolute path, in the file system's bytes.
 - ``files``: of a folder and a name (bytes) the size and modification time that the file had when it was tagged, -1 where that
@@ -9,11 +9,12 @@ Version 1 (``PRAGMA user_version``; ``application_id`` tells the file from other
 - ``scores``: of a file and a network all probabilities, float16, little-endian.
 - ``runs`` and ``walks``: what the last runs were asked for, by which bundles (their whole metadata), and the files that they
   met, in order, as runs of the ids of files in one folder, which is named as it was given.
-- ``outputs``: what was made of it, by size and modification time, so that nobody else's file is replaced.
+- ``outputs``: what was made of it, so that nobody else's file is replaced: where it is, seen from the folder of the state if it
+  is in that, else absolute; its size, modification time and BLAKE2b (all empty while it is written); how it was made.
 - ``changes``: how often a file came to something else than before.
 """
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x436F5467  # "CoTg"
 
 SCHEMA = """
@@ -30,7 +31,7 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started TEXT NOT NULL, asked TEXT NOT NULL, models TEXT NOT NULL, ended TEXT, whole INTEGER
 );
 CREATE TABLE walks (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, folder BLOB NOT NULL, files BLOB NOT NULL);
-CREATE TABLE outputs (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, made TEXT NOT NULL);
+CREATE TABLE outputs (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, hash BLOB, made TEXT NOT NULL);
 CREATE TABLE changes (number INTEGER NOT NULL);
 INSERT INTO changes VALUES (0)
 """

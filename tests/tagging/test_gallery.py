@@ -325,6 +325,33 @@ def test_a_photograph_that_is_gone_or_broken_now_has_no_thumbnail(rows, tmp_path
     assert (summary.images, summary.made, summary.failed) == (7, 5, 2)
 
 
+@pytest.mark.parametrize("unread", ["missing", "broken"])
+def test_thumbnails_of_photographs_out_of_reach_stay_in_use(rows, paths, tmp_path, unread):
+    write(rows, tmp_path / "gallery")
+    before, files_before = read(tmp_path / "gallery")[0], thumbs(tmp_path / "gallery")
+    (tmp_path / "gallery" / "cocotag" / "thumbs" / before[1]["thumb"]).unlink()
+    if unread == "missing":
+        (tmp_path / "photos").rename(tmp_path / "not plugged in")
+    else:
+        for path in paths:
+            path.unlink()
+            path.write_bytes(b"\xff\xd8 broken")
+    summary = write(rows, tmp_path / "gallery")
+    images, _ = read(tmp_path / "gallery")
+    assert [image["thumb"] for image in images] == [None if at == 1 else one["thumb"] for at, one in enumerate(before)]
+    assert thumbs(tmp_path / "gallery") == [name for name in files_before if name != before[1]["thumb"]]
+    assert (summary.made, summary.kept, summary.unread, summary.removed, summary.failed) == (0, 6, 6, 0, 1)
+    assert "cannot be read now: 6. Their thumbnails from before stay" in summary.to_text()
+    assert "cannot be read now and have no thumbnail: 1." in summary.to_text()
+
+
+def test_nobody_elses_thumbnail_is_shown_in_place_of_one_that_cannot_be_made(rows, tmp_path):
+    write(rows[1:], tmp_path / "gallery")
+    rows[0].path.unlink()
+    write(rows, tmp_path / "gallery")
+    assert [image["thumb"] is None for image in read(tmp_path / "gallery")[0]] == [True] + [False] * 6
+
+
 def test_a_file_that_comes_twice_is_there_twice(rows, tmp_path):
     write([*rows, *rows], tmp_path / "gallery")
     images, _ = read(tmp_path / "gallery")
@@ -485,3 +512,15 @@ def test_the_command_makes_one_and_retag_renews_it_without_the_network(toy_bundl
     assert [image["thumb"] for image in again] == [image["thumb"] for image in images]
     assert main(["tag", "photos", "--model", str(toy_bundle), "--gallery", "photos"]) == 2
     assert "not empty and no gallery" in capsys.readouterr().err
+
+
+def test_without_the_disk_of_the_photographs_retag_leaves_a_whole_gallery(toy_bundle, tmp_path, paths, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tag", "photos", "--model", str(toy_bundle), "--gallery", "gallery"]) == 0
+    (tmp_path / "photos").rename(tmp_path / "off")
+    assert main(["retag", "gallery", "--gallery", "gallery", "--threshold", "0.6"]) == 0
+    assert len(thumbs(tmp_path / "gallery")) == 14 and usable(tmp_path / "gallery")
+    (tmp_path / "gallery" / "cocotag" / "thumbs" / thumbs(tmp_path / "gallery")[0]).unlink()
+    capsys.readouterr()
+    assert main(["retag", "gallery", "--gallery", "gallery", "--threshold", "0.6"]) == 1
+    assert "cannot be read now and have no thumbnail: 1. Bring them back" in capsys.readouterr().err

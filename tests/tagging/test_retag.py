@@ -76,7 +76,7 @@ def test_it_is_what_tagging_anew_would_give(run, album, bundle, tmp_path, monkey
     bundle.unlink()
     again = [word for out in outs for word in ("--out", f"again.{out}")]
     status, _, err = run("retag", "kept", *again, *wish)
-    assert status == 1 and "8 of 9 images" in err and "1 failed" in err
+    assert status == 1 and "8 of 9 files" in err and "1 failed" in err
     for out in outs:
         assert (tmp_path / f"again.{out}").read_bytes() == (tmp_path / f"anew.{out}").read_bytes()
 
@@ -103,7 +103,14 @@ def test_nobody_elses_file_is_replaced(run, album, bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["t.csv"], ["none.csv", "--out", "x.csv"], ["album", "--out", "x.csv"], ["t.csv", "--out", "x.doc"]]
+    "words",
+    [
+        ["t.csv"],
+        ["none.csv", "--out", "x.csv"],
+        ["album", "--out", "x.csv"],
+        ["t.csv", "--out", "x.doc"],
+        ["t.csv", "--out", "x.csv", "--sidecar-name", "adobe"],
+    ],
 )
 def test_what_cannot_be_is_a_line(run, album, bundle, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
@@ -134,16 +141,118 @@ def test_several_bundles(run, album, tmp_path):
     assert all("sea" in row["tags"] for row in rows if row["model"] == "two.onnx" and row["status"] == "ok")
 
 
-def test_photographs_are_looked_for_only_from_where_they_were(run, album, bundle, tmp_path, monkeypatch):
+def test_relative_paths_are_looked_up_from_here_and_refused_where_they_lead_to_nothing(
+    run, album, bundle, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     run("tag", "album", "--model", bundle, "--out", "t.csv")
-    monkeypatch.chdir(album)
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
     status, _, err = run("retag", "../t.csv", "--txt")
-    assert status == 2 and str(tmp_path) in err
-    assert not (album / "0.txt").exists()
+    assert status == 2 and err.count("\n") == 1 and f"Run it in {tmp_path}." in err
+    assert not list(tmp_path.rglob("*.txt"))
+    shutil.copytree(album, tmp_path / "else" / "album")
+    run("retag", "../t.csv", "--txt")
+    assert (tmp_path / "else" / "album" / "0.txt").exists() and not (album / "0.txt").exists()
+
+
+def test_tags_are_not_written_beside_other_photographs_of_the_same_names(run, album, bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run("retag", "t.csv", "--txt")
+    run("tag", "album", "--model", bundle, "--out", "t.csv")
+    (tmp_path / "else" / "album").mkdir(parents=True)
+    for path in album.iterdir():
+        (tmp_path / "else" / "album" / path.name).write_bytes(path.read_bytes() + b"another")
+    monkeypatch.chdir(tmp_path / "else")
+    assert run("retag", "../t.csv", "--xmp")[0] == 2
+    assert not list(tmp_path.rglob("*.xmp"))
+
+
+def test_a_folder_that_is_no_longer_where_it_was_is_looked_up_from_here(run, album, bundle, tmp_path, monkeypatch):
+    (tmp_path / "before").mkdir()
+    album.rename(tmp_path / "before" / "album")
+    monkeypatch.chdir(tmp_path / "before")
+    run("tag", "album", "--model", bundle, "--out", "t.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "before").rename("after")
+    status, _, err = run("retag", "after/t.csv", "--xmp")
+    assert status == 2 and f"the folder that {tmp_path / 'before'} has become" in err
+    monkeypatch.chdir(tmp_path / "after")
+    assert run("retag", "t.csv", "--xmp")[0] == 1
+    assert (tmp_path / "after" / "album" / "0.png.xmp").exists()
+
+
+def test_absolute_paths_are_found_from_anywhere(run, album, bundle, tmp_path, monkeypatch):
+    run("tag", album, "--model", bundle, "--out", tmp_path / "t.csv")
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    assert run("retag", "../t.csv", "--txt")[0] == 1
     assert (album / "0.txt").exists()
+    album.rename(tmp_path / "off")  # there is no better place to run it at
+    status, _, err = run("retag", "../t.csv", "--gallery", "look")
+    assert status == 1 and "have no thumbnail: 8." in err and (tmp_path / "else" / "look" / "index.html").exists()
+
+
+@pytest.mark.parametrize("given", [["album"], ["album/5a.jpg", "album/0.png"], ["album/*.png"]])
+def test_the_paths_that_were_tagged_stand_for_their_state(run, album, bundle, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    tagged = run("tag", *given, "--model", bundle, "--xmp", "--threshold", "0.9")[0]
+    before = {path: path.read_bytes() for path in album.glob("*.xmp")}
+    assert run("retag", *given, "--xmp", "--threshold", "0.1")[0] == tagged
+    assert {path: path.read_bytes() for path in album.glob("*.xmp")} != before
+    assert run("retag", *(f"{tmp_path}/{path}" for path in given), "--xmp", "--threshold", "0.9")[0] == tagged
+    status, _, err = run("retag", "album/0.png", "--xmp")
+    assert status == 2 and err.count("\n") == 1 and str(tmp_path / "xdg" / "cocotag") in err
+
+
+def test_what_is_missing_is_named_by_what_the_command_has(run, album, bundle, tmp_path):
+    run("tag", album, "--model", bundle, "--out", tmp_path / "t.csv")
+    assert "Give --out FILE, --xmp, --txt or --gallery DIR." in run("retag", tmp_path / "t.csv")[2]
+    assert "Give --out FILE, --xmp, --txt, --embed or --gallery DIR." in run("tag", album, "--model", bundle)[2]
+
+
+@pytest.fixture
+def locked(run, album, bundle, tmp_path, monkeypatch):
+    """A table and its state in a folder that cannot be written."""
+    folder = tmp_path / "locked"
+    run("tag", album, "--model", bundle, "--out", folder / "t.csv")
+    folder.chmod(0o555)
+    (folder / "t.csv.state").chmod(0o444)
+    if os.geteuid() == 0:  # to whom everything is open
+        free = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: folder not in (path, path.parent) and free(path, mode))
+    yield folder
+    folder.chmod(0o755)
+
+
+def test_a_state_that_cannot_be_written_can_be_read(run, locked, tmp_path):
+    before = {path.name: path.read_bytes() for path in locked.iterdir()}
+    status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
+    assert status == 1 and "cannot be written, so it does not know what was made now" in err
+    assert (tmp_path / "new.csv").read_bytes() == before["t.csv"]
+    assert {path.name: path.read_bytes() for path in locked.iterdir()} == before
+    status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
+    assert status == 2 and "does not know what was made of it last" in err and "--overwrite" in err
+    assert run("retag", locked / "t.csv", "--out", tmp_path / "new.csv", "--overwrite", "--threshold", "0.9")[0] == 1
+    assert (tmp_path / "new.csv").read_bytes() != before["t.csv"]
+
+
+def test_what_a_killed_run_left_beside_a_state_is_not_left_out_in_silence(run, locked, tmp_path):
+    locked.chmod(0o755)
+    (locked / "t.csv.state-wal").write_bytes(b"some")
+    locked.chmod(0o555)
+    status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
+    assert status == 2 and "Copy both to a folder that can be written." in err and not (tmp_path / "new.csv").exists()
+
+
+def test_the_last_line_says_what_was_written_and_nothing_else(run, album, bundle, tmp_path):
+    (album / "5a.jpg").unlink()
+    out, more = tmp_path / "t.csv", tmp_path / "more.csv"
+    run("tag", album, "--model", bundle, "--out", out)
+    assert run("retag", out, "--out", out)[2] == f"{out} is as it should be already.\n"
+    words = ["--out", out, "--out", more]
+    assert run("retag", out, *words)[2] == f"{out} is as it should be already.\n8 of 8 files: tags written to {more}\n"
+    assert run("retag", out, *words, "--threshold", "0.9")[2] == f"8 of 8 files: tags written to {out}, {more}\n"
 
 
 def test_a_state_that_was_copied_elsewhere_is_enough(run, album, bundle, tmp_path):

@@ -110,6 +110,7 @@ class Chunks:
         images: Images so far.
         errors: Files that could not be tagged.
         first_errors: The first of these.
+        relative: Some files are named as seen from the working folder.
         models: Of each what was kept.
     """
 
@@ -126,6 +127,7 @@ class Chunks:
         self.models = [ModelScores(context, model) for model in context.vocabularies]
         self._digest = hashlib.sha256()
         self.images = self.errors = self.count = 0
+        self.relative = False
         self.first_errors: list[tuple[str, str]] = []
         self._clear()
 
@@ -209,14 +211,19 @@ class Chunks:
         self._clear()
 
     def _addresses(self, folder: str) -> tuple[str, str, str]:
-        whole = os.path.abspath(folder)  # noqa: PTH100 (as above)
-        address = Path(whole).as_uri()
-        try:
-            way = os.path.relpath(whole, self._page_folder)
-        except ValueError:  # on another drive
-            return folder, f"{address}/", f"{address}/"
-        near = quote(os.fsencode(way).replace(os.fsencode(os.sep), b"/"))
-        return "" if folder == "." else folder, f"{near}/", address if address.endswith("/") else f"{address}/"
+        self.relative |= not os.path.isabs(folder)  # noqa: PTH117 (a text)
+        return "" if folder == "." else folder, *addresses(folder, self._page_folder)
+
+
+def addresses(place: Path | str, page_folder: str) -> tuple[str, str]:
+    """The address of a folder or file from the page, which outlasts a move of both, and the whole one; both end in a slash."""
+    whole = os.path.abspath(place)  # noqa: PTH100 (browsers take .. by the letter too)
+    far = f"{Path(whole).as_uri().rstrip('/')}/"
+    try:
+        way = os.path.relpath(whole, page_folder)
+    except ValueError:  # on another drive
+        return far, far
+    return f"{quote(os.fsencode(way).replace(os.fsencode(os.sep), b'/'))}/", far
 
 
 FIRST_ERRORS = 100

@@ -126,18 +126,36 @@ class Place:
         """
         keys = np.unique(keys)
         removed = 0
+        for file, key, is_whole in _thumb_files(self.thumbs):
+            if not is_whole or not _has(keys, key):
+                with suppress(OSError):
+                    os.unlink(file)  # noqa: PTH108 (a million times)
+                    removed += is_whole
         for folder in self.thumbs.iterdir():
-            if not folder.is_dir():
-                continue
-            for name in os.listdir(folder):  # noqa: PTH208 (a million times)
-                match = _THUMB.fullmatch(name)
-                if match is not None and (match[2] or not _has(keys, int(match[1], 16))):
-                    with suppress(OSError):
-                        (folder / name).unlink()
-                        removed += not match[2]
-            with suppress(OSError):  # not empty
+            with suppress(OSError):  # not empty, or no folder
                 folder.rmdir()
         return removed
+
+
+def thumb_name(key: int) -> str:
+    """The file of a thumbnail, in one of 256 folders."""
+    digits = f"{key:016x}"
+    return f"{digits[:2]}/{digits}.jpg"
+
+
+def thumb_keys(thumbs: Path) -> Iterator[int]:
+    """Keys of the thumbnails that are there."""
+    return (key for _, key, is_whole in _thumb_files(thumbs) if is_whole)
+
+
+def _thumb_files(thumbs: Path) -> Iterator[tuple[str, int, bool]]:
+    """Path, key, and whether it is more than a part, of each thumbnail."""
+    for folder in thumbs.iterdir():
+        if folder.is_dir():
+            for name in os.listdir(folder):  # noqa: PTH208 (a million times)
+                match = _THUMB.fullmatch(name)
+                if match is not None:
+                    yield f"{folder}/{name}", int(match[1], 16), match[2] is None
 
 
 def data_name(digest: str) -> str:

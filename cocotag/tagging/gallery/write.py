@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,11 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from cocotag import __version__
-from cocotag.tagging.gallery.chunks import FLOOR, Chunks
+from cocotag.tagging.gallery.chunks import FLOOR, Chunks, addresses
 from cocotag.tagging.gallery.page import render
 from cocotag.tagging.gallery.place import FILES, PAGE, THUMBS, Place, data_name
 from cocotag.tagging.gallery.thumbnails import Thumbnail, Thumbnails
 from cocotag.tagging.rows import Context, Row
+from cocotag.tagging.state import NAME as STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,9 @@ class GallerySummary:
         errors: Files that it lists with the reason why they have no tags.
         made: Thumbnails that were made.
         kept: Those from before.
+        unread: Of these, those whose photograph cannot be read now.
         removed: Those of photographs that are not in it any more, or have changed.
-        failed: Images without one, for the photograph could not be read any more.
+        failed: Images without one, for the photograph cannot be read now.
     """
 
     page: Path
@@ -41,19 +44,32 @@ class GallerySummary:
     errors: int
     made: int
     kept: int
+    unread: int
     removed: int
     failed: int
 
     def to_text(self) -> str:
-        """A line of counts."""
+        """A line of counts, and one for photographs that cannot be read now."""
         counts = {"kept": self.kept, "removed": self.removed, "impossible": self.failed}
         thumbs = ", ".join([f"{self.made} made", *(f"{count} {what}" for what, count in counts.items() if count)])
         errors = f", {self.errors} not tagged" if self.errors else ""
-        return f"gallery: {self.images} images{errors}; thumbnails: {thumbs}. Open {self.page}"
+        lines = [f"gallery: {self.images} images{errors}; thumbnails: {thumbs}. Open {self.page}"]
+        if self.unread:
+            lines.append(f"Photographs that cannot be read now: {self.unread}. Their thumbnails from before stay.")
+        if self.failed:
+            what = f"Photographs that cannot be read now and have no thumbnail: {self.failed}"
+            lines.append(f"{what}. Bring them back, such as by plugging in their disk, and run it again.")
+        return "\n".join(lines)
 
 
 def write_gallery(
-    rows: Callable[[], Iterable[Row]], directory: Path | str, context: Context, *, progress: bool = False
+    rows: Callable[[], Iterable[Row]],
+    directory: Path | str,
+    context: Context,
+    *,
+    progress: bool = False,
+    state: Path | None = None,
+    names: Path | None = None,
 ) -> GallerySummary:
     """Write or renew a gallery. The page that was there works until the new one takes its place.
 
@@ -62,6 +78,8 @@ def write_gallery(
         directory: A folder that `check_gallery` has seen.
         context: What all rows have in common.
         progress: Show a bar on stderr, if that is a terminal.
+        state: Of which the rows are: the page then says how to keep a threshold that was found on it.
+        names: By which tags were renamed.
 
     Raises:
         OutputError: It cannot be written, or the disk is full.
@@ -91,7 +109,7 @@ def write_gallery(
         while under_way:
             take(*under_way.popleft())
         digest = chunks.close()
-        place.publish(digest, _page(chunks, digest))
+        place.publish(digest, _page(chunks, digest, None if state is None else _keeping(place, chunks, state, names)))
     finally:
         bar.close()
         thumbnails.close()
@@ -103,12 +121,25 @@ def write_gallery(
         errors=chunks.errors,
         made=thumbnails.made,
         kept=thumbnails.kept,
+        unread=thumbnails.unread,
         removed=removed,
         failed=thumbnails.failed,
     )
 
 
-def _page(chunks: Chunks, digest: str) -> str:
+def _keeping(place: Place, chunks: Chunks, state: Path, names: Path | None) -> dict[str, Any]:
+    """The addresses from which the page makes the command that keeps a threshold."""
+    page_folder = os.path.abspath(place.directory)  # noqa: PTH100 (as in chunks)
+    own = state.name == STATE and os.path.realpath(state.parent) == os.path.realpath(place.directory)
+    return {
+        "state": addresses(place.directory if own else state, page_folder),
+        "gallery": addresses(place.directory, page_folder),
+        "names": names and addresses(names, page_folder),
+        "start": addresses(".", page_folder) if chunks.relative else None,
+    }
+
+
+def _page(chunks: Chunks, digest: str, keeping: dict[str, Any] | None) -> str:
     models = [model.about() for model in chunks.models]
     about: dict[str, Any] = {
         "images": chunks.images,
@@ -117,6 +148,7 @@ def _page(chunks: Chunks, digest: str) -> str:
         "data": f"{FILES}/{data_name(digest)}/",
         "thumbs": f"{THUMBS}/",
         "floor": FLOOR,
+        "keeping": keeping,
         "models": models,
     }
     tagged = [

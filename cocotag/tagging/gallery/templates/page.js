@@ -21,11 +21,28 @@ function tell() {
   byId("count").textContent = shown.length === images.count ? `${all} images${loading}` : `${some} of ${all} images${loading}`;
   const value = wish.bits === null ? null : Number(level.value).toFixed(2);
   byId("level-text").textContent = value === null ? "as decided, each tag its own" : `${value} for every tag`;
-  byId("keep").replaceChildren(...(value === null ? [] : ["To keep this: ", element("code", {}, `cocotag retag STATE --threshold ${value}`)]));
+  const keep = value === null || !about.keeping ? [] : ["To keep this: ", element("code", {}, howToKeep(value))];
+  byId("keep").replaceChildren(...keep);
   decided.setAttribute("aria-pressed", String(wish.bits === null));
   const { size } = wish.chosen;
   byId("chosen").textContent = size ? `${size} chosen` : "";
   byId("clear").disabled = !size;
+}
+
+function howToKeep(value) { // a command for a shell
+  const { state, gallery, names, start } = about.keeping;
+  const from = start ? `cd ${shellWord(start)} && ` : "", rename = names ? ` --rename ${shellWord(names)}` : "";
+  return `${from}cocotag retag ${shellWord(state)} --gallery ${shellWord(gallery)}${rename} --threshold ${value}`;
+}
+
+function shellWord([near, far]) { // what was moved together with the page is where that is now
+  const bytes = new URL(location.protocol === "file:" ? near : far, location).pathname.replace(/(?<=.)\/$/, "");
+  try {
+    const path = decodeURIComponent(bytes);
+    if (/^[\w/.,:@%+-]+$/.test(path)) return path;
+    if (!/\p{Cc}/u.test(path)) return `'${path.replaceAll("'", "'\\''")}'`;
+  } catch { /* no UTF-8 */ }
+  return `$'${bytes.replaceAll("'", "\\'").replace(/%(..)/g, "\\x$1")}'`;
 }
 
 // The list of tags
