@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import cocotag
 from cocotag.commands import (
@@ -45,8 +46,42 @@ COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is returned."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # closed: nobody wants to hear it
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (a name, not a path; for as long as the process lives)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a sign gets another, not a stack trace
         sys.stdout.reconfigure(errors="backslashreplace")
+    status = DONE
+    try:
+        status = _run(words)
+    finally:  # argparse raises SystemExit after its help
+        lost = _flush(sys.stdout)
+        if lost and not isinstance(lost, BrokenPipeError) and status != NOT_STARTED:
+            print(f"cocotag: stdout cannot be written ({lost.strerror or lost}). Free some space.", file=sys.stderr)
+            status = NOT_STARTED
+        _flush(sys.stderr)
+    return max(status, DONE_WITH_FAULTS) if lost else status
+
+
+def _run(words: list[str]) -> int:
+    try:
+        return _command(words)
+    except Interrupted as error:
+        print(f"cocotag: {error}", file=sys.stderr)
+        return INTERRUPTED
+    except CocotagError as error:
+        print(f"cocotag: {error}", file=sys.stderr)
+        return NOT_STARTED
+    except KeyboardInterrupt:
+        print("cocotag: stopped; nothing half-written is left.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has gone, as head does
+        return DONE_WITH_FAULTS
+    except OSError as error:  # a full disk, most of all
+        print(f"cocotag: {error.filename or 'a file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
+        return NOT_STARTED
+
+
+def _command(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return DONE if words else NOT_STARTED
@@ -59,23 +94,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"Did you mean {near[0]}?" if near else f"The commands are: {', '.join(COMMANDS)}."
         print(f"cocotag: there is no command {name!r}. {hint} See cocotag --help", file=sys.stderr)
         return NOT_STARTED
+    return COMMANDS[name].run(rest)
+
+
+def _flush(stream: TextIO | None) -> OSError | None:
+    """Write what a stream still holds: here, and not when Python ends, where a failure is a stack trace."""
+    if stream is None:
+        return None
     try:
-        return COMMANDS[name].run(rest)
-    except Interrupted as error:
-        print(f"cocotag: {error}", file=sys.stderr)
-        return INTERRUPTED
-    except CocotagError as error:
-        print(f"cocotag: {error}", file=sys.stderr)
-        return NOT_STARTED
-    except KeyboardInterrupt:
-        print("cocotag: stopped; nothing half-written is left.", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE_WITH_FAULTS
-    except OSError as error:  # a full disk, most of all
-        print(f"cocotag: {error.filename or 'a file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
-        return NOT_STARTED
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
 
 
 def _overview() -> str:

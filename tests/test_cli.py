@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,50 @@ def test_overview_and_version(capsys):
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "cocotag", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("cocotag 0.")
+
+
+def shell(line, **env):
+    """A line of sh, with C for the command: exit status of its first command, stdout, stderr."""
+    command = f'C() {{ {shlex.quote(sys.executable)} -m cocotag "$@"; }}; {line}'
+    env = {**{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}, **env}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, check=False)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", ["--help", "--version", "tag --help", "info BUNDLE"])
+def test_a_reader_that_goes_is_no_stack_trace(toy_bundle, words, env):
+    words = words.replace("BUNDLE", shlex.quote(str(toy_bundle)))
+    status, _, err = shell(f"C {words} | true; exit ${{PIPESTATUS[0]}}", **env)
+    assert status in (0, 1) and err == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full")  # noqa: PTH110
+@pytest.mark.parametrize("words", ["--help", "info BUNDLE", "tag PHOTOS --model BUNDLE --out -"])
+def test_a_full_disk_behind_stdout_is_one_line(toy_bundle, sample_dir, words):
+    words = words.replace("BUNDLE", shlex.quote(str(toy_bundle))).replace("PHOTOS", shlex.quote(str(sample_dir / "val")))
+    status, _, err = shell(f"C {words} > /dev/full")
+    assert status == 2 and err.count("\n") == 1
+    assert "stdout cannot be written" in err
+
+
+def test_streams_that_are_closed_are_one_line(toy_bundle, sample_dir, tmp_path):
+    bundle, photos, out = (shlex.quote(str(path)) for path in (toy_bundle, sample_dir / "val", tmp_path / "t.csv"))
+    status, _, err = shell(f"C tag - --model {bundle} --out {out} <&-")
+    assert status == 2 and err.count("\n") == 1 and "stdin, which is closed" in err
+    assert shell(f"C tag {photos} --model {bundle} --out {out} <&- >&- 2>&-")[0] == 0
+    assert (tmp_path / "t.csv").read_text().startswith("path,status,tags,scores\n")
+    for words in (f"tag {photos} --model {bundle}", f"retag {out}"):
+        status, _, err = shell(f"C {words} --out - >&-")
+        assert status == 2 and err.count("\n") == 1 and "stdout, which is closed" in err
+    assert shell(f"C tag {photos}/nowhere --model {bundle} --out {out} 2>&-") == (2, "", "")
+
+
+def test_an_empty_path_is_not_the_current_folder(mistake, toy_bundle, sample_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(sample_dir)
+    mistake(["tag", "", "--model", toy_bundle, "--out", tmp_path / "t.csv"], "empty path")
+    mistake(["untag", ""], "empty path")
 
 
 def test_a_mistyped_command_is_guessed(mistake):

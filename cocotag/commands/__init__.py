@@ -59,6 +59,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def given_path(text: str) -> Path:
+    """A path; an empty text is none, where `Path` takes it for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path was given; . is the current folder")
+    return Path(text)
+
+
 def refuse_existing(overwrite: bool, *paths: Path) -> None:
     """Stop before anything that is there is replaced unasked.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from cocotag.commands import DONE, DONE_WITH_FAULTS, INTERRUPTED, NOT_STARTED, Command, Parser
 from cocotag.commands.tag_outputs import Outputs, add_choice, add_outputs
-from cocotag.errors import CocotagError, ConfigError, Interrupted
+from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted
 
 if TYPE_CHECKING:
     from cocotag.tagging.progress import Progress
@@ -26,7 +25,7 @@ def _run(words: list[str]) -> int:
 
     from cocotag.tagging.progress import Progress
 
-    progress = Progress(as_json=args.json_log, quiet="-" in args.out and sys.stdout.isatty())
+    progress = Progress(as_json=args.json_log, quiet="-" in args.out and sys.stdout is not None and sys.stdout.isatty())
     try:
         return _tag(args, progress)
     except CocotagError as error:
@@ -54,7 +53,8 @@ def _parser() -> Parser:
     exclude.help = "leave out by name, or by the way from the folder if it has a slash; give it again for further ones"
     parser.add_argument("--hidden", action="store_true", help="files and folders that begin with a dot too")
     parser.add_argument("--state", metavar="FILE", type=Path, help="where results are kept (default: beside the first output)")
-    parser.add_argument("--rehash", action="store_true", help="know files by their content, not by size and modification time")
+    about = "see by content, not by size and modification time, whether the file at a path is the one it was"
+    parser.add_argument("--rehash", action="store_true", help=about)
     parser.add_argument("--retry-failed", action="store_true", help="try files again that failed, although they are the same")
     parser.add_argument("--json-log", action="store_true", help="progress and messages as JSON lines on stderr")
     return parser
@@ -71,6 +71,8 @@ def _tag(args: argparse.Namespace, progress: Progress) -> int:
     args.embeds = args.embed or args.embed_into is not None
     if args.no_backup and not args.embed:
         raise ConfigError("--no-backup is about --embed, which is not given.")
+    if args.embed and args.embed_into is not None:
+        raise ConfigError("--embed and --embed-into are both given: the photographs, or copies of them. Give one of them.")
     if args.embed_into is not None and any(_same_place(args.embed_into, path) for path in args.paths):
         raise ConfigError(
             f"--embed-into {args.embed_into} is a folder that is tagged. Give another, or --embed for the originals."
@@ -87,7 +89,9 @@ def _tag(args: argparse.Namespace, progress: Progress) -> int:
 
     def walk(*, listed: bool) -> Walk:
         apart = [args.embed_into] if args.embed_into else []
-        stdin = cast(BufferedIOBase, sys.stdin.buffer) if listed else None
+        if listed and "-" in args.paths and sys.stdin is None:
+            raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.")
+        stdin = cast(BufferedIOBase, sys.stdin.buffer) if listed and sys.stdin is not None else None
         return Walk(args.paths, exclude=args.exclude, hidden=args.hidden, apart=apart, listed=stdin)
 
     files = walk(listed=True)
@@ -175,30 +179,31 @@ class _Stream:
 
 
 def _how_to_go_on(outputs: Outputs, state: State, done: int) -> str:
+    from cocotag.tagging.summary import counted
+
     if state.path is None:
-        return f"Stopped after {done} files. Nothing of them is kept; --state FILE would keep them."
+        return f"Stopped after {counted(done, 'file')}. Nothing of them is kept; --state FILE would keep them."
     files = ", ".join(map(str, outputs.files()))
     written = f" and written to {files}" if files and done else ""
     rest = " The other outputs are made when all is done." if outputs.has_others() else ""
-    return f"Stopped: {done} files are done, kept in {state.path}{written}. Run the same command again to go on.{rest}"
+    number = f"{counted(done, 'file')} {'is' if done == 1 else 'are'}"
+    return f"Stopped: {number} done, kept in {state.path}{written}. Run the same command again to go on.{rest}"
 
 
 def _state_path(args: argparse.Namespace, files: list[Path]) -> Path | None:
     """Where results are kept: beside the first output, or in the user's own folder; None for stdout alone."""
-    from cocotag.tagging.state import ENDING, NAME
+    from cocotag.tagging.state import NAME
+    from cocotag.tagging.state_place import of_output, of_paths
 
     if args.state is not None:
         return Path(args.state)
     if files:
-        return files[0].with_name(files[0].name + ENDING)
+        return of_output(files[0])
     if args.gallery is not None:
         return Path(args.gallery) / NAME
     if not (args.txt or args.xmp or args.embeds):
         return None
-    places = "\0".join(os.path.abspath(path) for path in args.paths)  # noqa: PTH100 (links stay what they are)
-    name = hashlib.sha256(os.fsencode(places)).hexdigest()[:32] + ENDING
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cocotag" / name
+    return of_paths(args.paths)
 
 
 def _same_place(folder: Path, path: str) -> bool:

@@ -25,7 +25,7 @@ from cocotag.tagging.progress import Progress
 from cocotag.tagging.runs import Model
 from cocotag.tagging.state import UNRELIABLE, Known, Result, State
 from cocotag.tagging.stream import Prediction, predict_with_all
-from cocotag.tagging.summary import FIRST_FAILURES, INSTALL_RAW, TagSummary
+from cocotag.tagging.summary import FIRST_FAILURES, INSTALL_RAW, TagSummary, counted, skipped_text
 from cocotag.tagging.tagger import Tagger
 from cocotag.tagging.walk import Part, Walk
 
@@ -78,10 +78,11 @@ def tag_paths(
     parts = iter(walk)
     first = next(parts, None)
     if first is None and walk.raw_left_out:
-        only = f"There are only camera RAW files under the given paths, {walk.raw_left_out} of them."
-        raise DataError(f"{only} Run: {INSTALL_RAW}")
+        raw = counted(walk.raw_left_out, "camera RAW file")
+        raise DataError(f"There are no image files under the given paths but {raw}. To tag such files run: {INSTALL_RAW}")
     if first is None:
-        raise DataError("There are no image files (.jpg, .png, .heic, ...) under the given paths. Check them.")
+        there = f" {skipped_text(walk.skipped)}." if walk.skipped else ""
+        raise DataError(f"There are no image files (.jpg, .png, .heic, ...) under the given paths.{there} Check them.")
     if models is None:
         models = [Model.of(name, tagger) for name, tagger in named.items()]
     for model in state.begin(models, asked or {}):
@@ -98,6 +99,7 @@ def tag_paths(
     summary.stopped = job.is_stopped
     state.end(whole=not summary.stopped)
     summary.skipped, summary.raw_left_out = walk.skipped, walk.raw_left_out
+    summary.idle_exclusions = [] if summary.stopped else walk.idle_exclusions
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -236,6 +238,7 @@ class _Job:
                 entries.append(_File(folder, name, Path(os.fsdecode(prefix + name)), status, now, hashed))
         found = sum(isinstance(entry, int) for entry in entries)
         self._summary.known += found
+        self._summary.known_failed += errors
         self._progress.add(known=found, errors=errors)
         return _OpenPart(part.folder, entries)
 

@@ -41,8 +41,8 @@ def check_outputs(outs: Sequence[Path | str], context: Context) -> None:
         context: What they will have.
 
     Raises:
-        OutputError: An ending that is none, one file twice, a folder that cannot be written to, or a form that has no room
-            for what is asked.
+        OutputError: An ending that is none, one file twice, a folder that cannot be written to, stdout that is closed, or a
+            form that has no room for what is asked.
         MissingExtraError: Parquet without pyarrow.
     """
     seen: set[str] = set()
@@ -51,7 +51,10 @@ def check_outputs(outs: Sequence[Path | str], context: Context) -> None:
         if place in seen:
             raise OutputError(f"--out {out} is given more than once. Give each output once.")
         seen.add(place)
-        if str(out) != STDOUT:
+        if str(out) == STDOUT:
+            if sys.stdout is None:
+                raise OutputError("--out - is stdout, which is closed. Leave it open, or give a file.")
+        else:
             _check_file(Path(out), context)
 
 

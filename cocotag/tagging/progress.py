@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 _SECONDS = {"line": 0.2, "json": 1.0}  # between two reports
@@ -115,8 +116,9 @@ class Progress:
         self._write(json.dumps(document, allow_nan=False) + "\n")
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        with suppress(BrokenPipeError):  # whoever looked has gone, as head does; the work goes on
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def _clock(seconds: float) -> str:

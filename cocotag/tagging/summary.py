@@ -21,8 +21,10 @@ class TagSummary:
         failed: Files that could not be, by reason.
         first_failures: The messages of the first of them.
         known: Files of both that were known from an earlier run.
+        known_failed: Those of them that failed.
         skipped: Files in the folders that are no images, by their ending.
         raw_left_out: Camera RAW files that were left out, as `Walk` says; no fault, for they often lie beside a JPEG.
+        idle_exclusions: Globs of what to leave out that left nothing out.
         seconds: From the first file to the last, wall clock.
         models: Taggers that each file was given to.
         runs_on: What they ran on; empty if they do not say.
@@ -33,8 +35,10 @@ class TagSummary:
     failed: Counter[str] = field(default_factory=Counter)
     first_failures: list[str] = field(default_factory=list)
     known: int = 0
+    known_failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     raw_left_out: int = 0
+    idle_exclusions: list[str] = field(default_factory=list)
     seconds: float = 0.0
     models: int = 1
     runs_on: str = ""
@@ -48,22 +52,24 @@ class TagSummary:
     def to_text(self) -> str:
         """A line of counts, and one for each of the first failures."""
         by = f" by {self.models} models" if self.models > 1 else ""
-        new = self.total - self.known
-        rate = new / self.seconds if self.seconds else 0.0
-        on = f" on {self.runs_on}" if self.runs_on and new else ""
+        tagged_now = self.ok - (self.known - self.known_failed)
+        rate = (self.total - self.known) / self.seconds if self.seconds else 0.0
+        on = f" on {self.runs_on}" if self.runs_on else ""
         known = f", {self.known} known from before" if self.known else ""
-        counts = f"{self.ok} of {self.total} images tagged{by}{known}"
-        lines = [f"{counts} in {self.seconds:.1f} s{f' ({rate:.1f} images/s{on})' if new else ''}"]
+        counts = f"{self.ok} of {counted(self.total, 'file')} tagged{by}{known}"
+        lines = [f"{counts} in {self.seconds:.1f} s{f' ({rate:.1f} images/s{on})' if tagged_now else ''}"]
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
             lines[0] += f"; failed: {reasons}"
             lines += failure_lines(self.first_failures, self.failed.total())
         if self.skipped:
-            some = ", ".join(f"{count} {ending or 'without'}" for ending, count in self.skipped.most_common(FIRST_ENDINGS))
-            some += ", ..." if len(self.skipped) > FIRST_ENDINGS else ""
-            lines.append(f"{self.skipped.total()} other files left alone, by ending: {some}")
+            lines.append(skipped_text(self.skipped))
         if self.raw_left_out:
-            lines.append(f"{self.raw_left_out} camera RAW files left out. To tag them too: {INSTALL_RAW}")
+            them = "it" if self.raw_left_out == 1 else "them"
+            lines.append(f"{counted(self.raw_left_out, 'camera RAW file')} left out. To tag {them} too: {INSTALL_RAW}")
+        for glob in self.idle_exclusions:
+            way = ": with a slash it is held against the way from the given folder" if "/" in glob.rstrip("/") else ""
+            lines.append(f"--exclude {glob!r} left nothing out{way}.")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -73,9 +79,22 @@ class TagSummary:
             "first_failures": self.first_failures,
             "skipped": dict(self.skipped),
             "raw_left_out": self.raw_left_out,
+            "idle_exclusions": self.idle_exclusions,
             "seconds": round(self.seconds, 3),
         }
         return {**counts, **rest, "runs_on": self.runs_on, "stopped": self.stopped}
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def skipped_text(skipped: Counter[str]) -> str:
+    """How many files were no images, and of which endings."""
+    some = ", ".join(f"{count} {ending or 'without'}" for ending, count in skipped.most_common(FIRST_ENDINGS))
+    some += ", ..." if len(skipped) > FIRST_ENDINGS else ""
+    return f"{counted(skipped.total(), 'other file')} left alone, by ending: {some}"
 
 
 def failure_lines(first: Sequence[str], total: int) -> list[str]:

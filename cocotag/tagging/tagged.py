@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_AGAIN = "Call tag_folder again, or keep the results in a list."
+
+
 @dataclass(frozen=True, slots=True)
 class Tagged:
     """What one file came to.
@@ -43,13 +46,16 @@ class Tagged:
 
 
 class TaggedFiles(Iterator[Tagged]):
-    """Results of many files, made while they are asked for, in the order of the files.
+    """Results of many files, made while they are asked for, in the order of the files; to be gone through once.
 
+    To go through them again, call `Tagger.tag_folder` again or keep them in a list: it would be all the work once more.
     To leave off early, close it, or use it in a ``with`` statement; what is dropped closes itself.
     """
 
     def __init__(self, results: Generator[Tagged]) -> None:
         self._results = results
+        self._given = 0
+        self._ended = False
 
     @classmethod
     def of(
@@ -64,15 +70,31 @@ class TaggedFiles(Iterator[Tagged]):
     ) -> Self:
         """As `Tagger.tag_folder`, with thresholds ``(C,)``."""
         check_top_k(top_k)
+        exclude = [exclude] if isinstance(exclude, str) else exclude  # a text is a sequence of texts too
         walk = Walk([paths] if isinstance(paths, Path | str) else paths, exclude=exclude, hidden=hidden)
         files = (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
         return cls(_tag(tagger, files, thresholds, top_k))
 
+    def __iter__(self) -> Self:
+        """Itself, to go on with.
+
+        Raises:
+            RuntimeError: All results were given, or it is closed.
+        """
+        if self._ended:
+            raise RuntimeError(f"these results were gone through already ({self._given} were given). {_AGAIN}")
+        return self
+
     def __next__(self) -> Tagged:
-        return next(self._results)
+        self._ended = True  # if this raises
+        result = next(self._results)
+        self._ended = False
+        self._given += 1
+        return result
 
     def close(self) -> None:
         """End the threads; there are no more results then."""
+        self._ended = True
         self._results.close()
 
     def __enter__(self) -> Self:
@@ -82,25 +104,33 @@ class TaggedFiles(Iterator[Tagged]):
         self.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """All results that are left, a row for each file.
+        """All results, a row for each file.
 
         Returns:
-            Columns ``path`` (text), ``status``, ``tags`` (a list of names, highest score first), ``scores`` (a list in the same
-            order) and ``error`` (the message, empty where there is none).
+            Columns ``path`` (text as Python has it, so that the file can be opened even if its name is not UTF-8), ``status``,
+            ``tags`` (a list of names, highest score first), ``scores`` and ``supercategories`` (lists in the same order) and
+            ``error`` (the message, empty where there is none).
+
+        Raises:
+            RuntimeError: Some results were given already, so the frame would lack them.
         """
         import pandas as pd
 
+        if self._given:
+            raise RuntimeError(f"{self._given} of these results were given already, so a frame would lack them. {_AGAIN}")
         rows = [
             {
                 "path": str(one.path),
                 "status": one.status,
                 "tags": [tag.name for tag in one.tags],
                 "scores": [tag.score for tag in one.tags],
+                "supercategories": [tag.supercategory for tag in one.tags],
                 "error": "" if one.error is None else str(one.error),
             }
             for one in self
         ]
-        return pd.DataFrame(rows, columns=["path", "status", "tags", "scores", "error"])
+        frame = pd.DataFrame(rows, columns=["path", "status", "tags", "scores", "supercategories", "error"], dtype=object)
+        return frame.astype({"status": "str", "error": "str"})  # a path would not be one where text is stored as UTF-8
 
 
 def _tag(tagger: Tagger, files: Iterable[Path], thresholds: NDArray[np.floating], top_k: int | None) -> Generator[Tagged]:

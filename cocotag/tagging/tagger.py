@@ -31,12 +31,14 @@ class Tag:
         score: Its probability, rounded to float16.
         category_id: COCO's id, or the data set's own.
         supercategory: The group of the class; empty where there is none.
+        classes: The bundle's names of the classes that a tag under other names came of; empty under the bundle's own.
     """
 
     name: str
     score: float
     category_id: Id
     supercategory: str
+    classes: tuple[str, ...] = ()
 
 
 def round_scores(probs: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -172,7 +174,7 @@ class Tagger:
 
     def tag(
         self,
-        image: Path | str | Image.Image | NDArray[np.uint8],
+        image: Path | str | bytes | Image.Image | NDArray[np.uint8],
         *,
         threshold: float | None = None,
         top_k: int | None = None,
@@ -188,7 +190,7 @@ class Tagger:
         True
 
         Args:
-            image: A file, a Pillow image, or an RGB uint8 array ``(H, W, 3)``.
+            image: A file, the bytes of one, a Pillow image, or an RGB uint8 array ``(H, W, 3)``.
             threshold: One for all classes; None for the bundle's own per class.
             top_k: At most so many tags. For so many whatever their scores, set ``threshold`` to 0.
 
@@ -199,6 +201,7 @@ class Tagger:
             ImageError: The file cannot be used; its ``reason`` says why.
             ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
             ValueError: An array of another shape or dtype.
+            TypeError: Something else.
         """
         thresholds = self.thresholds(threshold)
         check_top_k(top_k)
@@ -233,27 +236,30 @@ class Tagger:
             paths: Folders, image files and globs, or one of them.
             threshold: One for all classes; None for the bundle's own per class.
             top_k: At most so many tags of an image.
-            exclude: Globs of files and folders to leave out, as for ``cocotag tag --exclude``.
+            exclude: Globs of files and folders to leave out, or one of them, as for ``cocotag tag --exclude``.
             hidden: Files and folders that begin with a dot too.
 
         Returns:
-            An iterator of `cocotag.tagging.tagged.Tagged`, with ``path``, ``tags`` and ``error``; its ``to_frame()`` gives all
-            as a DataFrame.
+            An iterator of `cocotag.tagging.tagged.Tagged`, with ``path``, ``tags`` and ``error``, to be gone through once; or
+            its ``to_frame()`` gives all as a DataFrame.
 
         Raises:
             ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
-            DataError: One of the paths does not exist, or a glob has no match.
+            DataError: One of the paths does not exist or is an empty text, or a glob has no match.
         """
         from cocotag.tagging.tagged import TaggedFiles
 
         return TaggedFiles.of(self, paths, self.thresholds(threshold), top_k, exclude=exclude, hidden=hidden)
 
-    def _square(self, image: Path | str | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _square(self, image: object) -> NDArray[np.uint8]:
         side = self.metadata.image_size
-        if isinstance(image, Path | str):
+        if isinstance(image, Path | str | bytes):
             return load_square(image, side)
         if isinstance(image, Image.Image):
             return to_square(from_pillow(image), side)
+        if not isinstance(image, np.ndarray):
+            needed = "a path, the bytes of a file, a Pillow image or an RGB uint8 array (H, W, 3) is needed"
+            raise TypeError(f"the image is a {type(image).__name__}; {needed}.")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"the image is {image.dtype} {image.shape}; RGB uint8 (H, W, 3) is needed.")
         return to_square(image, side)

@@ -16,12 +16,16 @@ from typing import NamedTuple
 from cocotag import raw
 from cocotag.errors import DataError
 from cocotag.images import FORMATS
+from cocotag.tagging.exclusions import Exclusions
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Endings that are taken for images in a folder, in either case. A file that is named is taken whatever its ending."""
 
 GALLERY = ".cocotag-gallery"
 """A file that marks a folder as a gallery: its pictures are copies, and not walked."""
+
+UNFINISHED = ".cocotag-"
+"""How a file's name begins in which a photograph or sidecar is being changed: not taken out of a folder, nor by a glob."""
 
 PART = 1000
 """Most files that are handed out together."""
@@ -33,7 +37,7 @@ _ENDINGS = frozenset(os.fsencode(suffix[1:]) for suffix in IMAGE_SUFFIXES)
 _RAW_ENDINGS = frozenset(os.fsencode(suffix[1:]) for suffix in FORMATS["RAW"])
 _MAGIC = re.compile(r"[*?\[]")
 _OURS = frozenset({b"state", b"state-wal"})  # nobody wonders about these
-_GALLERY = os.fsencode(GALLERY)
+_GALLERY, _UNFINISHED = os.fsencode(GALLERY), os.fsencode(UNFINISHED)
 _FOLDER = b"\0"  # behind a folder's name while it is sorted: so "a" still comes before "a.jpg"
 _LIST_BLOCK = 2**16  # bytes of a list that are read at once, at most
 
@@ -94,13 +98,17 @@ class Walk:
             hidden: Take files and folders that begin with a dot too. Those that are named are taken anyway.
             apart: Folders never to go into.
             listed: What a path ``-`` stands for: paths one a line, or ended by NUL if there is one. They may not exist: each
-                gets its own error then. None where ``-`` is a file.
+                gets its own error then. A carriage return at a line's end is Windows' and no part of the name, unless there is
+                a file of that name. None where ``-`` is a file.
             left_out: Gets the camera RAW files that are left out.
 
         Raises:
-            DataError: One of the paths does not exist, or a glob has no match.
+            DataError: One of the paths does not exist or is an empty text, or a glob has no match.
         """
-        starts = [os.fsencode(Path(path)) for path in paths]
+        given = list(paths)
+        if "" in given:
+            raise DataError("an empty path was given. Give a folder or an image; . is the current folder.")
+        starts = [os.fsencode(Path(path)) for path in given]
         self.skipped: Counter[str] = Counter()
         self.raw_left_out = 0
         self._exclude = Exclusions(exclude)
@@ -116,8 +124,14 @@ class Walk:
         self._starts = starts
         missing = [os.fsdecode(start) for start in starts if not self._exists(start)]
         if missing:
-            counted = f"{len(missing)} of {len(starts)} paths do not exist or match nothing"
-            raise DataError(f"{', '.join(map(repr, missing[:3]))}: {counted}. Check them.")
+            counted = f"{len(missing)} of {len(starts)} paths do not exist or match nothing. Check them."
+            counted = counted if len(starts) > 1 else "this path does not exist or matches nothing. Check it."
+            raise DataError(f"{', '.join(map(repr, missing[:3]))}: {counted}")
+
+    @property
+    def idle_exclusions(self) -> list[str]:
+        """The globs of ``exclude`` that have left nothing out so far, or nothing that others had not."""
+        return self._exclude.idle
 
     def __iter__(self) -> Iterator[Part]:
         for start in self._starts:
@@ -127,6 +141,16 @@ class Walk:
                 named = os.path.lexists(start)
                 for path in (start,) if named else self._glob(start):
                     yield from self._start(path, named=named)
+
+    def given(self) -> Iterator[Path]:
+        """The files and folders that the paths stand for, globs and the list among them, instead of the images in them."""
+        for start in self._starts:
+            if self._is_list(start):
+                assert self._listed is not None
+                found: Iterable[bytes] = (path for paths in _read_list(self._listed) for path in paths)
+            else:
+                found = (start,) if os.path.lexists(start) else self._glob(start)
+            yield from (Path(os.fsdecode(path)) for path in found)
 
     def _exists(self, start: bytes) -> bool:
         return self._is_list(start) or os.path.lexists(start) or any(True for _ in self._glob(start))
@@ -208,6 +232,8 @@ class Walk:
 
     def _is_image(self, folder: bytes, name: bytes) -> bool:
         """Whether a file that nobody named is taken, by its ending; if not, it is counted."""
+        if name.startswith(_UNFINISHED):
+            return False
         stem, _, ending = name.rpartition(b".")
         ending = ending.lower() if stem else b""
         if ending in self._endings:
@@ -284,42 +310,6 @@ class _Opened(NamedTuple):
     entries: Iterator[bytes]
 
 
-class Exclusions:
-    """Globs of what to leave out, as `Walk` says. True if there are any."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        """Sort the globs by what they are held against."""
-        names: list[str] = []
-        folder_names: list[str] = []
-        self._ways: list[tuple[list[str], bool]] = []
-        for pattern in patterns:
-            folders_alone = pattern.endswith("/")
-            parts = [part for part in pattern.split("/") if part not in ("", ".")]
-            if "/" in pattern.rstrip("/"):
-                self._ways.append((parts, folders_alone))
-            else:
-                (folder_names if folders_alone else names).extend(parts)
-        self._name, self._folder_name = _any_of(names), _any_of(folder_names)
-
-    def __bool__(self) -> bool:
-        return bool(self._name or self._folder_name or self._ways)
-
-    def matches_name(self, name: bytes) -> bool:
-        """Whether a file of this name is left out wherever it lies."""
-        return self._name is not None and self._name.match(os.fsdecode(name)) is not None
-
-    def matches(self, name: bytes, way: bytes, is_folder: bool) -> bool:
-        """Whether a file or folder is left out, by its name and the way to it from the given folder."""
-        if self.matches_name(name):
-            return True
-        if is_folder and self._folder_name is not None and self._folder_name.match(os.fsdecode(name)):
-            return True
-        if not self._ways:
-            return False
-        parts = os.fsdecode(way).split("/")
-        return any(_matches(parts, pattern) for pattern, folders_alone in self._ways if is_folder or not folders_alone)
-
-
 def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = None) -> Iterator[Path]:
     """Find the image files under some paths, as `Walk` does by default.
 
@@ -353,19 +343,6 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
-
-
-def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a way, name by name, matches a glob; ``**`` is any number of names."""
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_matches(parts[place:], pattern[1:]) for place in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
-
-
 def _read_list(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     """The paths of a list, as many at a time as have come: whoever writes it may be slow."""
     separator, rest = b"", b""
@@ -375,10 +352,20 @@ def _read_list(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
             separator = next((sign for sign in (b"\0", b"\n") if sign in rest), b"")
         if separator:
             *paths, rest = rest.split(separator)
-            yield [_as_given(path) for path in paths if path]
-    if rest:
-        yield [_as_given(rest)]
+            yield _as_given(paths, separator)
+    yield _as_given([rest], separator)
 
 
-def _as_given(path: bytes) -> bytes:
+def _as_given(paths: Iterable[bytes], separator: bytes) -> list[bytes]:
+    if separator != b"\0":
+        paths = map(_without_return, paths)
+    return [_normal(path) for path in paths if path]
+
+
+def _without_return(line: bytes) -> bytes:
+    """Without the carriage return that ends a line on Windows, where it is not the name's own."""
+    return line[:-1] if line.endswith(b"\r") and not os.path.lexists(line) else line
+
+
+def _normal(path: bytes) -> bytes:
     return os.fsencode(Path(os.fsdecode(path)))

@@ -515,7 +515,7 @@ def test_it_works_outside_the_main_thread(tagger, album, place):
 def test_impossible_runs_do_not_begin(tagger, album, tmp_path, place):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "a.txt").touch()
-    with pytest.raises(DataError, match="no image files"):
+    with pytest.raises(DataError, match=r"no image files .* 1 other file left alone, by ending: 1 \.txt\."):
         tag(tagger, tmp_path / "nothing", place)
     with pytest.raises(DataError, match="typo"):
         tag(tagger, tmp_path / "typo", place)
@@ -528,7 +528,7 @@ def test_impossible_runs_do_not_begin(tagger, album, tmp_path, place):
 def test_a_summary_of_many_failures_names_the_first():
     summary = TagSummary(ok=1, failed=Counter(empty=5, missing=1), first_failures=["a", "b", "c"], seconds=2.0)
     assert summary.to_text().splitlines() == [
-        "1 of 7 images tagged in 2.0 s (3.5 images/s); failed: 5 empty, 1 missing",
+        "1 of 7 files tagged in 2.0 s (3.5 images/s); failed: 5 empty, 1 missing",
         "  a",
         "  b",
         "  c",
@@ -540,8 +540,43 @@ def test_a_summary_says_what_was_known_where_it_ran_and_what_was_left_alone():
     skipped = Counter({".xmp": 9, ".mov": 8, "": 7, ".txt": 6, ".db": 5, ".ini": 4})
     summary = TagSummary(ok=12, known=2, skipped=skipped, seconds=5.0, runs_on="CPU, 2 threads")
     assert summary.to_text().splitlines() == [
-        "12 of 12 images tagged, 2 known from before in 5.0 s (2.0 images/s on CPU, 2 threads)",
+        "12 of 12 files tagged, 2 known from before in 5.0 s (2.0 images/s on CPU, 2 threads)",
         "39 other files left alone, by ending: 9 .xmp, 8 .mov, 7 without, 6 .txt, 5 .db, ...",
     ]
     assert json.loads(json.dumps(summary.to_json()))["files"] == 12
-    assert TagSummary(ok=2, known=2, seconds=1.0).to_text() == "2 of 2 images tagged, 2 known from before in 1.0 s"
+    assert TagSummary(ok=2, known=2, seconds=1.0).to_text() == "2 of 2 files tagged, 2 known from before in 1.0 s"
+
+
+def test_a_summary_says_no_rate_where_no_image_was_tagged():
+    """Three tagged and one failed before, one of each, of which the failed one was tried again."""
+    again = TagSummary(ok=3, failed=Counter(empty=2), known=4, known_failed=1, seconds=1.0, runs_on="CPU")
+    assert again.to_text().splitlines()[0] == "3 of 5 files tagged, 4 known from before in 1.0 s; failed: 2 empty"
+    again.ok, again.failed = 4, Counter(empty=1)
+    assert "(1.0 images/s on CPU)" in again.to_text()
+
+
+def test_one_is_said_as_one():
+    one = TagSummary(ok=1, skipped=Counter({".mov": 1}), raw_left_out=1, seconds=1.0).to_text().splitlines()
+    assert one[0].startswith("1 of 1 file tagged")
+    assert one[1].startswith("1 other file left alone")
+    assert one[2].startswith("1 camera RAW file left out. To tag it too")
+
+
+def test_what_was_to_be_left_out_and_was_not_there_is_said(tagger, album, place):
+    walk = Walk([album], exclude=["a", "album/b", "nothing.jpg"])
+    with State.open(place) as state:
+        summary = tag_paths(tagger, walk, state)
+    *_, way, name = summary.to_text().splitlines()
+    assert way == "--exclude 'album/b' left nothing out: with a slash it is held against the way from the given folder."
+    assert name == "--exclude 'nothing.jpg' left nothing out."
+    assert summary.to_json()["idle_exclusions"] == ["album/b", "nothing.jpg"]
+
+
+def test_a_rerun_in_which_nothing_was_tagged_has_no_rate(tagger, album, place):
+    """The file that is missing is tried again in every run."""
+    assert "images/s" in tag(tagger, album, place)[0].to_text()
+    for settings in ({}, {"retry_failed": True}):
+        again, _ = tag(tagger, album, place, **settings)
+        assert again.known < again.total
+        assert again.known - again.known_failed == again.ok > 0
+        assert "images/s" not in again.to_text()

@@ -242,12 +242,14 @@ if shutil.which("soffice"):  # only where it is: no part of cocotag needs it
         assert shown[1 : len(rows) + 1] == [path_text(row.path) for row in rows]
 
 
-@pytest.mark.parametrize("name", ["1/2", "007", "2024-01-02", "1e5", "12:30", "50%", "-1", "TRUE", "Jan-1", "1.e5"])
+@pytest.mark.parametrize("name", ["1/2", "007", "2024-01-02", "1e5", "12:30", "50%", "-1", "TRUE", "Jan-1", "1.e5", "May/1"])
 def test_a_path_that_could_be_a_number_or_a_date_is_none_in_a_spreadsheet(name):
     assert path_text(Path(name)) == f"./{name}"
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "2024/01/02.jpg", "/1/2", "IMG 1.jpg", "../1.jpg", "C:\\x.jpg", "x=1.jpg", "é.jpg"])
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "2024/01/02.jpg", "/1/2", "IMG 1.jpg", "../1.jpg", "C:\\x.jpg", "x=1.jpg", "é.jpg", "a/b"]
+)
 def test_other_paths_are_written_as_they_are(name):
     assert path_text(Path(name)) == name
 

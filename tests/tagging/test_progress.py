@@ -79,6 +79,18 @@ def test_nothing_where_nobody_looks():
     assert progress.total is None  # nobody counts for nobody
 
 
+def test_the_work_goes_on_when_whoever_looked_has_gone(monkeypatch):
+    class Gone(Terminal):
+        def write(self, text):
+            raise BrokenPipeError
+
+    progress = Progress(stream=Gone())
+    progress.add(new=1)
+    progress.say("words")
+    progress.end()
+    assert progress.done == 1
+
+
 def test_words_take_the_place_of_the_line():
     terminal = Terminal()
     progress = Progress(stream=terminal)

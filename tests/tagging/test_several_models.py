@@ -42,7 +42,7 @@ def tag(photos, bundles, out, *words):
 
 def test_a_row_of_each_model_for_every_file_as_that_model_alone_gives_it(photos, bundles, tmp_path, capsys):
     assert tag(photos, bundles, tmp_path / "all.csv") == 1  # one file is no image
-    assert "7 of 8 images tagged by 3 models" in capsys.readouterr().err
+    assert "7 of 8 files tagged by 3 models" in capsys.readouterr().err
     rows = list(csv.DictReader((tmp_path / "all.csv").open(newline="")))
     assert list(rows[0]) == ["path", "status", "tags", "scores", "model"]
     names = [str(bundles[0]), str(bundles[1]), "two.onnx"]

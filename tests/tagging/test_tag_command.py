@@ -124,7 +124,7 @@ def test_a_new_image_comes_to_its_place(tag, album, tmp_path):
     tag(album, "--out", out)
     Image.new("RGB", (9, 9), "red").save(album / "a" / "1 new.png")
     _, _, err = tag(album, "--out", out)
-    assert "9 of 9 images tagged, 8 known" in err
+    assert "9 of 9 files tagged, 8 known" in err
     assert [row["path"].rsplit("/", 1)[1] for row in table(out)][:4] == ["0.png", "1 new.png", "2.png", "4.png"]
 
 
@@ -190,6 +190,9 @@ def test_a_state_that_is_none_is_refused(tag, album, tmp_path):
         (["--out", "t.csv", "--threshold-for", "dog=2"], "between 0 and 1"),
         (["--out", "t.csv", "--threshold-for", "dgo=0.2"], "Did you mean 'dog'"),
         (["--out", "t.csv", "--no-backup"], "--embed"),
+        (["--embed", "--embed-into", "copies"], "Give one of them"),
+        (["--out", "t.csv", "--sidecar-name", "adobe"], "--xmp, which is not given"),
+        (["--txt", "--sidecar-name", "append"], "--xmp, which is not given"),
         (["--out", "t.csv", "--out", "t.csv"], "more than once"),
     ],
 )

@@ -1,6 +1,8 @@
 """A bundle and one image, or a folder of them: probabilities, and which of them are tags."""
 
 import doctest
+import io
+import os
 import subprocess
 import sys
 import threading
@@ -77,6 +79,13 @@ def test_a_file_an_array_and_a_pillow_image_get_the_same_tags(tagger, photo, tmp
     tags = tagger.tag(path)
     assert tags
     assert tags == tagger.tag(str(path)) == tagger.tag(photo) == tagger.tag(Image.fromarray(photo))
+    assert tags == tagger.tag(path.read_bytes())
+
+
+def test_what_is_no_image_is_refused_and_what_is_one_is_said(tagger, photo):
+    for thing, name in ((None, "NoneType"), ([photo], "list"), (io.BytesIO(), "BytesIO")):
+        with pytest.raises(TypeError, match=rf"{name}; a path, the bytes of a file, a Pillow image or an RGB uint8 array"):
+            tagger.tag(thing)
 
 
 def test_tags_are_sorted_and_carry_their_category(tagger, photo):
@@ -182,18 +191,45 @@ def test_a_folder_gives_each_file_what_it_gets_alone(tagger, folder):
     assert all(isinstance(one, cocotag.Tagged) for one in results)
     files = list(tagger.tag_folder([folder / "2.png", str(folder / "*.png")], exclude=["1.*"]))
     assert {one.path.name for one in files} == {"2.png"}
+    assert [one.path.name for one in tagger.tag_folder(folder, exclude="1.*")] == ["2.png", "broken.jpg"]
 
 
 def test_a_folder_as_a_frame_has_a_row_for_each_file(tagger, folder):
     frame = tagger.tag_folder(folder, threshold=0).to_frame()
-    assert list(frame.columns) == ["path", "status", "tags", "scores", "error"]
+    assert list(frame.columns) == ["path", "status", "tags", "scores", "supercategories", "error"]
     assert frame["status"].tolist() == ["ok", "ok", "not_an_image"]
     expected = tagger.tag(folder / "1.png", threshold=0)
     assert frame.at[0, "tags"] == [tag.name for tag in expected]
     assert frame.at[0, "scores"] == [tag.score for tag in expected]
+    assert frame.at[0, "supercategories"] == [tag.supercategory for tag in expected]
     assert frame.at[2, "tags"] == [] and "broken.jpg" in frame.at[2, "error"]
     (folder / "empty").mkdir()
     assert list(tagger.tag_folder(folder / "empty").to_frame().columns) == list(frame.columns)
+
+
+def test_a_name_that_is_not_utf8_can_be_opened_out_of_a_frame(tagger, folder):
+    name = os.fsencode(folder) + b"/latin\xe9.png"
+    (folder / "1.png").rename(os.fsdecode(name))
+    for file in (folder / "2.png", folder / "broken.jpg"):
+        file.unlink()
+    (path,) = tagger.tag_folder(folder).to_frame()["path"]
+    assert os.fsencode(path) == name
+    assert tagger.tag(path)
+
+
+def test_results_that_were_given_are_not_missed_in_silence(tagger, folder):
+    results = tagger.tag_folder(folder)
+    assert next(results).path.name == "1.png"
+    with pytest.raises(RuntimeError, match="1 of these results were given already"):
+        results.to_frame()
+    assert [one.path.name for one in results] == ["2.png", "broken.jpg"]
+    for again in (list, type(results).to_frame):
+        with pytest.raises(RuntimeError, match="Call tag_folder again"):
+            again(results)
+    with tagger.tag_folder(folder) as closed:
+        pass
+    with pytest.raises(RuntimeError, match="Call tag_folder again"):
+        closed.to_frame()
 
 
 def test_a_folder_is_refused_at_once_and_left_early(tagger, folder):
@@ -202,6 +238,8 @@ def test_a_folder_is_refused_at_once_and_left_early(tagger, folder):
             tagger.tag_folder(folder, **settings)
     with pytest.raises(DataError, match="nowhere"):
         tagger.tag_folder(folder / "nowhere")
+    with pytest.raises(DataError, match="an empty path"):
+        tagger.tag_folder("")
     with tagger.tag_folder(folder) as results:
         assert next(results).status == "ok"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cocotag-decode")]

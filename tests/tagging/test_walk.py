@@ -13,8 +13,9 @@ import pytest
 
 from cocotag.errors import DataError
 from cocotag.tagging import walk as walk_module
+from cocotag.tagging.exclusions import Exclusions
 from cocotag.tagging.gallery.place import MARKER
-from cocotag.tagging.walk import GALLERY, PART, Exclusions, Walk, find_images
+from cocotag.tagging.walk import GALLERY, PART, Walk, find_images
 
 
 def touch(folder, *names):
@@ -93,6 +94,14 @@ def test_what_is_named_is_taken_whatever_it_is_called(tmp_path):
     assert relative(find_images(named), tmp_path) == ["noending", ".dot.jpg", ".hidden/x.jpg"]
 
 
+def test_what_is_being_written_is_no_image_unless_it_is_named(tmp_path):
+    unfinished = ".cocotag-0123456789abcdef.jpg"
+    touch(tmp_path, unfinished, "a.jpg", ".b.jpg")
+    assert walked(tmp_path, hidden=True) == [".b.jpg", "a.jpg"]
+    assert sorted(names_of(Walk([tmp_path / ".*.jpg"], hidden=True))) == [".b.jpg"]
+    assert names_of(Walk([tmp_path / unfinished])) == [unfinished]
+
+
 def test_hidden_files_and_folders_are_taken_when_told(tmp_path):
     touch(tmp_path, ".a.jpg", ".b/.c/d.jpg", "e.jpg")
     assert walked(tmp_path, hidden=True) == [".a.jpg", ".b/.c/d.jpg", "e.jpg"]
@@ -124,8 +133,19 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
 def test_a_path_that_does_not_exist_stops_before_anything_starts(tmp_path):
     with pytest.raises(DataError, match=r"typo.*1 of 2 paths do not exist"):
         find_images([tmp_path, tmp_path / "typo"])
-    with pytest.raises(DataError, match=r"\*\.png.*match nothing"):
+    with pytest.raises(DataError, match=r"\*\.png.*matches nothing"):
         Walk([tmp_path / "*.png"])
+    with pytest.raises(DataError, match="typo': this path does not exist"):
+        Walk([tmp_path / "typo"])
+
+
+def test_an_empty_text_is_no_path(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    for given in ([""], [".", ""]):
+        with pytest.raises(DataError, match="an empty path was given"):
+            Walk(given)
+    assert files(Walk([Path()])) == ["a.jpg"]
 
 
 def test_a_folder_that_may_not_be_listed_is_given_itself(tmp_path, monkeypatch):
@@ -218,7 +238,7 @@ def test_a_glob_that_no_shell_expanded(tmp_path, pattern, expected):
     touch(tmp_path, "a.jpg", "b.jpg", "notes.txt", "2024-01/x.jpg", "2024-01/deep/y.jpg", "2024-02/x.jpg", ".hidden/h.jpg")
     touch(tmp_path, "other/x.jpg", "other/very/deep/y.jpg")
     if not expected:
-        with pytest.raises(DataError, match="match nothing"):
+        with pytest.raises(DataError, match="matches nothing"):
             Walk([tmp_path / pattern])
         return
     assert [os.path.relpath(path, tmp_path) for path in files(Walk([tmp_path / pattern]))] == expected
@@ -287,6 +307,16 @@ def test_no_exclusions_are_false():
     assert Exclusions(["a"]) and Exclusions(["a/"]) and Exclusions(["a/b"])
 
 
+def test_globs_that_leave_nothing_out_are_known(tmp_path):
+    touch(tmp_path, "a/b.jpg", "c/d.png", "e/f.jpg", "g.jpg")
+    used = ["?.png", "a/", "./e/f.jpg"]
+    idle = ["x", "y/", "g.jpg/", f"{tmp_path.name}/g.jpg", "d.*", "/"]  # d.png was left out by another
+    walk = Walk([tmp_path], exclude=[*used, *idle])
+    assert walk.idle_exclusions == [*used, *idle]
+    assert names_of(walk) == ["g.jpg"]
+    assert walk.idle_exclusions == idle
+
+
 def test_folders_apart_are_not_gone_into(tmp_path):
     touch(tmp_path, "a.jpg", "gallery/thumbs/a.jpg")
     assert walked(tmp_path, apart=[tmp_path / "gallery", tmp_path / "not there yet"]) == ["a.jpg"]
@@ -333,6 +363,16 @@ def test_a_list_of_lines_or_of_names_ended_by_nul(tmp_path):
     assert sorted(listed(lines.replace(b"\n", b"\n\n"))) == sorted(expected)
     odd = f"{tmp_path}/two\nlines.jpg\0{tmp_path}/a.jpg\0".encode()
     assert listed(odd) == [f"{tmp_path}/two\nlines.jpg", f"{tmp_path}/a.jpg"]
+
+
+def test_a_list_from_windows_has_its_line_ends_taken_off(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "b.jpg\r")
+    folder = os.fsencode(tmp_path)
+    lines = b"".join(folder + name + b"\r\n" for name in (b"/a.jpg", b"/b.jpg", b"/gone.jpg", b"/odd.jpg\r"))
+    expected = [f"{tmp_path}/{name}" for name in ("a.jpg", "b.jpg\r", "gone.jpg", "odd.jpg\r")]
+    assert listed(lines + b"\r\n") == expected
+    assert listed(*(lines[place : place + 5] for place in range(0, len(lines), 5))) == expected
+    assert listed(folder + b"/a.jpg\r\0" + folder + b"/b.jpg\0") == [f"{tmp_path}/a.jpg\r", f"{tmp_path}/b.jpg"]
 
 
 def test_a_list_keeps_its_order(tmp_path):

@@ -16,7 +16,7 @@ FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
-_CHANGED = re.compile(rf"[\s{re.escape(FORMULA)}]|[\d\s.,:/+eE%-]*$|(?!.*\.[^\W\d]\w*$)(?!\.\.?/)", re.DOTALL)
+_CHANGED = re.compile(rf"[\s{re.escape(FORMULA)}]|[\d\s.,:/+eE%-]*$|(?!.*\.[^\W\d]\w*$)(?!\.\.?/)(?!\D*/\D*$)", re.DOTALL)
 """What a spreadsheet would not leave alone: formulas, white space in front, numbers; without an ending ``TRUE``, ``May-1``."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LOOKS_ESCAPED = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
@@ -28,8 +28,8 @@ def path_text(path: Path) -> str:
     r"""A path as it is written everywhere: UTF-8, and no cell that a spreadsheet would change or run.
 
     A byte that is not UTF-8 is written ``\udcXX``. A backslash before what only looks so is doubled. A path that begins as
-    a formula does, or that could be a number, a date or a word with a meaning (so any without an ending), gets ``./`` in
-    front, which names the same file.
+    a formula does, or that could be a number, a date or a word with a meaning (so any without an ending, unless it has a
+    slash and no digit), gets ``./`` in front, which names the same file.
     """
     text = str(path)
     if _SURROGATE.search(text) or _LOOKS_ESCAPED.search(text):
