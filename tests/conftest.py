@@ -7,7 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from toy_bundle import make_toy_bundle
+
+settings.register_profile("no deadline", deadline=None)  # how long an example takes says more of what else a machine does
+settings.load_profile("no deadline")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: there Ctrl-C is ignored, and so it would be in every process that a test starts.

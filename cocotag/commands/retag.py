@@ -96,7 +96,8 @@ def _same(folder: str) -> bool:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    with suppress(BrokenPipeError):  # whoever listened has gone, as head does; the work goes on
+        print(text, file=sys.stderr, flush=True)
 
 
 COMMAND = Command(

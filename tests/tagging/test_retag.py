@@ -272,3 +272,14 @@ def test_neither_network_nor_torch_nor_pandas_is_loaded(run, album, bundle, tmp_
     words = [tmp_path / "t.csv", "--out", tmp_path / "x.jsonl", "--threshold", "0.2"]
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "pandas", "onnxruntime", "onnx", "pyarrow"}
+
+
+def test_the_work_goes_on_when_whoever_read_the_messages_has_gone(run, album, bundle, tmp_path, monkeypatch):
+    out = tmp_path / "t.csv"
+    run("tag", album, "--model", bundle, "--out", out)
+    read, write = os.pipe()
+    os.close(read)
+    with monkeypatch.context() as context, os.fdopen(write, "w", buffering=1) as gone:
+        context.setattr(sys, "stderr", gone)
+        assert main(["retag", str(out), "--out", str(out), "--txt", "--xmp", "--threshold", "0.1"]) == 1  # for what is no image
+    assert len(list(album.glob("*.txt"))) == len(list(album.glob("*.xmp"))) == 8

@@ -20,6 +20,7 @@ from cocotag.tagging.walk import UNFINISHED
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FOLDERS = 10_000  # that are remembered at once
 _TEMPORARY = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}\.[A-Za-z0-9]+(_exiftool_tmp)?")
 
 
@@ -148,13 +149,15 @@ class Leftovers:
     """What `replacing` left where its process was killed: removed folder by folder, unless somebody is at work there."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self._seen: set[Path] = set()
 
     def remove_in(self, folder: Path) -> None:
-        """Remove them, if this is not the same folder as the last time."""
-        if folder == self._folder:
+        """Remove them, once for each folder: photographs may come in any order, and listing takes long where there are many."""
+        if folder in self._seen:
             return
-        self._folder = folder
+        if len(self._seen) == _FOLDERS:
+            self._seen.clear()
+        self._seen.add(folder)
         with suppress(OSError):  # nobody has asked for it: the next run may do it
             left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
             if not left:

@@ -1,10 +1,12 @@
 """What a killed process left in people's folders goes, and what one that runs is writing does not."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from own_labels import picture
@@ -123,3 +125,28 @@ def test_what_is_called_otherwise_is_nobodys_business(photo):
     assert photo.with_name(".cocotag-0123456789abcdef.folder").is_dir()
     assert not photo.with_name(".cocotag-fedcba9876543210.part").exists()
     Leftovers().remove_in(photo.parent / "nowhere")
+
+
+def test_a_folder_is_listed_once_in_whatever_order_photographs_come(tmp_path, monkeypatch):
+    whole, listed = Path.iterdir, []
+    monkeypatch.setattr(Path, "iterdir", lambda path: (listed.append(path), whole(path))[1])
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    leftovers = Leftovers()
+    for folder in folders * 3:
+        leftovers.remove_in(folder)
+    assert listed == folders
+
+
+def test_where_folders_cannot_be_locked_files_are_written_and_nothing_is_removed(photo, monkeypatch):
+    def no_locks(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    left = photo.with_name(".cocotag-0123456789abcdef.jpg")
+    left.touch()
+    Leftovers().remove_in(photo.parent)
+    assert left.exists()
+    Place.look(photo).write(b"new")
+    assert photo.read_bytes() == b"new"
