@@ -140,7 +140,7 @@ def test_the_command_chooses_thresholds_anew(run, sample_dir, tmp_path, capsys):
         (["--int8"], "--int8 and --calibrate DIR go together"),
         (["--calibrate", "."], "--int8 and --calibrate DIR go together"),
         (["--int8", "--calibrate", "{tmp}/empty"], "no image files under"),
-        (["--int8", "--calibrate", "{tmp}/nowhere"], "do not exist"),
+        (["--int8", "--calibrate", "{tmp}/nowhere"], "does not exist"),
         (["--int8", "--calibrate", "{tmp}/broken"], "No photograph to calibrate on can be read"),
     ],
 )
