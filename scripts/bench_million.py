@@ -1,6 +1,6 @@
 """One million files: how fast `cocotag tag` passes over what it knows, and how much memory it takes; write a report.
 
-usage: python scripts/bench_million.py [--files 1000000] [--decoded 20000] [--folder DIR] [--report reports/tag_million.md]
+usage: python scripts/bench_million.py [--files 1000000] [--decoded 20000] [--folder DIR] [--report FILE]
 
 The files are hard links to a few tiny PNGs, in folders of 1,000; about 40 bytes of disk each, and the state about 270. Parts,
 each a process of its own:
