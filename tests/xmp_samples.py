@@ -1,6 +1,9 @@
 """XMP packets in the shapes in which programs write them, and in all those in which RDF may be written. Made up by hand."""
 
+import re
 from html import escape
+
+from lxml import etree
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -268,3 +271,12 @@ PACKETS |= {
     "Latin-1": DARKTABLE.replace("UTF-8", "ISO-8859-1").encode("latin-1"),
 }
 """By what is special about them."""
+
+
+def without(packet, word):
+    """As a program writes it in which a person took a keyword away."""
+    root = etree.fromstring(packet)
+    for item in list(root.iter(f"{{{RDF}}}li")):
+        if "cocotag" not in item.getparent().getparent().tag and re.split(r"[|/]", item.text)[-1] == word:
+            item.getparent().remove(item)
+    return etree.tostring(root, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -17,6 +16,11 @@ from pathlib import Path
 from cocotag.errors import OutputError
 from cocotag.tagging.forms.cells import show
 from cocotag.tagging.walk import UNFINISHED
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders have no locks, so what a killed process left stays there
+    fcntl = None  # type: ignore[assignment]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -135,7 +139,7 @@ def replacing(place: Place, *, suffix: str = ".part") -> Iterator[Path]:
     temporary = place.path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}{suffix}")
     _check_writable(place)
     try:
-        with _named(place), _locked(place.path.parent, fcntl.LOCK_SH):
+        with _named(place), _locked(place.path.parent, alone=False):
             yield temporary
             _take_over(place, temporary)
             place.check()
@@ -162,23 +166,25 @@ class Leftovers:
             left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
             if not left:
                 return
-            with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-                for path in left if alone else ():
+            with _locked(folder, alone=True) as is_alone:
+                for path in left if is_alone else ():
                     path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Iterator[bool]:
+def _locked(folder: Path, *, alone: bool) -> Iterator[bool]:
     """Hold a lock on a folder, which the system takes back when the process dies; whether it could be had is given.
 
-    One may write without it, in a folder that may not be listed: there nobody looks for what is left either.
+    Those who write share it; who would be ``alone`` does not wait for them. One may write without it, in a folder that may not
+    be listed: there nobody looks for what is left either.
     """
     handle, held = -1, False
     try:
         with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            fcntl.flock(handle, how)
-            held = True
+            if fcntl is not None:
+                handle = os.open(folder, os.O_RDONLY)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+                held = True
         yield held
     finally:
         if handle >= 0:

@@ -139,11 +139,15 @@ def test_a_folder_is_listed_once_in_whatever_order_photographs_come(tmp_path, mo
     assert listed == folders
 
 
-def test_where_folders_cannot_be_locked_files_are_written_and_nothing_is_removed(photo, monkeypatch):
+@pytest.mark.parametrize("system", ["a network's", "Windows"])
+def test_where_folders_cannot_be_locked_files_are_written_and_nothing_is_removed(photo, monkeypatch, system):
     def no_locks(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fcntl.flock", no_locks)
+    if system == "Windows":
+        monkeypatch.setattr("cocotag.tagging.xmp.in_place.fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", no_locks)
     left = photo.with_name(".cocotag-0123456789abcdef.jpg")
     left.touch()
     Leftovers().remove_in(photo.parent)

@@ -12,7 +12,7 @@ import xmp_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
-from xmp_samples import PACKETS, RDF, bag, wrap
+from xmp_samples import PACKETS, RDF, bag, without, wrap
 
 from cocotag.data.keywords import parse_xmp
 from cocotag.errors import DataError
@@ -54,15 +54,6 @@ def rewritten(packet):
     description = root.find(f".//{{{RDF}}}Description")
     description.set("{http://ns.adobe.com/xap/1.0/}Rating", "5")
     etree.indent(root)
-    return etree.tostring(root, encoding="utf-8")
-
-
-def without(packet, word):
-    """As a program writes it in which a person took a keyword away."""
-    root = etree.fromstring(packet)
-    for item in list(root.iter(f"{{{RDF}}}li")):
-        if "cocotag" not in item.getparent().getparent().tag and re.split(r"[|/]", item.text)[-1] == word:
-            item.getparent().remove(item)
     return etree.tostring(root, encoding="utf-8")
 
 

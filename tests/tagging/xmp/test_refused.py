@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from lxml import etree
 from own_labels import picture
-from xmp_samples import RDF, bag, wrap
+from xmp_samples import bag, without, wrap
 
 from cocotag.labels import COCO80
 from cocotag.tagging.outputs import Row
@@ -41,15 +40,6 @@ def update(packet, *tags):
 
 def subjects(packet):
     return values(XmpDocument.read(packet, "a.xmp").rdf, SUBJECT)
-
-
-def without(packet, word):
-    """As a program writes it in which a person took a keyword away."""
-    root = etree.fromstring(packet)
-    for item in list(root.iter(f"{{{RDF}}}li")):
-        if "cocotag" not in item.getparent().getparent().tag and re.split(r"[|/]", item.text)[-1] == word:
-            item.getparent().remove(item)
-    return etree.tostring(root, encoding="utf-8")
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["the next run renames", "a later run renames"])
