@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cocotag.inference.tagger import Tagger
+    from cocotag.inference.tags import Tag
     from cocotag.tagging.tagged import Tagged
-    from cocotag.tagging.tagger import Tag, Tagger
 
 __version__ = "0.1.0"
 __all__ = ["Tag", "Tagged", "Tagger", "__version__"]
 
-_HOMES = {"Tag": "cocotag.tagging.tagger", "Tagged": "cocotag.tagging.tagged", "Tagger": "cocotag.tagging.tagger"}
+_HOMES = {"Tag": "cocotag.inference.tagger", "Tagged": "cocotag.tagging.tagged", "Tagger": "cocotag.inference.tagger"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module attribute can be anything)

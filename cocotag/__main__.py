@@ -2,6 +2,6 @@
 
 import sys
 
-from cocotag.cli import main
+from cocotag.cli.main import main
 
 sys.exit(main())

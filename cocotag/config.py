@@ -9,10 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cocotag.backbones import BackboneName
 from cocotag.errors import ConfigError
 
-LAYER_GROUPS = {"mobilenet_v2": 20, "mobilenet_v3_small": 14, "mobilenet_v3_large": 18}
-"""Layer groups of each network, numbered from 0 at the input; the last is the head."""
+LossName = Literal["bce", "focal", "soft_f1", "asymmetric", "cross_entropy"]
+"""The losses; `cocotag.losses.LOSSES` has a row for each."""
+
+EXCLUSIVE_LOSSES = frozenset({"cross_entropy"})
+"""The losses for data in which every image has exactly one tag."""
+
+HeadName = Literal["linear", "csra", "ml_decoder"]
+"""The heads; `cocotag.models.heads.HEADS` has a row for each."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,14 @@ class ModelConfig:
             of ImageNet's 1,000 classes, configs/aliases/imagenet.yaml says which are COCO's.
     """
 
-    name: Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"] = "mobilenet_v2"
+    name: BackboneName = "mobilenet_v2"
     num_classes: int | None = None
     width: float = 1.0
     channel_divisor: int = 8
     output_stride: int = 32
     strides: list[int] = field(default_factory=lambda: [2, 2, 2, 2, 2])
     image_size: int = 224
-    head: Literal["linear", "csra", "ml_decoder"] = "linear"
+    head: HeadName = "linear"
     csra_heads: int = 1
     csra_weight: float = 0.2
     decoder_width: int = 768
@@ -140,7 +147,7 @@ class LossConfig:
         smoothing: Part of the target that cross_entropy spreads over all classes.
     """
 
-    name: Literal["bce", "focal", "soft_f1", "asymmetric", "cross_entropy"] = "bce"
+    name: LossName = "bce"
     pos_weight: Literal["none", "inverse", "effective"] = "none"
     pos_weight_cap: float = 10.0
     pos_weight_beta: float = 0.999
@@ -155,7 +162,7 @@ class LossConfig:
     @property
     def exclusive(self) -> bool:
         """Whether the classes exclude each other, so that an image's probabilities add up to 1."""
-        return self.name == "cross_entropy"
+        return self.name in EXCLUSIVE_LOSSES
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from cocotag.backbones import backbone_row
 from cocotag.config import (
-    LAYER_GROUPS,
     DataConfig,
     LossConfig,
     ModelConfig,
@@ -170,7 +170,7 @@ def _run_problems(config: TrainConfig) -> Iterator[str]:
         yield from _range(f"stages[{place}].lr", stage.lr, 1e-9, 100)
         yield from _range(f"stages[{place}].lr_decay", stage.lr_decay, 0.01, 1)
         try:
-            parse_groups(stage.train, LAYER_GROUPS[config.model.name])
+            parse_groups(stage.train, backbone_row(config.model.name).layer_groups)
         except ConfigError as error:
             yield f"stages[{place}].train: {str(error).rstrip('.')}"
     yield from _range("batch_size", config.batch_size, 1, 65_536)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -159,6 +162,31 @@ def cross_entropy(logits: Tensor, targets: Tensor, known: Tensor, *, smoothing: 
     log_probs = F.log_softmax(torch.where(known, logits, torch.finfo(logits.dtype).min), dim=1)
     rows = -torch.where(known, wanted * log_probs, 0.0).sum(dim=1)
     return _mean_known(rows, positives > 0)
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """A loss as a config names it.
+
+    Attributes:
+        loss: ``loss(logits, targets, known, **parameters) -> scalar``.
+        parameters: Those of its parameters that are fields of `cocotag.config.LossConfig` under the same name.
+        weighs_positives: Whether it takes ``pos_weight``, ``(C,)``, made of the training data.
+    """
+
+    loss: Callable[..., Tensor]
+    parameters: tuple[str, ...] = ()
+    weighs_positives: bool = False
+
+
+LOSSES: dict[str, LossRow] = {
+    "bce": LossRow(bce, weighs_positives=True),
+    "focal": LossRow(focal, ("gamma", "alpha")),
+    "soft_f1": LossRow(soft_f1),
+    "asymmetric": LossRow(asymmetric, ("gamma_pos", "gamma_neg", "shift")),
+    "cross_entropy": LossRow(cross_entropy, ("smoothing",)),
+}
+"""The table of losses. To add one, write its function and row here, and its name and parameters in ``config.py``."""
 
 
 def _checked(logits: Tensor, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:

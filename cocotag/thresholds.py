@@ -149,7 +149,7 @@ def choose_thresholds(
 
     How strongly to draw depends on how alike the classes' scores are. For ``f1`` it is cross-validated, by the mean of
     micro-F1 and macro-F1 on held-out images, and `PRIOR_STRENGTH` stays unless another of `STRENGTHS` is better by more than
-    two standard errors of the difference. scripts/measure_thresholds.py holds this against every fixed strength.
+    two standard errors of the difference. scripts/research/measure_thresholds.py holds this against every fixed strength.
 
     A wanted precision or recall that no threshold between two scores reaches, for a class or for all together, gives the
     threshold that comes nearest to it. What is wanted holds for a class's own threshold on these images: drawn towards the

@@ -62,7 +62,7 @@ def imagenet_weights(data_dir):
 @pytest.fixture(scope="session")
 def sample_dir(tmp_path_factory):
     """A small drawn data set: 120 images of 96 px to train on, 40 for validation. Not to be changed."""
-    from cocotag.data.sample import draw_sample
+    from cocotag.data.sample.draw import draw_sample
 
     folder = tmp_path_factory.mktemp("sample") / "data"
     draw_sample(folder, train=120, val=40, size=96, progress=False)
@@ -89,3 +89,11 @@ def exiftool():
         assert done.returncode == 0, done.stderr
 
     return write
+
+
+@pytest.fixture
+def photographs(coco_mini, tmp_path):
+    """Copies of four real photographs."""
+    (tmp_path / "photos").mkdir()
+    sources = sorted((coco_mini / "val").iterdir())[:4]
+    return [shutil.copy(source, tmp_path / "photos" / f"{number}.jpg") for number, source in enumerate(sources)]

@@ -189,7 +189,7 @@ def test_a_config_of_another_version_is_refused():
 
 
 def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
-    from cocotag.commands.train import _train_config
+    from cocotag.cli.commands.train.train import _train_config
 
     folder = find_config("--config", "sample").parent
     names = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -203,7 +203,7 @@ def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
 
 
 def test_flags_override_the_yaml_wherever_it_stands(tmp_path):
-    from cocotag.commands.train import _train_config
+    from cocotag.cli.commands.train.train import _train_config
 
     for words in (["--seed", "5", "--config", "sample"], ["--config", "sample", "--seed", "5"]):
         made, *_ = _train_config([*words, "--data.root", str(tmp_path), "--stages", '[{"epochs": 3, "lr": 0.5}]'])
@@ -265,7 +265,7 @@ def test_what_is_no_data_config_is_refused(data):
 
 
 def test_sources_come_from_flags_and_yaml_alike(tmp_path):
-    from cocotag.commands.train import _train_config
+    from cocotag.cli.commands.train.train import _train_config
 
     file = tmp_path / "mine.yaml"
     file.write_text("data:\n  sources:\n  - root: VOC\n    aliases: voc\n  - {root: mine, known: [a]}\n  classes: [a, b]\n")
@@ -291,7 +291,7 @@ def test_sources_come_from_flags_and_yaml_alike(tmp_path):
     ],
 )
 def test_a_mistake_in_a_flag_is_one_line(capsys, words, needles):
-    from cocotag.cli import main
+    from cocotag.cli.main import main
 
     with pytest.raises(SystemExit) as stop:
         main(["train", *words])

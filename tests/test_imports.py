@@ -1,6 +1,8 @@
 """The walls between the rooms: who may import whom, read from the source and seen at run time."""
 
 import ast
+import graphlib
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +46,14 @@ def users_of(*packages):
 
 
 def test_torch_stays_in_its_rooms():
-    rooms = ("models", "losses", "training", "export", "data.transforms", "data.dataset", "data.datamodule")
+    rooms = ("models", "losses", "training", "export", "data.loading")
     strangers = {name for name in users_of("torch", "torchvision", "torchmetrics", "torchinfo") if not within(name, *rooms)}
     assert not strangers
 
 
 def test_lightning_and_albumentations_stay_in_theirs():
-    assert all(within(name, "training", "data.datamodule") for name in users_of("lightning"))
-    assert users_of("albumentations") == {"cocotag.data.transforms"}
+    assert all(within(name, "training", "data.loading.datamodule") for name in users_of("lightning"))
+    assert users_of("albumentations") == {"cocotag.data.loading.transforms"}
 
 
 def test_the_rooms_that_know_nothing_of_each_other():
@@ -66,10 +68,62 @@ def test_the_rooms_that_know_nothing_of_each_other():
         assert not [i for i in imports(path) if within(i, *others)], name
 
 
-def test_nothing_imports_the_command_line():
-    assert [name for name, path in MODULES.items() if any(within(i, "cli") for i in imports(path))] == ["cocotag.__main__"]
-    users = {name for name, path in MODULES.items() if any(within(i, "commands") for i in imports(path))}
-    assert {name for name in users if not within(name, "commands")} == {"cocotag.cli"}
+def test_only_the_module_that_runs_the_package_imports_the_command_line():
+    users = {name for name, path in MODULES.items() if any(within(i, "cli") for i in imports(path))}
+    assert {name for name in users if not within(name, "cli")} == {"cocotag.__main__"}
+
+
+LAZY = {"cocotag", "cocotag.reports"}
+"""Modules that hand out names of other rooms when these are first used."""
+LATE = {("cocotag.inference.tagger", "cocotag.tagging.tagged")}
+"""Imports inside a function that a caller's convenience is worth: `Tagger.tag_folder`."""
+
+
+def folder_of(module):
+    """The folder that a module lies in; a package's own file lies in the package."""
+    path = MODULES[module]
+    return ".".join(["cocotag", *path.parent.relative_to(PACKAGE).parts])
+
+
+def folder_imports(depth):
+    """Pairs of folders of which the first imports the second; folders below ``depth`` count as that one."""
+    pairs = {}
+    for name, path in MODULES.items():
+        if name in LAZY | {"cocotag.__main__"}:
+            continue
+        for one in imports(path):
+            if one in MODULES and (name, one) not in LATE:
+                pair = tuple(".".join(folder_of(module).split(".")[:depth]) for module in (name, one))
+                if pair[0] != pair[1]:
+                    pairs.setdefault(pair, (name, one))
+    return pairs
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_no_folder_imports_a_folder_that_imports_it(depth):
+    pairs = folder_imports(depth)
+    pairs = {pair: why for pair, why in pairs.items() if depth < 3 or "cocotag" not in pair}  # the root knows none, see below
+    order = graphlib.TopologicalSorter()
+    for user, used in pairs:
+        order.add(user, used)
+    try:
+        order.prepare()
+    except graphlib.CycleError as error:
+        circle = list(reversed(error.args[1]))
+        raise AssertionError([pairs[pair] for pair in itertools.pairwise(circle)]) from None
+
+
+def test_the_modules_outside_all_rooms_import_none_of_them():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    for name, path in MODULES.items():
+        if folder_of(name) == "cocotag" and name not in LAZY | {"cocotag.__main__"}:
+            assert not [i for i in imports(path) if within(i, *rooms)], name
+
+
+def test_no_folder_has_more_modules_than_a_reader_can_hold():
+    for folder in {path.parent for path in MODULES.values()}:
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 14, f"{folder}: {len(modules)} modules"
 
 
 def test_errors_import_nothing_and_there_is_no_drawer_for_odds_and_ends():
@@ -89,13 +143,14 @@ def loaded_by(code, *arguments):
 
 def test_help_loads_nothing_heavy():
     loaded = loaded_by(
-        "import contextlib, io\nfrom cocotag.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main(['--help'])"
+        "import contextlib, io\nfrom cocotag.cli.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()): main(['--help'])"
     )
     assert not loaded & {*HEAVY, "numpy", "pandas", "cv2", "onnxruntime", "jsonargparse"}
 
 
 def test_tagging_loads_neither_torch_nor_pandas(toy_bundle, sample_dir, tmp_path):
-    code = "import sys\nfrom cocotag.cli import main\nassert main(['tag', *sys.argv[1:]]) == 0"
+    code = "import sys\nfrom cocotag.cli.main import main\nassert main(['tag', *sys.argv[1:]]) == 0"
     loaded = loaded_by(code, sample_dir / "val", "--model", toy_bundle, "--out", tmp_path / "tags.csv")
     assert not loaded & {*HEAVY, "pandas"}
     assert "onnxruntime" in loaded
@@ -104,7 +159,7 @@ def test_tagging_loads_neither_torch_nor_pandas(toy_bundle, sample_dir, tmp_path
 def test_evaluating_and_reporting_run_without_torch(toy_bundle, sample_dir, tmp_path):
     annotations = sample_dir / "annotations" / "instances_val.json"
     code = (
-        "import sys\nbundle, root, annotations, out = sys.argv[1:]\nfrom cocotag.cli import main\n"
+        "import sys\nbundle, root, annotations, out = sys.argv[1:]\nfrom cocotag.cli.main import main\n"
         "assert main(['evaluate', bundle, '--root', root, '--split', 'val', '--out', out + '/e']) == 0\n"
         "assert main(['imbalance', annotations, '--out', out + '/i']) == 0\n"
         "assert main(['check', root, '--split', 'val']) == 0\n"
@@ -118,7 +173,7 @@ def test_evaluating_and_reporting_run_without_torch(toy_bundle, sample_dir, tmp_
 )
 def test_without_the_extra_the_way_to_get_it_is_said(words):
     hide = "import sys\nsys.modules['torch'] = sys.modules['lightning'] = None\n"
-    code = hide + "from cocotag.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = hide + "from cocotag.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'cocotag[train]'" in done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from importlib import import_module
 from typing import Literal, cast
 
 import numpy as np
@@ -11,13 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cocotag.backbones import backbone_row
 from cocotag.config import ModelConfig
 from cocotag.errors import ConfigError
-from cocotag.models.heads import CSRAHead, Head, LinearHead, MLDecoderHead, Prior
-from cocotag.models.mobilenet_v2 import InvertedResidual as BranchV2
-from cocotag.models.mobilenet_v2 import MobileNetV2
-from cocotag.models.mobilenet_v3 import InvertedResidual as BranchV3
-from cocotag.models.mobilenet_v3 import MobileNetV3
+from cocotag.models.heads import HEADS, Head, Prior
 from cocotag.models.network import Backbone, TaggerNetwork
 from cocotag.models.weights import Loaded, load_weights
 
@@ -70,19 +67,25 @@ def load(
 
 
 def _backbone(config: ModelConfig) -> nn.Module:
-    make: Callable[..., nn.Module] = MobileNetV2
-    if config.name != "mobilenet_v2":
-        make = partial(MobileNetV3, "small" if config.name == "mobilenet_v3_small" else "large")
-    return make(width=config.width, output_stride=config.output_stride, strides=config.strides, divisor=config.channel_divisor)
+    row = backbone_row(config.name)
+    make: Callable[..., nn.Module] = import_module(f"cocotag.models.{row.module}").make
+    return make(
+        **row.options,
+        width=config.width,
+        output_stride=config.output_stride,
+        strides=config.strides,
+        divisor=config.channel_divisor,
+    )
 
 
 def _head(config: ModelConfig, backbone: Backbone, classes: int, prior: Prior) -> Head:
-    make: Callable[..., Head] = partial(LinearHead, hidden=backbone.hidden_channels)
-    if config.head == "csra":
-        make = partial(CSRAHead, heads=config.csra_heads, weight=config.csra_weight)
-    elif config.head == "ml_decoder":
-        make = partial(MLDecoderHead, width=config.decoder_width)
-    return make(backbone.out_channels, classes, dropout=config.dropout, prior=prior)
+    if config.head not in HEADS:
+        raise ConfigError(f"model.head is {config.head!r}, it must be one of {', '.join(HEADS)}.")
+    row = HEADS[config.head]
+    options = {name: getattr(config, key) for name, key in row.options.items()}
+    if row.takes_hidden:
+        options["hidden"] = backbone.hidden_channels
+    return row.make(backbone.out_channels, classes, dropout=config.dropout, prior=prior, **options)
 
 
 def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) -> None:
@@ -101,9 +104,9 @@ def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) 
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-    for module in backbone.modules():
-        if kind == "zero_branches" and isinstance(module, BranchV2 | BranchV3) and module.residual:
-            nn.init.zeros_(module.last_norm().weight)
+    if kind == "zero_branches":
+        for norm in cast(Backbone, backbone).branch_norms():
+            nn.init.zeros_(norm.weight)
 
 
 def initialise_as_original(head: nn.Module) -> None:

@@ -7,7 +7,8 @@ to a network with other classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -224,3 +225,26 @@ class MLDecoderHead(Head):
     def _split(self, x: Tensor) -> Tensor:
         """``(N, L, width)`` -> ``(N, heads, L, width / heads)``."""
         return x.view(*x.shape[:2], self.HEADS, -1).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """A head as a config names it.
+
+    Attributes:
+        make: ``make(channels, classes, *, dropout, prior, **options)``.
+        options: Argument of ``make`` -> field of `cocotag.config.ModelConfig`.
+        takes_hidden: Whether ``make`` takes ``hidden``, the channels of the backbone's own hidden layer.
+    """
+
+    make: Callable[..., Head]
+    options: Mapping[str, str] = field(default_factory=dict)
+    takes_hidden: bool = False
+
+
+HEADS: dict[str, HeadRow] = {
+    "linear": HeadRow(LinearHead, takes_hidden=True),
+    "csra": HeadRow(CSRAHead, {"heads": "csra_heads", "weight": "csra_weight"}),
+    "ml_decoder": HeadRow(MLDecoderHead, {"width": "decoder_width"}),
+}
+"""The table of heads. To add one, write its class and row here, and its name and fields in ``config.py``."""

@@ -7,8 +7,8 @@ Sandler et al. 2018, https://arxiv.org/abs/1801.04381. Parameter names and shape
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -64,12 +64,17 @@ class MobileNetV2(nn.Module):
         out_channels: Channels of the feature map.
         hidden_channels: None: here nothing is between pooling and classifier.
         feature_info: Channels and stride of what each of `layer_groups` gives.
+        torchvision_head: Parameter of a linear head -> torchvision's name for it.
 
     Raises:
         ValueError: Another output stride, or strides.
     """
 
     hidden_channels: int | None = None
+    torchvision_head: ClassVar[Mapping[str, str]] = {
+        "head.linear.weight": "classifier.1.weight",
+        "head.linear.bias": "classifier.1.bias",
+    }
 
     def __init__(
         self, *, width: float = 1.0, output_stride: int = 32, strides: Sequence[int] = STRIDES, divisor: int = 8
@@ -98,3 +103,10 @@ class MobileNetV2(nn.Module):
     def layer_groups(self) -> list[nn.Module]:
         """Stem, the 17 blocks, last convolution: from the input on."""
         return list(self.features)
+
+    def branch_norms(self) -> list[nn.BatchNorm2d]:
+        """The last norm of each residual branch."""
+        return [block.last_norm() for block in self.features if isinstance(block, InvertedResidual) and block.residual]
+
+
+make = MobileNetV2

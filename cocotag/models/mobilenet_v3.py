@@ -7,9 +7,9 @@ Howard et al. 2019, https://arxiv.org/abs/1905.02244. Parameter names and shapes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -115,10 +115,18 @@ class MobileNetV3(nn.Module):
         out_channels: Channels of the feature map.
         hidden_channels: Of the layer that the paper has between pooling and classifier.
         feature_info: Channels and stride of what each of `layer_groups` gives.
+        torchvision_head: Parameter of a linear head -> torchvision's name for it.
 
     Raises:
         ValueError: Another size, output stride or strides.
     """
+
+    torchvision_head: ClassVar[Mapping[str, str]] = {
+        "head.hidden.weight": "classifier.0.weight",
+        "head.hidden.bias": "classifier.0.bias",
+        "head.linear.weight": "classifier.3.weight",
+        "head.linear.bias": "classifier.3.bias",
+    }
 
     def __init__(
         self,
@@ -162,3 +170,10 @@ class MobileNetV3(nn.Module):
     def layer_groups(self) -> list[nn.Module]:
         """Stem, the 11 or 15 blocks, last convolution: from the input on."""
         return list(self.features)
+
+    def branch_norms(self) -> list[nn.BatchNorm2d]:
+        """The last norm of each residual branch."""
+        return [block.last_norm() for block in self.features if isinstance(block, InvertedResidual) and block.residual]
+
+
+make = MobileNetV3

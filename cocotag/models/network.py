@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from cocotag.models.blocks import Feature
 from cocotag.models.heads import Head
-from cocotag.normalization import IMAGENET_MEAN, IMAGENET_STD
+from cocotag.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(Protocol):
@@ -18,9 +19,14 @@ class Backbone(Protocol):
     out_channels: int
     hidden_channels: int | None
     feature_info: tuple[Feature, ...]
+    torchvision_head: ClassVar[Mapping[str, str]]
 
     def layer_groups(self) -> list[nn.Module]:
         """Its parts in order from the input."""
+        ...
+
+    def branch_norms(self) -> list[nn.BatchNorm2d]:
+        """The last norm of each residual branch, which may start as zero."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,31 +11,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from cocotag.backbones import backbone_row
 from cocotag.errors import ConfigError
 from cocotag.labels import fold
 from cocotag.models.heads import CSRAHead, LinearHead
-from cocotag.models.network import TaggerNetwork
+from cocotag.models.network import Backbone, TaggerNetwork
 
 State = dict[str, Tensor]
 KEY = "model.weights"  # what names them in a config
-
-IMAGENET = {
-    "mobilenet_v2": "MobileNet_V2_Weights",
-    "mobilenet_v3_small": "MobileNet_V3_Small_Weights",
-    "mobilenet_v3_large": "MobileNet_V3_Large_Weights",
-}
-"""torchvision's names for its weights."""
-
-# Where torchvision keeps a linear head's parameters.
-_HEAD_V2 = {"head.linear.weight": "classifier.1.weight", "head.linear.bias": "classifier.1.bias"}
-_HEAD_V3 = {
-    "head.hidden.weight": "classifier.0.weight",
-    "head.hidden.bias": "classifier.0.bias",
-    "head.linear.weight": "classifier.3.weight",
-    "head.linear.bias": "classifier.3.bias",
-}
 
 
 @dataclass(frozen=True)
@@ -116,7 +101,7 @@ def load_weights(
     loaded = _load_torchvision(network, weights, _tensors(KEY, weights, state), architecture)
     if classes is None or imagenet is None:
         return loaded
-    carried = [classes[index] for index in _carry_classifier(network.head, state, imagenet)]
+    carried = [classes[index] for index in _carry_classifier(network, state, imagenet)]
     return replace(loaded, classes=carried, classifier=True)
 
 
@@ -128,7 +113,7 @@ def to_torchvision(network: TaggerNetwork) -> State:
     """
     if not isinstance(network.head, LinearHead):
         raise ValueError(f"torchvision's networks have a linear head, this one has {type(network.head).__name__}")
-    names = _HEAD_V2 if network.head.hidden is None else _HEAD_V3
+    names = _torchvision_head(network)
     return {_torchvision_name(name, names): value for name, value in network.state_dict().items()}
 
 
@@ -138,19 +123,22 @@ def from_torchvision(network: TaggerNetwork, state: State) -> None:
     Raises:
         RuntimeError: Something is missing, too much, or of another shape (torch's own message).
     """
-    hidden = cast(LinearHead, network.head).hidden
-    names = {_torchvision_name(name, _HEAD_V2 if hidden is None else _HEAD_V3): name for name in network.state_dict()}
+    names = {_torchvision_name(name, _torchvision_head(network)): name for name in network.state_dict()}
     network.load_state_dict({names.get(name, name): value for name, value in state.items()})
 
 
-def _torchvision_name(name: str, head: dict[str, str]) -> str:
+def _torchvision_head(network: TaggerNetwork) -> Mapping[str, str]:
+    return cast(Backbone, network.backbone).torchvision_head
+
+
+def _torchvision_name(name: str, head: Mapping[str, str]) -> str:
     return head.get(name, name.removeprefix("backbone."))
 
 
 def _load_torchvision(network: TaggerNetwork, source: str, state: State, architecture: str) -> Loaded:
     wanted = {f"backbone.{name}": name for name in network.backbone.state_dict()}
     if isinstance(network.head, LinearHead) and network.head.hidden is not None:
-        wanted |= {name: theirs for name, theirs in _HEAD_V3.items() if "hidden" in name}
+        wanted |= {name: theirs for name, theirs in _torchvision_head(network).items() if "hidden" in name}
     own = network.state_dict()
     for name, theirs in wanted.items():
         if theirs not in state:
@@ -165,9 +153,10 @@ def _load_torchvision(network: TaggerNetwork, source: str, state: State, archite
     )
 
 
-def _carry_classifier(head: nn.Module, state: State, imagenet: NDArray[np.int64]) -> list[int]:
+def _carry_classifier(network: TaggerNetwork, state: State, imagenet: NDArray[np.int64]) -> list[int]:
     """Start a head from an ImageNet classifier; the indices of the classes that it knows something of."""
-    rows = state.get(_HEAD_V2["head.linear.weight"], state.get(_HEAD_V3["head.linear.weight"]))
+    head = network.head
+    rows = state.get(_torchvision_head(network).get("head.linear.weight", ""))
     weight = head.linear.weight if isinstance(head, LinearHead) else head.weight if isinstance(head, CSRAHead) else None
     if rows is None or weight is None or rows.shape != (len(imagenet), weight.shape[-1]):
         return []  # no classifier, a head of another kind, or one that reads other features than the classifier did
@@ -246,8 +235,11 @@ def check_shape(key: str, source: str, name: str, stored: Tensor, own: Tensor) -
 def _fetch_imagenet(architecture: str) -> dict[str, Any]:
     from torchvision import models
 
+    weights = backbone_row(architecture).torchvision_weights
+    if weights is None:
+        raise ConfigError(f"model.weights is imagenet, but torchvision has none of {architecture}. Give a file, or null.")
     try:
-        state: State = getattr(models, IMAGENET[architecture]).DEFAULT.get_state_dict(progress=True, check_hash=True)
+        state: State = getattr(models, weights).DEFAULT.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, or a download cut short
         raise ConfigError(
             f"model.weights is imagenet, but torchvision could not fetch them ({error}). "

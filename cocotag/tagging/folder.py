@@ -19,15 +19,15 @@ import numpy as np
 
 from cocotag.cores import usable_cores
 from cocotag.errors import DataError
-from cocotag.images import MAX_BYTES
+from cocotag.inference.stream import Prediction, predict_with_all
+from cocotag.inference.tagger import Tagger
 from cocotag.interrupt import NotedInterrupt
+from cocotag.photos.decode import MAX_BYTES
+from cocotag.photos.walk import Part, Walk
 from cocotag.tagging.progress import Progress
-from cocotag.tagging.runs import Model
-from cocotag.tagging.state import UNRELIABLE, Known, Result, State
-from cocotag.tagging.stream import Prediction, predict_with_all
+from cocotag.tagging.state.models import Model
+from cocotag.tagging.state.store import UNRELIABLE, Known, Result, State
 from cocotag.tagging.summary import FIRST_FAILURES, INSTALL_RAW, TagSummary, counted, skipped_text
-from cocotag.tagging.tagger import Tagger
-from cocotag.tagging.walk import Part, Walk
 
 _MOMENTARY = frozenset({"missing", "unreadable", "changed", "needs_raw"})
 """Failures that say nothing of the file's content: such a file is tried again in every run."""

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import ImageError
-from cocotag.tagging.stream import predict_files
-from cocotag.tagging.tagger import Tag, Tagger, check_top_k, decide, make_tags
-from cocotag.tagging.walk import Walk
+from cocotag.inference.stream import predict_files
+from cocotag.inference.tagger import Tagger
+from cocotag.inference.tags import Tag, check_top_k, decide, make_tags
+from cocotag.photos.walk import Walk
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,11 +19,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from cocotag.config import TrainConfig
-from cocotag.data.datamodule import TaggingData
+from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import BundleError, DataError, OutputError
-from cocotag.export import checkpoint_facts
+from cocotag.export.checkpoint import checkpoint_facts
 from cocotag.files import atomic_path
-from cocotag.training.processes import first_process
+from cocotag.training.loop.runtime import first_process
 
 
 def facts_of(config: TrainConfig, data: TaggingData) -> dict[str, Any]:

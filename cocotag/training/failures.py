@@ -12,11 +12,11 @@ from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from cocotag.config import TrainConfig
-from cocotag.data.datamodule import TaggingData
+from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
-from cocotag.training.interrupt import StopOnInterrupt
-from cocotag.training.loggers import NO_SPACE
-from cocotag.training.module import NotFinite
+from cocotag.training.logging.loggers import NO_SPACE
+from cocotag.training.loop.interrupt import StopOnInterrupt
+from cocotag.training.loop.module import NotFinite
 
 _CONNECTION = ("Connection closed", "Connection reset", "Timed out waiting", "gloo", "NCCL")
 

@@ -23,19 +23,18 @@ from tqdm import tqdm
 
 from cocotag.config import TrainConfig
 from cocotag.config_problems import check
-from cocotag.data.datamodule import TaggingData
+from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, Interrupted, OutputError
 from cocotag.files import probe_folder, write_text
-from cocotag.reports.lines import Line, Panel, draw_panels
+from cocotag.pages.lines import Line, Panel, draw_panels
 from cocotag.training.checkpoints import facts_of
 from cocotag.training.failures import told_plainly
-from cocotag.training.fit import keep_freed_memory, quiet
-from cocotag.training.interrupt import StopOnInterrupt
-from cocotag.training.loss import Loss
-from cocotag.training.module import NotFinite, TaggerModule
-from cocotag.training.prepare import make_data, make_network, precision
-from cocotag.training.processes import say
-from cocotag.training.schedule import Schedule
+from cocotag.training.loop.interrupt import StopOnInterrupt
+from cocotag.training.loop.loss import Loss
+from cocotag.training.loop.module import NotFinite, TaggerModule
+from cocotag.training.loop.runtime import keep_freed_memory, precision, quiet, say
+from cocotag.training.loop.schedule import Schedule
+from cocotag.training.preflight import make_data, make_network
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
 """Rates at the first and at the last step, and how many there are."""

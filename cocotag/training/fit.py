@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import logging
 import shutil
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,20 +11,20 @@ from typing import Any, cast
 
 import yaml
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig, root_of
 from cocotag.config_problems import check
-from cocotag.data.datamodule import TaggingData
+from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
-from cocotag.evaluate import evaluate_bundle
-from cocotag.export import checkpoint_facts, export_checkpoint
+from cocotag.evaluation.result import Evaluation
+from cocotag.evaluation.run import evaluate_bundle
+from cocotag.export.bundles import export_checkpoint
+from cocotag.export.checkpoint import checkpoint_facts
 from cocotag.files import write_text
+from cocotag.inference.tagger import Tagger
 from cocotag.models.network import TaggerNetwork
-from cocotag.reports.evaluation import Evaluation
-from cocotag.tagging.tagger import Tagger
 from cocotag.thresholds import Rule, parse_rule
 from cocotag.training.checkpoints import (
     KeepPrevious,
@@ -39,18 +36,19 @@ from cocotag.training.checkpoints import (
     last_checkpoint,
     resumable,
 )
-from cocotag.training.ema import MovingAverage
 from cocotag.training.failures import told_plainly
-from cocotag.training.features import KeepFeatures, kept_epochs
-from cocotag.training.interrupt import StopOnInterrupt
-from cocotag.training.log import EpochLog
-from cocotag.training.loggers import closing, make_loggers
-from cocotag.training.loss import Loss
-from cocotag.training.module import TaggerModule
-from cocotag.training.prepare import check_all, make_data, make_network, open_data, precision, val_table
-from cocotag.training.processes import Together, check_started, first_process, say
-from cocotag.training.record import write_record
-from cocotag.training.schedule import Schedule
+from cocotag.training.logging.epoch_log import EpochLog
+from cocotag.training.logging.loggers import closing, make_loggers
+from cocotag.training.logging.run_record import write_record
+from cocotag.training.loop.early_stopping import StopEarly
+from cocotag.training.loop.ema import MovingAverage
+from cocotag.training.loop.features import KeepFeatures, kept_epochs
+from cocotag.training.loop.interrupt import StopOnInterrupt
+from cocotag.training.loop.loss import Loss
+from cocotag.training.loop.module import TaggerModule
+from cocotag.training.loop.runtime import Together, check_started, first_process, keep_freed_memory, precision, quiet, say
+from cocotag.training.loop.schedule import Schedule
+from cocotag.training.preflight import check_all, make_data, make_network, open_data, val_table
 
 
 @dataclass(frozen=True)
@@ -151,14 +149,14 @@ def export_run(
     Args:
         checkpoint: Of a training run.
         out: The ``.onnx`` file.
-        calibration: As for `cocotag.export.export_checkpoint`.
+        calibration: As for `cocotag.export.bundles.export_checkpoint`.
         rule: What thresholds are chosen for; None as the run's config says.
 
     Returns:
         What the bundle says, and a warning if the images are gone, so that thresholds are 0.5.
 
     Raises:
-        CocotagError: As `cocotag.export.export_checkpoint`.
+        CocotagError: As `cocotag.export.bundles.export_checkpoint`.
     """
     facts = checkpoint_facts(checkpoint)
     config = TrainConfig.from_json(facts["config"])
@@ -175,21 +173,6 @@ def export_run(
         warning = f"All thresholds are 0.5, since the tune images are not to be had. {error}"
         return export_checkpoint(checkpoint, out, None, calibration, rule), warning
     return export_checkpoint(checkpoint, out, tune, calibration, rule), None
-
-
-class StopEarly(EarlyStopping):
-    """Lightning's, in the last stage only: an earlier one is not the end."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """A run that had stopped stays stopped when it is resumed."""
-        if self.wait_count >= self.patience:
-            trainer.should_stop = True
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """Count the epoch if it belongs to the last stage."""
-        module = cast(TaggerModule, pl_module)
-        if module.stage == len(module.schedule.stages) - 1:
-            super().on_validation_end(trainer, pl_module)
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:
@@ -311,35 +294,3 @@ def _kept(directory: Path) -> str:
     if not last_checkpoint(directory).is_file():
         return f"No epoch was finished; begin again with: cocotag train --resume {directory}"
     return f"The finished epochs are kept; go on with: cocotag train --resume {directory}"
-
-
-def keep_freed_memory() -> bool:
-    """Let glibc keep the memory that a step frees for the next one, instead of giving it back to the system page by page.
-
-    A step on the CPU allocates and frees hundreds of MB in large blocks. By default each is mapped anew, and the system
-    zeroes its pages: about half of the time of a step (scripts/bench_train.py). Does nothing without glibc.
-
-    Returns:
-        Whether it took effect.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # musl, macOS, Windows
-        return False
-    return bool(mallopt(m_mmap_max, 0)) and bool(mallopt(m_trim_threshold, 2**31 - 1))
-
-
-def quiet() -> None:
-    """Keep what does not concern the user off the screen."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    about_us = (
-        "does not have many workers",  # small data sets need none
-        "No positive samples found in target",  # left out of the means, see TaggerModule
-        "Checkpoint directory",  # ours, on a resume
-        "The number of training batches",
-        r"`isinstance\(treespec",  # Lightning's own affair
-    )
-    for about in about_us:
-        warnings.filterwarnings("ignore", f".*{about}")

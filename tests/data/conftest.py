@@ -23,11 +23,3 @@ def folders(tmp_path):
         picture(tmp_path / "photos" / "Cat" / "kittens" / f"{number}.png", 10 + number)
     shutil.copy(tmp_path / "photos" / "dog" / "4.png", tmp_path / "photos" / "Cat" / "4.png")
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def photographs(coco_mini, tmp_path):
-    """Copies of four real photographs."""
-    (tmp_path / "photos").mkdir()
-    sources = sorted((coco_mini / "val").iterdir())[:4]
-    return [shutil.copy(source, tmp_path / "photos" / f"{number}.jpg") for number, source in enumerate(sources)]

@@ -10,8 +10,8 @@ from cocotag.data.annotations import load_split
 from cocotag.data.matching import Aliases
 from cocotag.data.sources import align, join_sources
 from cocotag.errors import DataError
+from cocotag.imbalance.result import imbalance
 from cocotag.labels import COCO80
-from cocotag.reports.imbalance import imbalance
 
 
 def write(root, images, categories, *, split="train", ids=None, folder=None):

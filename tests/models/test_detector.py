@@ -12,11 +12,11 @@ from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from cocotag.bundle import read_metadata
-from cocotag.cli import main
+from cocotag.cli.main import main
 from cocotag.errors import ConfigError
+from cocotag.inference.tagger import Tagger
 from cocotag.labels import COCO80
 from cocotag.models.detector import DetectorTagger, build_detector
-from cocotag.tagging.tagger import Tagger
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torch import nn
 
 from cocotag.bundle import BundleMetadata, write_bundle
 from cocotag.config import ModelConfig
-from cocotag.export import differences, to_onnx
+from cocotag.export.onnx_graph import differences, to_onnx
 from cocotag.labels import Category, Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.heads import CSRAHead, LinearHead, MLDecoderHead

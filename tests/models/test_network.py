@@ -3,11 +3,12 @@ import torch
 from networks import images, lively
 from torch import nn
 
-from cocotag.config import LAYER_GROUPS, ModelConfig
+from cocotag.backbones import BACKBONES
+from cocotag.config import ModelConfig
 from cocotag.errors import ConfigError
 from cocotag.models.build import build_network
 
-NAMES = list(LAYER_GROUPS)
+NAMES = list(BACKBONES)
 
 
 def test_the_80_class_network_has_the_originals_parameters():
@@ -39,7 +40,7 @@ def test_a_batch_is_its_images_one_by_one(name):
 def test_layer_groups_hold_every_parameter_once_and_end_in_the_head(name, head):
     network = build_network(ModelConfig(name=name, width=0.25, head=head, decoder_width=32), 5)
     groups = network.layer_groups()
-    assert len(groups) == LAYER_GROUPS[name]
+    assert len(groups) == BACKBONES[name].layer_groups
     assert groups[-1] is network.head
     parameters = [id(p) for group in groups for p in group.parameters()]
     assert sorted(parameters) == sorted(id(p) for p in network.parameters())

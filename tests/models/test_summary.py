@@ -4,8 +4,9 @@ import pytest
 import torchinfo
 import torchvision.models
 
-from cocotag.cli import main
-from cocotag.config import LAYER_GROUPS, ModelConfig
+from cocotag.backbones import BACKBONES
+from cocotag.cli.main import main
+from cocotag.config import ModelConfig
 from cocotag.models.build import build_network
 from cocotag.models.summary import summarise
 
@@ -16,7 +17,7 @@ def run(capsys, *words):
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("name", LAYER_GROUPS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_counts_are_torchinfos_of_torchvisions_network(name):
     ours = summarise(build_network(ModelConfig(name=name), 1000), 96, batch=2)
     theirs = torchinfo.summary(getattr(torchvision.models, name)(), input_size=(2, 3, 96, 96), verbose=0)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from networks import images, lively
 
-from cocotag.config import LAYER_GROUPS, ModelConfig
+from cocotag.backbones import BACKBONES
+from cocotag.config import ModelConfig
 from cocotag.data.matching import find_classes, load_aliases
 from cocotag.errors import ConfigError
 from cocotag.labels import COCO80, Category, Vocabulary
@@ -145,7 +146,7 @@ def test_a_pickle_that_would_run_code_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", LAYER_GROUPS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_imagenet_weights_that_cannot_be_fetched_say_what_to_do(name, monkeypatch):
     """Without a network, as torchvision meets it."""
     from urllib.error import URLError
@@ -245,9 +246,9 @@ def test_the_real_classifier_knows_coco_before_anything_is_learned(imagenet_weig
     """A tagger that has seen no photograph of the data set: its ranking of val is far above chance (mAP about 4 %)."""
     from cocotag.config import DataConfig, TrainConfig
     from cocotag.data.annotations import load_split
-    from cocotag.images import load_square
     from cocotag.metrics import per_class
-    from cocotag.training.prepare import make_data, make_network
+    from cocotag.photos.decode import load_square
+    from cocotag.training.preflight import make_data, make_network
 
     config = TrainConfig(DataConfig(root=str(coco_mini)), ModelConfig(weights=str(imagenet_weights), head="csra"))
     network = make_network(config, make_data(config)).eval()

@@ -12,14 +12,14 @@ from PIL import Image
 from toy_bundle import make_toy_bundle
 
 from cocotag.errors import DataError
+from cocotag.inference.stream import AHEAD, predict_with_all
+from cocotag.inference.tagger import Tagger
+from cocotag.photos.walk import Walk, find_images
 from cocotag.tagging import folder as folder_module
 from cocotag.tagging.folder import tag_paths, was_rewritten
 from cocotag.tagging.progress import Progress
-from cocotag.tagging.state import State
-from cocotag.tagging.stream import AHEAD, predict_with_all
+from cocotag.tagging.state.store import State
 from cocotag.tagging.summary import TagSummary
-from cocotag.tagging.tagger import Tagger
-from cocotag.tagging.walk import Walk, find_images
 
 LONG_AGO = 10**18
 
@@ -288,7 +288,7 @@ def test_a_file_that_got_keywords_stays_known(tagger, album, place, worked):
 
 def test_files_may_be_rewritten_while_results_are_gone_through(tagger, album, place, worked, monkeypatch):
     tag(tagger, album, place)
-    monkeypatch.setattr("cocotag.tagging.state._COMMIT_SECONDS", 0)
+    monkeypatch.setattr("cocotag.tagging.state.store._COMMIT_SECONDS", 0)
     with State.open(place) as state:
         state.use(state.last_run())
         gone_through = []
@@ -488,7 +488,7 @@ def test_ctrl_c_leaves_no_known_file_out(tagger, album, place, monkeypatch):
 
 
 def test_a_second_ctrl_c_does_not_wait_and_keeps_what_is_committed(tagger, album, place, monkeypatch):
-    monkeypatch.setattr("cocotag.tagging.state._COMMIT_SECONDS", 0)
+    monkeypatch.setattr("cocotag.tagging.state.store._COMMIT_SECONDS", 0)
     interrupt_after(monkeypatch, 5, times=2)
     with pytest.raises(KeyboardInterrupt):
         tag(tagger, album, place)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cocotag import losses
-from cocotag.cli import main
+from cocotag.cli.main import main
 from cocotag.config import DataConfig, ModelConfig, StageConfig, TrainConfig
 from cocotag.errors import CocotagError, Interrupted, OutputError
 from cocotag.training import find_lr as module

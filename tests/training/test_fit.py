@@ -20,10 +20,12 @@ from cocotag.bundle import read_metadata
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
 from cocotag.data.annotations import load_split
 from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, OutputError
-from cocotag.export import MAX_DIFFERENCE, differences, export_checkpoint, load_checkpoint
-from cocotag.images import load_square
-from cocotag.tagging.stream import predict_files
-from cocotag.tagging.tagger import Tagger
+from cocotag.export.bundles import MAX_DIFFERENCE, export_checkpoint
+from cocotag.export.checkpoint import load_checkpoint
+from cocotag.export.onnx_graph import differences
+from cocotag.inference.stream import predict_files
+from cocotag.inference.tagger import Tagger
+from cocotag.photos.decode import load_square
 from cocotag.training.fit import Run, export_run, fit, precision, resume
 
 TWO_STAGES = [StageConfig(1, "head", 3e-2), StageConfig(2, "last:3", 1e-2, 0.8)]
@@ -336,7 +338,7 @@ def test_what_is_no_checkpoint_is_refused_and_writes_nothing(run, tmp_path):
 
 
 def test_a_bundle_that_differs_from_its_network_is_not_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("cocotag.export.MAX_DIFFERENCE", 0.0)
+    monkeypatch.setattr("cocotag.export.bundles.MAX_DIFFERENCE", 0.0)
     with pytest.raises(BundleError, match="differ from the network"):
         export_checkpoint(run.directory / "checkpoints" / "best.ckpt", tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
@@ -396,7 +398,7 @@ def test_the_seed_makes_the_start(sample_dir, tmp_path, without_bundle):
 
 
 def test_an_unreadable_image_in_a_worker_is_one_line(sample_dir, tmp_path, capsys):
-    from cocotag.cli import main
+    from cocotag.cli.main import main
 
     shutil.copytree(sample_dir, tmp_path / "data")
     for path in (tmp_path / "data" / "train").iterdir():

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
-from cocotag.data.dataset import EpochSampler, InOrder, Share, repeat_factors
+from cocotag.data.loading.dataset import EpochSampler, InOrder, Share, repeat_factors
 from cocotag.errors import CocotagError, DataError, OutputError
-from cocotag.export import load_checkpoint
-from cocotag.training import features as kept
+from cocotag.export.checkpoint import load_checkpoint
 from cocotag.training.checkpoints import held
-from cocotag.training.ema import ramped
 from cocotag.training.fit import Run, fit
-from cocotag.training.loss import Loss, pos_weights, shares
-from cocotag.training.prepare import make_data
+from cocotag.training.loop import features as kept
+from cocotag.training.loop.ema import ramped
+from cocotag.training.loop.loss import Loss, pos_weights, shares
+from cocotag.training.preflight import make_data
 
 
 def small(root, **changes):
@@ -187,7 +187,7 @@ def test_a_run_with_kept_features_is_the_run_without(sample_dir, tmp_path, monke
     stages = [StageConfig(5, "head", 1e-2), StageConfig(1, "last:2", 1e-3)]
     config = small(sample_dir, data=data, stages=stages, model=ModelConfig(image_size=64, width=0.25, head=head))
     loaded = []
-    monkeypatch.setattr("cocotag.data.dataset.TaggedImages._read", counting(loaded))
+    monkeypatch.setattr("cocotag.data.loading.dataset.TaggedImages._read", counting(loaded))
     quick = fit(config, tmp_path / "quick").directory
     with_features = len(loaded)
     loaded.clear()
@@ -200,7 +200,7 @@ def test_a_run_with_kept_features_is_the_run_without(sample_dir, tmp_path, monke
 
 
 def counting(loaded):
-    from cocotag.data.dataset import TaggedImages
+    from cocotag.data.loading.dataset import TaggedImages
 
     read = TaggedImages._read
 
@@ -212,8 +212,8 @@ def counting(loaded):
 
 
 def test_features_are_kept_only_where_that_is_sound(sample_dir, monkeypatch):
-    from cocotag.training.prepare import make_network
-    from cocotag.training.schedule import Schedule
+    from cocotag.training.loop.schedule import Schedule
+    from cocotag.training.preflight import make_network
 
     base = small(
         sample_dir,
@@ -253,7 +253,7 @@ def test_repeated_rows_go_through_all_views(views, most):
 
 
 def test_a_loss_that_is_no_number_names_the_images_of_its_batch(sample_dir, tmp_path, without_bundle, monkeypatch):
-    from cocotag.training.module import TaggerModule
+    from cocotag.training.loop.module import TaggerModule
 
     step = TaggerModule.training_step
 

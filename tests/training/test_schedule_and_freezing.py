@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from cocotag.config import StageConfig
-from cocotag.training.freezing import apply_freezing
-from cocotag.training.schedule import END, START, Schedule, cosine, one_cycle
+from cocotag.training.loop.schedule import END, START, Schedule, cosine, one_cycle
+from cocotag.training.loop.stages import apply_freezing
 
 STAGES = [StageConfig(2, "head", 1.0), StageConfig(3, "last:2", 0.1, 0.5), StageConfig(1, "0-1", 0.01)]
 SCHEDULE = Schedule(STAGES, groups=4, batches_per_epoch=10)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
-from cocotag.data.importing import import_labels
-from cocotag.data.labelled import read_folders
+from cocotag.data.importing.dataset import import_labels
+from cocotag.data.importing.labelled import read_folders
 from cocotag.errors import DataError
-from cocotag.tagging.tagger import Tagger
+from cocotag.inference.tagger import Tagger
 from cocotag.training.fit import fit
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}

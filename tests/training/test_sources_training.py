@@ -14,14 +14,15 @@ import yaml
 from cocotag.bundle import read_metadata, write_bundle
 from cocotag.config import DataConfig, ModelConfig, SourceConfig, StageConfig, TrainConfig
 from cocotag.data.annotations import load_split
-from cocotag.data.datamodule import TaggingData
+from cocotag.data.loading.datamodule import TaggingData
 from cocotag.data.sources import join_sources
 from cocotag.errors import DataError
-from cocotag.evaluate import evaluate_bundle
-from cocotag.export import _thresholds, load_checkpoint
-from cocotag.tagging.tagger import Tagger
+from cocotag.evaluation.run import evaluate_bundle
+from cocotag.export.bundles import _thresholds
+from cocotag.export.checkpoint import load_checkpoint
+from cocotag.inference.tagger import Tagger
 from cocotag.training.fit import Run, fit, resume, val_table
-from cocotag.training.interrupt import StopOnInterrupt
+from cocotag.training.loop.interrupt import StopOnInterrupt
 
 
 def part_of(sample_dir, root, images, classes, *, renamed=()):
@@ -98,7 +99,7 @@ def lies(monkeypatch):
         assert (noise & ~joined.table.known).sum() > 400
         return replace(joined, table=replace(joined.table, targets=np.where(joined.table.known, joined.table.targets, noise)))
 
-    monkeypatch.setattr("cocotag.data.datamodule.join_sources", join)
+    monkeypatch.setattr("cocotag.data.loading.datamodule.join_sources", join)
 
 
 def data_of(config, **changes):

@@ -23,9 +23,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from cocotag.tagging.decisions.rename import levels
+from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.gallery.place import output_errors
-from cocotag.tagging.rename import levels
-from cocotag.tagging.rows import Context, Row
 
 CHUNK = 2000
 """Files in one chunk: a script of about 150 kB."""

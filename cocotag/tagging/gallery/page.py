@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from cocotag.pages.html import encodable, environment, page_style, source_hash, template_text
 from cocotag.tagging.gallery.chunks import script_json
 
 SCRIPTS = ("data.js", "select.js", "cards.js", "grid.js", "large.js", "errors.js", "page.js")
 """In the order in which they need each other; on the page they are one."""
+
+_PACKAGE = "cocotag.tagging.gallery"
 
 
 def render(about: dict[str, Any], **values: Any) -> str:  # noqa: ANN401 (a page shows whatever it is given)
@@ -24,35 +24,16 @@ def render(about: dict[str, Any], **values: Any) -> str:  # noqa: ANN401 (a page
         about: What its script has to know before it loads data.
         **values: What the template shows to who has no script; all of it is escaped.
     """
-    text = _environment().get_template("index.html.j2").render(about=Markup(script_json(about)), **values)
-    return text.encode("utf-8", "replace").decode("utf-8")  # names that are not UTF-8
+    return encodable(_environment().get_template("index.html.j2").render(about=Markup(script_json(about)), **values))
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("cocotag.tagging.gallery", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    script = template_text(_PACKAGE, *SCRIPTS)
+    style = page_style() + template_text(_PACKAGE, "gallery.css")
+    # Only this script runs, and the data that it loads itself ('strict-dynamic'); pictures come from where the page is.
+    policy = (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src '{source_hash(style)}'; "
+        f"script-src '{source_hash(script)}' 'strict-dynamic'; img-src 'self' file:"
     )
-    own = files("cocotag.tagging.gallery") / "templates"
-    script = "".join((own / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    # The colours and letters of the reports.
-    reports = (files("cocotag.reports") / "templates" / "page.css").read_text(encoding="utf-8")
-    style = reports + (own / "gallery.css").read_text(encoding="utf-8")
-    environment.globals |= {
-        "page_css": Markup(style),
-        "page_js": Markup(script),
-        # Only this script runs, and the data that it loads itself ('strict-dynamic'); pictures come from where the page is.
-        "content_security_policy": Markup(
-            f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src '{_hash(style)}'; "
-            f"script-src '{_hash(script)}' 'strict-dynamic'; img-src 'self' file:"
-        ),
-    }
-    return environment
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return environment(_PACKAGE, style=style, script=script, content_security_policy=policy)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cocotag.errors import OutputError
 from cocotag.files import atomic_path, probe_folder, write_text
-from cocotag.tagging.state import NAME as STATE
+from cocotag.tagging.state.store import NAME as STATE
 
 PAGE = "index.html"
 FILES = "cocotag"

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from cocotag.cores import usable_cores
 from cocotag.errors import ImageError
-from cocotag.images import decode
-from cocotag.reports.thumbnails import shrink
+from cocotag.photos.decode import decode
+from cocotag.photos.thumbnails import shrink
 from cocotag.tagging.gallery.place import output_errors, thumb_keys, thumb_name
 
 SIDE, QUALITY = 288, 70

@@ -16,12 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from cocotag import __version__
+from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.gallery.chunks import FLOOR, Chunks, addresses
 from cocotag.tagging.gallery.page import render
 from cocotag.tagging.gallery.place import FILES, PAGE, THUMBS, Place, data_name
 from cocotag.tagging.gallery.thumbnails import Thumbnail, Thumbnails
-from cocotag.tagging.rows import Context, Row
-from cocotag.tagging.state import NAME as STATE
+from cocotag.tagging.state.store import NAME as STATE
 
 
 @dataclass(frozen=True, slots=True)

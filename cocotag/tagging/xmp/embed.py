@@ -18,10 +18,10 @@ from itertools import groupby
 from pathlib import Path
 
 from cocotag.errors import DataError, MissingExtraError, OutputError
-from cocotag.tagging.forms.cells import show
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.tagger import Tag
-from cocotag.tagging.walk import Walk
+from cocotag.inference.tags import Tag
+from cocotag.path_text import show
+from cocotag.photos.walk import Walk
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
 from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing

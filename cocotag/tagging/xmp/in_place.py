@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cocotag.errors import OutputError
-from cocotag.tagging.forms.cells import show
-from cocotag.tagging.walk import UNFINISHED
+from cocotag.path_text import show
+from cocotag.photos.walk import UNFINISHED
 
 try:
     import fcntl

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cocotag.data.keywords import INTERNAL
-from cocotag.tagging.rename import levels
-from cocotag.tagging.tagger import Tag
+from cocotag.inference.tags import Tag
+from cocotag.photos.keywords import INTERNAL
+from cocotag.tagging.decisions.rename import levels
 
 Keyword = tuple[str, ...]
 

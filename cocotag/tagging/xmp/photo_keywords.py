@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from cocotag.data.header import Header, read_header
 from cocotag.errors import ImageError
-from cocotag.images import FORMATS
+from cocotag.photos.formats.table import FORMATS
+from cocotag.photos.header import Header, read_header
 from cocotag.tagging.xmp.keywords import Keyword
 from cocotag.tagging.xmp.packet import user_keywords
 
 _BEGIN, _END = b"<x:xmpmeta", b"</x:xmpmeta>"
-_SEARCHED = frozenset((*FORMATS["RAW"], *FORMATS["JPEG2000"], *FORMATS["BMP"], *FORMATS["TGA"], *FORMATS["PPM"]))
-"""Endings of files whose header is not read here. Their packets are looked for: a packet can be told wherever it lies."""
+_SEARCHED = frozenset(ending for row in FORMATS.values() if not row.pillow_reads_xmp for ending in row.endings)
+"""Endings of files whose XMP is searched for: a packet can be told wherever it lies."""
 _MOST_PACKETS = 8
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Literal
 
 from cocotag.errors import DataError
-from cocotag.images import FORMATS
-from cocotag.tagging.forms.cells import show
-from cocotag.tagging.outputs import Row
+from cocotag.path_text import show
+from cocotag.photos.formats.table import FORMATS, IMAGE_ENDINGS
+from cocotag.photos.walk import Walk
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.summary import failure_lines
-from cocotag.tagging.walk import IMAGE_SUFFIXES, Walk
 from cocotag.tagging.xmp.document import MAX_BYTES, decode
 from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes
@@ -35,7 +35,7 @@ from cocotag.tagging.xmp.record import URI
 Naming = Literal["append", "adobe"]
 FIRST_FAILURES = 5
 
-_RAW = frozenset(FORMATS["RAW"])
+_RAW = frozenset(FORMATS["RAW"].endings)
 MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
 """What stands in any packet that holds something of ours, in every encoding."""
 _ENDINGS = (".xmp", ".XMP")
@@ -240,9 +240,9 @@ class Neighbours:
         if photo.parent != self._folder:
             self._folder, self._stems = photo.parent, {}
             for path in photo.parent.iterdir():
-                if path.suffix.lower() in IMAGE_SUFFIXES:
+                if path.suffix.lower() in IMAGE_ENDINGS:
                     self._stems.setdefault(path.stem, []).append(path.suffix)
-        if photo.stem.endswith(tuple(IMAGE_SUFFIXES)) and photo.with_name(photo.stem).exists():
+        if photo.stem.endswith(tuple(IMAGE_ENDINGS)) and photo.with_name(photo.stem).exists():
             return False  # IMG.jpg.xmp is the sidecar of IMG.jpg, not of IMG.jpg.png
         suffixes = {*self._stems.get(photo.stem, ()), photo.suffix}
         raw = {suffix for suffix in suffixes if suffix.lower() in _RAW}

@@ -18,9 +18,9 @@ from PIL import Image
 from xmp_samples import DIGIKAM, bag, wrap
 
 from cocotag.errors import MissingExtraError, OutputError
-from cocotag.images import decode
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.tagger import Tag
+from cocotag.inference.tags import Tag
+from cocotag.photos.decode import decode
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp import exiftool as module
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded
 from cocotag.tagging.xmp.exiftool import ExifTool, find_exiftool

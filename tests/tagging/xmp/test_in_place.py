@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from own_labels import picture
 
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.tagger import Tag
+from cocotag.inference.tags import Tag
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded
 from cocotag.tagging.xmp.in_place import Leftovers, Place, replacing
 from cocotag.tagging.xmp.sidecars import untag, write_sidecars

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from lxml import etree
 from xmp_samples import PACKETS, RDF, bag, without, wrap
 
-from cocotag.data.keywords import parse_xmp
 from cocotag.errors import DataError
-from cocotag.tagging.tagger import Tag
+from cocotag.inference.tags import Tag
+from cocotag.photos.keywords import parse_xmp
 from cocotag.tagging.xmp import packet as module
 from cocotag.tagging.xmp.document import MAX_BYTES, XmpDocument, escape_text
 from cocotag.tagging.xmp.fields import values

@@ -7,10 +7,10 @@ import pytest
 from own_labels import picture
 from xmp_samples import bag, without, wrap
 
+from cocotag.inference.tags import Tag
 from cocotag.labels import COCO80
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.rename import load_rename
-from cocotag.tagging.tagger import Tag
+from cocotag.tagging.decisions.rename import load_rename
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp import packet as module
 from cocotag.tagging.xmp.document import XmpDocument
 from cocotag.tagging.xmp.embed import embed_keywords

@@ -12,9 +12,9 @@ from own_labels import picture
 from xmp_samples import DARKTABLE, DIGIKAM, PACKETS, bag, wrap
 
 from cocotag.errors import DataError, OutputError
-from cocotag.tagging.forms.cells import show
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.tagger import Tag
+from cocotag.inference.tags import Tag
+from cocotag.path_text import show
+from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp import in_place
 from cocotag.tagging.xmp.document import XmpDocument
 from cocotag.tagging.xmp.fields import values

@@ -1,0 +1,54 @@
+"""The table of backbones: one row each. No torch; a row names the module of `cocotag.models` that makes the network.
+
+To add one, write that module with a function ``make`` and add its row here: config, command line, weights and stages take
+their choices from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from cocotag.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """What has to be known of a backbone before it is built.
+
+    Attributes:
+        module: Name of a module in ``cocotag.models``. Its ``make(*, width, output_stride, strides, divisor, **options)`` gives
+            a `cocotag.models.network.Backbone`.
+        layer_groups: Number of layer groups, the head included; they are numbered from 0 at the input.
+        torchvision_weights: torchvision's name of the ImageNet weights; None if it has none.
+        options: Further arguments of ``make``.
+    """
+
+    module: str
+    layer_groups: int
+    torchvision_weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+BACKBONES: dict[str, BackboneRow] = {
+    "mobilenet_v2": BackboneRow("mobilenet_v2", 20, "MobileNet_V2_Weights"),
+    "mobilenet_v3_small": BackboneRow("mobilenet_v3", 14, "MobileNet_V3_Small_Weights", {"size": "small"}),
+    "mobilenet_v3_large": BackboneRow("mobilenet_v3", 18, "MobileNet_V3_Large_Weights", {"size": "large"}),
+}
+
+if TYPE_CHECKING:
+    BackboneName = str
+else:
+    BackboneName = Literal[tuple(BACKBONES)]
+
+
+def backbone_row(name: str) -> BackboneRow:
+    """The row of a backbone.
+
+    Raises:
+        ConfigError: The table has no such backbone.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"model.name is {name!r}, it must be one of {', '.join(BACKBONES)}.")
+    return BACKBONES[name]

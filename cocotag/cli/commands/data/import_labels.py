@@ -1,0 +1,68 @@
+"""`cocotag import`: a data set of people's own labels."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command, count, share
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = IMPORT_EXAMPLES
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a CSV table, or a folder of images")
+    parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the data set")
+    kinds = ("csv", "folders", "keywords")
+    parser.add_argument("--from", dest="kind", choices=kinds, help="where the labels are (default: csv, if SOURCE is a file)")
+    parser.add_argument("--val", type=share, metavar="SHARE", help="held out as the split val, stratified (default: 0.2)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed holds others out (default: 0)")
+    parser.add_argument("--min-images", type=count, default=1, metavar="N", help="leave out tags on fewer images (default: 1)")
+    parser.add_argument("--copy", action="store_true", help="copy the images; by default hard links, which take no space")
+    parser.add_argument("--images", metavar="DIR", type=Path, help="csv: where its paths start (default: the table's folder)")
+    parser.add_argument("--separator", metavar="MARK", help="csv: between tags (default: the first of ; | , that there is)")
+    parser.add_argument("--keep-untagged", action="store_true", help="keywords: photographs without any show nothing")
+    args = parser.parse_args(words)
+    kind = args.kind or ("csv" if not args.source.is_dir() else None)
+    if kind is None:
+        parser.error(f"{args.source} is a folder: add --from folders (each class has its folder) or --from keywords")
+    for flag, of in (("images", "csv"), ("separator", "csv"), ("keep_untagged", "keywords")):
+        if getattr(args, flag) and kind != of:
+            parser.error(f"--{flag.replace('_', '-')} goes with --from {of}, not with {kind}")
+
+    from cocotag.data.importing import labelled
+    from cocotag.data.importing.dataset import import_labels, refuse_place
+
+    refuse_place(args.out, args.source)
+    if kind == "csv":
+        found = labelled.read_csv(args.source, images=args.images, separator=args.separator)
+    elif kind == "folders":
+        found = labelled.read_folders(args.source)
+    else:
+        found = labelled.read_photographs(args.source, keep_untagged=args.keep_untagged)
+    summary = import_labels(found, args.out, val=args.val, seed=args.seed, min_images=args.min_images, copy=args.copy)
+    print(f"{summary.to_text()}\nNext: cocotag check {shlex.quote(str(args.out))} --split train\n{args.out}")
+    return DONE if summary.ok else DONE_WITH_FAULTS
+
+
+IMPORT_EXAMPLES = """\
+examples:
+  cocotag import labels.csv data
+      a table with the columns path and tags:   holiday/1.jpg,dog;beach
+      no tags: somebody looked, and there is nothing. A column split (train, val) is kept to.
+  cocotag import photos data --from folders
+      photos/dog/1.jpg, photos/cat/2.jpg: the folder is the tag. The same file in both: both tags.
+  cocotag import photos data --from keywords --min-images 20
+      keywords that Lightroom, digiKam, darktable, ... wrote into the photographs or beside them (.xmp)
+
+SOURCE is never changed. OUT is then a data set for cocotag check, train and evaluate."""
+
+
+COMMAND = Command(
+    "import",
+    "Make a data set of your own labels: a CSV table, class folders, or keywords in the photographs.",
+    "cocotag import labels.csv data",
+    _run,
+)

@@ -1,0 +1,82 @@
+"""`cocotag evaluate`: a report on a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command, refuse_existing
+from cocotag.cli.parsing.threshold_flag import add_thresholds
+from cocotag.errors import ConfigError, DataError
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
+    parser.add_argument("--root", required=True, metavar="DIR", type=Path, help="data set in COCO's layout")
+    parser.add_argument("--split", required=True, help="split to report on; not one that was trained on")
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder for report.json, report.html and tables")
+    parser.add_argument(
+        "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
+    )
+    add_thresholds(parser, "fixed:T, one threshold for all classes in place of the bundle's own, such as fixed:0.5")
+    parser.add_argument(
+        "--baseline",
+        metavar="REPORT_JSON",
+        type=Path,
+        help="report.json of another evaluation of the same images, to compare with",
+    )
+    parser.add_argument("--format", choices=["text", "md"], default="text", help="of the summary on stdout; md is Markdown")
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
+    args = parser.parse_args(words)
+
+    if args.thresholds is not None and args.thresholds.name != "fixed":
+        raise ConfigError(
+            f"--thresholds {args.thresholds} would choose on the images that are reported on, and flatter. Choose on others: "
+            f"cocotag calibrate {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE"
+        )
+    from cocotag.data.annotations import load_split
+    from cocotag.data.image_files import refuse_links
+    from cocotag.data.matching import load_aliases
+    from cocotag.evaluation.compare import optimism
+    from cocotag.evaluation.result import FILES
+    from cocotag.evaluation.run import evaluate_bundle
+    from cocotag.evaluation.stored import read_evaluation
+    from cocotag.files import probe_folder
+    from cocotag.inference.tagger import Tagger
+
+    refuse_existing(args.overwrite, *(args.out / name for name in FILES))
+    stored = read_evaluation(args.baseline) if args.baseline else None
+    if stored is not None and stored.predictions is None:
+        raise DataError(
+            f"{args.baseline} has no predictions.npz beside it, so it cannot be compared image by image. "
+            "Make it again with: cocotag evaluate"
+        )
+    tagger = Tagger.load(args.bundle)
+    table = load_split(args.root, args.split)
+    refuse_links(table, [(args.root, args.split)])
+    aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
+    probe_folder(args.out)
+    evaluation, failures = evaluate_bundle(
+        tagger,
+        table,
+        split=args.split,
+        aliases=aliases,
+        fixed=args.thresholds,
+        baseline=stored.predictions if stored else None,
+        baseline_name=str(args.baseline),
+        warnings=[optimism(str(args.baseline))] if stored and stored.optimistic else [],
+    )
+    evaluation.write(args.out)
+    print(evaluation.to_markdown() if args.format == "md" else evaluation.to_text())
+    print(args.out / "report.html", file=sys.stderr if args.format == "md" else sys.stdout)
+    measured = evaluation.summary.loc["macro_f1", "n_classes"]
+    return DONE_WITH_FAULTS if failures or not measured else DONE
+
+
+COMMAND = Command(
+    "evaluate",
+    "Report how good a bundle is on labelled images.",
+    "cocotag evaluate runs/NAME/tagger.onnx --root data --split val --out report",
+    _run,
+)

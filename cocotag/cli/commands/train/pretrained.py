@@ -1,0 +1,34 @@
+"""`cocotag pretrained`: a bundle without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cocotag.cli.parsing.command import DONE, Command, refuse_existing, without_extra
+
+
+def _run(words: list[str]) -> int:
+    parser = COMMAND.parser()
+    parser.add_argument("out", metavar="OUT", type=Path, help="the bundle, FILE.onnx")
+    parser.add_argument("--weights", metavar="FILE", help="the detector's state dict (default: torchvision fetches it, 14 MB)")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there already")
+    args = parser.parse_args(words)
+
+    refuse_existing(args.overwrite, args.out)
+    try:
+        from cocotag.export.bundles import export_pretrained
+    except ModuleNotFoundError as error:
+        raise without_extra("Making a bundle", error) from None
+    metadata = export_pretrained(args.out, args.weights)
+    print(f"largest difference in probability from the network: {metadata.parity['largest_difference']:.2g}")
+    print(f"All thresholds are 0.5. Better: cocotag calibrate {args.out} --root DATA --split SPLIT --out calibrated.onnx")
+    print(args.out)
+    return DONE
+
+
+COMMAND = Command(
+    "pretrained",
+    "Make a tagger of COCO's 80 classes without training, from torchvision's detector.",
+    "cocotag pretrained tagger.onnx",
+    _run,
+)

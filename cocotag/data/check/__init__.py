@@ -1,0 +1,1 @@
+"""The data set doctor: what is wrong with a data set, before hours are spent on it. No torch."""

@@ -1,0 +1,202 @@
+"""The data set doctor: what is wrong with a data set, before hours are spent on it. Knows no torch.
+
+The annotation file is read by `entries`, every image file once by `survey`; `check_labels` and `check_images` say what that
+means. Codes of findings are stable; by severity (a few have two, by how much was found):
+
+- error: ``missing_images``, ``empty_images``, ``truncated_images``, ``unreadable_images``, ``outside_paths``,
+  ``duplicate_file_names``, ``duplicate_image_ids``, ``duplicate_category_ids``, ``bad_image_entries``,
+  ``bad_category_entries``, ``bad_annotation_entries``, ``annotations_of_unknown_images``,
+  ``annotations_of_unknown_categories``, ``annotations_refused``, ``no_labels``, ``leaked_images``, ``fed_not_divided``,
+  ``fed_not_normalised``, ``fed_normalised_twice``, ``fed_divided_twice``, ``fed_out_of_range``, ``fed_not_finite``
+- warning: ``leaked_images`` (a handful), ``identical_images``, ``fed_channels_swapped``, ``size_mismatch``, ``bad_boxes``,
+  ``boxes_without_area``, ``boxes_outside``, ``duplicate_annotation_ids``, ``duplicate_category_names``,
+  ``classes_without_positives``, ``classes_with_few_positives``, ``low_contrast_images``
+- error where they are many: ``identical_images`` with other labels, ``boxes_outside`` wholly, ``low_contrast_images``; warning
+  where they are many: ``dark_images``, ``bright_images``, ``images_without_labels``
+- note: ``dark_images``, ``bright_images``, ``images_without_labels``, ``crowd_only``, ``unlisted_files``,
+  ``compared_by_bytes``, ``splits_not_compared``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cocotag.data.annotations import load_split, split_paths
+from cocotag.data.check.entries import MAX_EXAMPLES, read_entries
+from cocotag.data.check.fed import FedStatistics, statistics_of_pixels
+from cocotag.data.check.findings import Case, Finding, Severity, shown
+from cocotag.data.check.images import IMAGE_CHECKS, find_unlisted
+from cocotag.data.check.labels import FEW_POSITIVES, LABEL_CHECKS
+from cocotag.data.check.survey import FED_SIDE, Survey, survey
+from cocotag.errors import DataError
+
+__all__ = ["FEW_POSITIVES", "MAX_EXAMPLES", "CheckReport", "Finding", "check_split"]
+
+WIDTH = 100
+"""Columns of the report for people."""
+
+_HEADINGS: dict[Severity, tuple[str, str]] = {
+    "error": ("ERROR", "training would stop or learn something false"),
+    "warning": ("WARNING", "figures would mislead"),
+    "note": ("NOTE", "good to know"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """All that was found in one split.
+
+    Attributes:
+        root: The data set.
+        split: Which split of it.
+        images: Images that the annotations list.
+        annotations: Annotations.
+        classes: Categories.
+        compared_with: Other splits whose images were compared with this one's.
+        fed: What the network is fed; None where no image can be used.
+        findings: Worst first.
+    """
+
+    root: Path
+    split: str
+    images: int
+    annotations: int
+    classes: int
+    compared_with: list[str]
+    fed: FedStatistics | None
+    findings: list[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """False if any finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "root": str(self.root),
+            "split": self.split,
+            "images": self.images,
+            "annotations": self.annotations,
+            "classes": self.classes,
+            "compared_with": self.compared_with,
+            "ok": self.ok,
+            "fed": self.fed.to_json() if self.fed else None,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    def to_text(self) -> str:
+        """For people: by severity, worst first, at most `WIDTH` columns; the last line sums up."""
+        lines = [f"{shown(str(self.root))}, split {self.split}"]
+        counts = []
+        for severity, (word, meaning) in _HEADINGS.items():
+            found = [finding for finding in self.findings if finding.severity == severity]
+            if not found:
+                continue
+            title = f"{len(found)} {word}{'S' * (len(found) > 1)}"
+            counts.append(title.lower())
+            lines += ["", f"{title}: {meaning}"]
+            for finding in found:
+                lines += ["", *finding.to_lines(WIDTH)]
+        lines += ["", *self._fed_lines()]
+        compared = f"; compared with {', '.join(self.compared_with)}" if self.compared_with else ""
+        lines.append(
+            f"{self.images} images, {self.annotations} annotations, {self.classes} classes{compared}: "
+            f"{', '.join(counts) or 'nothing found'}."
+        )
+        return "\n".join(lines)
+
+    def _fed_lines(self) -> list[str]:
+        if self.fed is None:
+            return []
+        rows = zip(("mean", "spread"), (self.fed.mean, self.fed.std), strict=True)
+        parts = [f"{name} {' '.join(f'{value:.2f}' for value in values)}" for name, values in rows]
+        ranges = " ".join(f"{low:.2f}..{high:.2f}" for low, high in zip(self.fed.low, self.fed.high, strict=True))
+        return [f"The network is fed, by channel (R G B, {FED_SIDE} px):", f"{', '.join(parts)}, range {ranges}", ""]
+
+
+def check_split(root: Path | str, split: str, *, progress: bool = True) -> CheckReport:
+    """Look a split over: its annotation file, and every image file, each read once.
+
+    Images are compared by their pixels, as they are decoded for the network, with each other and with those of the other
+    splits of the data set.
+
+    Args:
+        root: The data set, in COCO's own layout.
+        split: Which split of it.
+        progress: Show a bar on stderr if that is a terminal.
+
+    Raises:
+        DataError: The annotation file is missing, or not COCO's format at all, so there is nothing to check.
+    """
+    root = Path(root)
+    annotations, image_dir = split_paths(root, split)
+    refusal = None
+    try:
+        load_split(root, split)
+    except DataError as error:
+        if not annotations.is_file():
+            raise
+        refusal = str(error)
+    others, unread = _other_splits(root, split)
+    with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
+        entries = read_entries(annotations)
+    images = survey(root, image_dir, entries.file_names, entries.outside, others, progress=progress)
+    here = image_dir.resolve()
+    shared = [name for folder, names in others.values() if folder.resolve() == here for name in names]
+    case = Case(
+        root=root,
+        split=split,
+        image_dir=image_dir,
+        entries=entries,
+        survey=images,
+        unlisted=find_unlisted(image_dir, [*entries.file_names, *shared]),
+        fed=_fed(images),
+        refusal=refusal,
+        unread=unread,
+    )
+    findings = [finding for check in (*IMAGE_CHECKS, *LABEL_CHECKS) for finding in check(case)]
+    findings.sort(key=lambda finding: list(_HEADINGS).index(finding.severity))
+    return CheckReport(
+        root=root,
+        split=split,
+        images=len(entries.file_names),
+        annotations=entries.annotations,
+        classes=len(entries.names),
+        compared_with=[name for name, other in images.others.items() if other.there],
+        fed=case.fed,
+        findings=findings,
+    )
+
+
+def _other_splits(root: Path, split: str) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
+    """Image folder and file names of the other splits, and of those that cannot be read the reason."""
+    others, unread = {}, {}
+    for path in sorted(root.glob("annotations/instances_*.json")):
+        name = path.stem.removeprefix("instances_")
+        if name == split:
+            continue
+        try:
+            others[name] = split_paths(root, name)[1], _names(root, name, path)
+        except DataError as error:
+            unread[name] = str(error)
+    return others, unread
+
+
+def _names(root: Path, split: str, annotations: Path) -> list[str]:
+    """The file names of a split; of one that the loader refuses, those that are sound."""
+    try:
+        names: list[str] = load_split(root, split).file_names.tolist()
+    except DataError:
+        entries = read_entries(annotations)
+        return [name for name, outside in zip(entries.file_names, entries.outside.tolist(), strict=True) if not outside]
+    return names
+
+
+def _fed(images: Survey) -> FedStatistics | None:
+    usable = images.usable
+    return statistics_of_pixels(images.levels, images.channels[usable]) if usable.any() else None

@@ -1,0 +1,1 @@
+"""Labels in other forms -> a data set in COCO's layout. No torch."""

@@ -1,0 +1,1 @@
+"""Tables and image files -> batches for training: the torch corner of the data room."""

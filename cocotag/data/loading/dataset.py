@@ -1,0 +1,229 @@
+"""Table row -> (image, targets, known), and the order in which rows come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from cocotag.data.annotations import AnnotationTable
+from cocotag.data.loading.transforms import Augmentation
+from cocotag.errors import DataError, ImageError
+from cocotag.photos.decode import decode, to_square
+
+Item = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
+
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
+
+class TaggedImages(Dataset[Item]):
+    """The images of a table with what is known of them.
+
+    Args:
+        table: The rows.
+        image_size: Side of the square input, pixels.
+        augmentation: For training; None gives what evaluation and tagging see.
+        seed: Of the augmentation.
+        cached: Files to read in place of the table's, ``(N,)``, as `cached_paths` gives them. Where one turns out unreadable,
+            the image itself is read.
+        views: How many augmentations of each image there are, in turns; None never repeats one.
+        without_image: Draws below this number come without their image: whoever trains has kept what it needs of it.
+    """
+
+    def __init__(
+        self,
+        table: AnnotationTable,
+        *,
+        image_size: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cached: NDArray[np.bytes_] | None = None,
+        views: int | None = None,
+        without_image: int = 0,
+    ) -> None:
+        self.table = table
+        self.image_size = image_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.cached = cached
+        self.views = views
+        self.without_image = without_image
+        self._folder = os.fspath(table.image_dir)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> Item:
+        """One item.
+
+        Args:
+            index: ``draw * len(self) + row``; every draw, of which an epoch may have several, augments anew, the same in any
+                worker and after a resume.
+
+        Returns:
+            Image uint8 ``(S, S, 3)`` RGB, targets bool ``(C,)``, known bool ``(C,)``, and the index.
+
+        Raises:
+            DataError: The image cannot be read. It is never replaced by another.
+        """
+        draw, row = divmod(index, len(self))
+        if draw < self.without_image:
+            return NO_IMAGE, self.table.targets[row], self.table.known[row], index
+        drawn_as = index if self.views is None else draw % self.views * len(self) + row
+        seed = (self.seed * 1_000_003 + drawn_as) % 2**32
+        augmentation = self.augmentation
+        if augmentation is not None and augmentation.kind == "standard":
+            drawn = augmentation.draw(seed, *self.table.sizes[row].tolist())  # first, so that no more is decoded than it needs
+            rows = drawn.rows if drawn is not None else None
+            image = self._read(row, min_side=augmentation.min_side(drawn), headroom=1, rows=rows)
+            image = augmentation(image, seed, drawn)
+        else:
+            image = to_square(self._read(row, min_side=self.image_size), self.image_size)
+            image = augmentation(image, seed) if augmentation is not None else image
+        return image, self.table.targets[row], self.table.known[row], index
+
+    def _read(self, row: int, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (decode's)
+        if self.cached is not None:
+            with suppress(ImageError):  # a copy may be deleted or damaged at any time
+                return decode(os.fsdecode(self.cached[row]), **options)
+        try:
+            # Not by pathlib, which enters the parts of every path in Python's table of strings: a page of its own a worker.
+            return decode(os.path.join(self._folder, str(self.table.file_names[row])), **options)  # noqa: PTH118
+        except ImageError as error:
+            raise DataError(f"{error} Remove it from the annotations. `cocotag check` lists all such images.") from None
+
+
+class EpochSampler(Sampler[int]):
+    """All rows in a random order that depends on seed and epoch alone, as ``draw * rows + row``.
+
+    Lightning calls `set_epoch`, also after a resume. Several processes that train together each get their part of every batch.
+
+    Args:
+        rows: How many.
+        seed: Of the order.
+        factors: How often each row comes in an epoch on average, ``(rows,)``, as `repeat_factors` gives them; None once each.
+            An epoch is as long whatever the epoch, and a row comes its factor rounded down or up times.
+        views: How many augmentations each image has, in turns; a row's draws then go through all of them.
+        share: Of which process this is the order.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        seed: int,
+        *,
+        factors: NDArray[np.float64] | None = None,
+        views: int | None = None,
+        share: Share | None = None,
+    ) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.share = share
+        self.epoch = 0
+        self.ends = np.cumsum(np.ones(rows) if factors is None else factors)
+        self.drawn = round(float(self.ends[-1]))
+        self.draws = 1 if factors is None else int(np.max(factors)) + 2  # an epoch's at most
+        # A row that is drawn once an epoch comes as every so-manieth draw: with a common factor it would miss views for ever.
+        while factors is not None and views is not None and self.draws % views != 1 % views:
+            self.draws += 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.drawn if self.share is None else self.drawn // self.share.batch * self.share.part
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.drawn, generator=generator).numpy()
+        if self.draws == 1:
+            chosen = self.epoch * self.rows + order
+        else:
+            # A ruler with a random start is laid along the rows, each as long as its factor: a mark in a row draws it.
+            start = torch.rand((), generator=generator, dtype=torch.float64).item()
+            ends = np.floor(self.ends * (self.drawn / self.ends[-1]) + start).astype(np.int64)
+            times = np.diff(ends, prepend=0)
+            times[-1] += self.drawn - times.sum()  # where rounding of the last end lost or won a mark
+            rows = np.repeat(np.arange(self.rows), times)
+            nth = np.arange(self.drawn) - np.repeat(np.cumsum(times) - times, times)
+            chosen = ((self.epoch * self.draws + nth) * self.rows + rows)[order]
+        if self.share is not None:
+            chosen = self.share.of(chosen)
+        yield from chosen.tolist()
+
+
+class InOrder(Sampler[int]):
+    """All rows in order, as ``epoch * rows + row``; of several processes each has every so-manieth, so that none comes twice.
+
+    Args:
+        rows: How many.
+        share: Of which process this is the part.
+    """
+
+    def __init__(self, rows: int, share: Share | None = None) -> None:
+        self.rows = rows
+        self.share = share or Share(0, 1, 1)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is scored."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(range(self.share.rank, self.rows, self.share.processes))
+
+    def __iter__(self) -> Iterator[int]:
+        yield from range(self.epoch * self.rows + self.share.rank, (self.epoch + 1) * self.rows, self.share.processes)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several processes that train together.
+
+    Attributes:
+        rank: Its number.
+        processes: How many there are.
+        batch: Images a step of all together, a multiple of ``processes``.
+    """
+
+    rank: int
+    processes: int
+    batch: int
+
+    @property
+    def part(self) -> int:
+        """Images a step of this one."""
+        return self.batch // self.processes
+
+    def of(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This one's part of every whole batch of an order."""
+        batches = order[: len(order) // self.batch * self.batch].reshape(-1, self.processes, self.part)
+        return batches[:, self.rank].reshape(-1)
+
+
+def repeat_factors(targets: NDArray[np.bool_], known: NDArray[np.bool_], below: float) -> NDArray[np.float64]:
+    """How often each image should come so that rare classes are seen more: repeat-factor sampling.
+
+    A class on the share ``f`` of the images that are known for it asks for ``sqrt(below / f)``, at least 1; an image comes as
+    often as the rarest of its classes asks. Gupta et al. 2019, section 4.1, https://arxiv.org/abs/1908.03195.
+
+    Args:
+        targets: Multi-hot, ``(N, C)``.
+        known: False where nobody looked, ``(N, C)``.
+        below: Share of images below which a class is rare, in (0, 1].
+
+    Returns:
+        Factors, ``(N,)``, >= 1.
+    """
+    positive = targets & known
+    share = positive.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    asked = np.maximum(1.0, np.sqrt(below / np.maximum(share, 1e-12)))
+    return np.asarray(np.where(positive, asked, 1.0).max(axis=1, initial=1.0))

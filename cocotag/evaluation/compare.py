@@ -1,0 +1,275 @@
+"""Two taggers on the same labelled images: what the other does better or worse than the baseline, class by class.
+
+Both are measured on the same draws of images (paired bootstrap), so what makes some images hard drops out of the difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cocotag.errors import DataError
+from cocotag.evaluation.findings import ENOUGH_SUPPORT
+from cocotag.evaluation.predictions import FILE, Bools, Predictions
+from cocotag.evaluation.stored import StoredEvaluation
+from cocotag.metrics import LOWER_IS_BETTER, difference, score
+from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.pages.values import plain
+
+VERDICTS = ("worse", "unclear", "few positives", "better", "undefined")
+"""By the interval of the F1 difference: below 0, with 0 in it, not judged, above 0, no F1. `compare` sorts in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found. Differences are other minus baseline; fractions, NaN where undefined.
+
+    Attributes:
+        names: What the baseline and the other are called.
+        images: How many images both were measured on; None if they were measured on different ones.
+        summary: A row a measure. Paired: ``baseline, other, difference, lo, hi, n_classes, verdict``, with the 95% interval of
+            the difference; the verdict heeds that some measures are better when lower. Not paired:
+            ``baseline, baseline_lo, baseline_hi, other, other_lo, other_hi``, each with its own.
+        per_class: A row a class, regressions first: ``index, name, support, verdict``, then for ``f1`` and ``ap``
+            ``f1_baseline, f1_other, f1_difference, f1_lo, f1_hi``. Not paired: ``name, support_baseline, support_other`` and
+            ``f1_baseline, f1_other``, likewise ``ap``: the baseline's classes, then those that only the other has.
+        note: Why there are no differences; empty where there are.
+        warnings: What a reader should know first.
+    """
+
+    names: tuple[str, str]
+    images: int | None
+    summary: pd.DataFrame
+    per_class: pd.DataFrame
+    note: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether both were measured on the same images, so that there are differences with intervals."""
+        return not self.note
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, None where a figure is undefined."""
+        made: dict[str, Any] = plain(
+            {
+                "baseline": self.names[0],
+                "other": self.names[1],
+                "paired": self.paired,
+                "note": self.note,
+                "warnings": self.warnings,
+                "images": self.images,
+                "intervals": f"95%, {'paired ' if self.paired else ''}bootstrap over images",
+                "summary": self.summary.to_dict("index"),
+                "per_class": self.per_class,
+            }
+        )
+        return made
+
+    def to_csv(self) -> str:
+        """The classes; text of a CSV file, blank where a figure is undefined."""
+        text = self.per_class.to_csv(index=False, lineterminator="\n")
+        return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
+
+
+def compare(
+    baseline: Predictions,
+    other: Predictions,
+    *,
+    names: tuple[str, str] = ("baseline", "other"),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Differences between two taggers on the same labelled images, with 95% intervals over images.
+
+    The order of images and of classes may differ.
+
+    Args:
+        baseline: What is compared with.
+        other: What is better or worse than it.
+        names: What to call them.
+        resamples: Draws of the bootstrap.
+        seed: Of the draws.
+
+    Raises:
+        DataError: Images, classes or labels differ; the first difference is named.
+    """
+    other = _in_order_of(baseline, other, names)
+    targets, known = baseline.targets, baseline.known
+    sides = [(run.probs, run.predicted) for run in (baseline, other)]
+    gaps = difference([sides[0]], [sides[1]], targets, known, resamples=resamples, seed=seed)
+    nowhere = np.zeros(targets.shape[1])
+    first, second = (
+        score(probs, targets, known, nowhere, predicted=predicted, resamples=0).summary for probs, predicted in sides
+    )
+    summary = pd.DataFrame(
+        {
+            "baseline": first["value"],
+            "other": second["value"],
+            "difference": gaps.summary["value"],
+            "lo": gaps.summary["lo"],
+            "hi": gaps.summary["hi"],
+            "n_classes": first["n_classes"],
+        },
+        index=first.index,
+    )
+    worse_up = summary.index.isin(list(LOWER_IS_BETTER))
+    low = np.where(worse_up, -summary["hi"], summary["lo"])
+    high = np.where(worse_up, -summary["lo"], summary["hi"])
+    summary["verdict"] = [_verdict(*row) for row in zip(summary["difference"], low, high, strict=True)]
+    support = (targets & known).sum(axis=0)
+    found = gaps.per_class
+    per_class = pd.DataFrame({"index": np.arange(len(support)), "name": baseline.class_names, "support": support})
+    per_class["verdict"] = [_verdict(*row) for row in zip(found["f1"], found["f1_lo"], found["f1_hi"], support, strict=True)]
+    for measure in ("f1", "ap"):
+        per_class[f"{measure}_baseline"] = found[f"{measure}_first"].to_numpy()
+        per_class[f"{measure}_other"] = found[f"{measure}_second"].to_numpy()
+        per_class[f"{measure}_difference"] = found[measure].to_numpy()
+        per_class[f"{measure}_lo"] = found[f"{measure}_lo"].to_numpy()
+        per_class[f"{measure}_hi"] = found[f"{measure}_hi"].to_numpy()
+    order = pd.DataFrame({"verdict": per_class["verdict"].map(VERDICTS.index), "gap": per_class["f1_difference"]})
+    per_class = per_class.loc[order.sort_values(["verdict", "gap"], kind="stable").index].reset_index(drop=True)
+    return Comparison(names, len(baseline), summary, per_class)
+
+
+def compare_stored(baseline: StoredEvaluation, other: StoredEvaluation, *, names: tuple[str, str]) -> Comparison:
+    """As `compare`; side by side, with the reason as a note, where images, classes or labels differ or were not kept."""
+    warnings = tuple(optimism(name) for name, side in zip(names, (baseline, other), strict=True) if side.optimistic)
+    if baseline.predictions is None or other.predictions is None:
+        lacking = " and ".join(str(side.path.parent) for side in dict.fromkeys((baseline, other)) if side.predictions is None)
+        return _side_by_side(baseline, other, names, f"There is no {FILE} in {lacking}. Evaluate again to get one.", warnings)
+    try:
+        return replace(compare(baseline.predictions, other.predictions, names=names), warnings=warnings)
+    except DataError as error:
+        return _side_by_side(baseline, other, names, str(error), warnings)
+
+
+def optimism(name: str) -> str:
+    """What a reader should know of one side of a comparison that was tuned on the very images."""
+    return f"{name} is optimistic: its checkpoint or thresholds were chosen on these images."
+
+
+def _side_by_side(
+    baseline: StoredEvaluation, other: StoredEvaluation, names: tuple[str, str], reason: str, warnings: tuple[str, ...]
+) -> Comparison:
+    def named(side: StoredEvaluation, role: str) -> pd.DataFrame:
+        return side.summary[["value", "lo", "hi"]].rename(columns={"value": role, "lo": f"{role}_lo", "hi": f"{role}_hi"})
+
+    first, second = named(baseline, "baseline"), named(other, "other")
+    metrics = [*first.index, *second.index.difference(first.index, sort=False)]
+    classes = [
+        side.per_class.set_index("name")[["support", "f1", "ap"]].add_suffix(f"_{role}")
+        for side, role in ((baseline, "baseline"), (other, "other"))
+    ]
+    everyone = list(dict.fromkeys(name for frame in classes for name in frame.index))
+    per_class = pd.concat([frame[~frame.index.duplicated()].reindex(everyone) for frame in classes], axis=1)
+    per_class.index.name = "name"
+    columns = [f"{measure}_{role}" for measure in ("support", "f1", "ap") for role in ("baseline", "other")]
+    note = f"No difference and no interval of one can be had, each side stands for itself. {reason}"
+    summary = pd.concat([first.reindex(metrics), second.reindex(metrics)], axis=1)
+    return Comparison(names, None, summary, per_class[columns].reset_index(), note, warnings)
+
+
+def _verdict(gap: float, low: float, high: float, support: float = math.inf) -> str:
+    if np.isnan(gap):
+        return "undefined"
+    if support < ENOUGH_SUPPORT or np.isnan(low) or np.isnan(high):
+        return "few positives"
+    return "worse" if high < 0 else "better" if low > 0 else "unclear"
+
+
+def check_same(
+    baseline: Predictions,
+    file_names: ArrayLike,
+    class_names: Sequence[str],
+    targets: ArrayLike,
+    known: ArrayLike,
+    *,
+    names: tuple[str, str] = ("baseline", "other"),
+) -> None:
+    """See that a baseline is of these images, classes and labels, in whatever order.
+
+    Raises:
+        DataError: It is not; the first difference is named.
+    """
+    _places(baseline, np.asarray(file_names), class_names, np.asarray(targets, bool), np.asarray(known, bool), names)
+
+
+def _in_order_of(baseline: Predictions, other: Predictions, names: tuple[str, str]) -> Predictions:
+    """The other with its images and classes in the baseline's order.
+
+    Raises:
+        DataError: They are not the same images, classes and labels.
+    """
+    grid = _places(baseline, other.file_names, other.class_names, other.targets, other.known, names)
+    return Predictions(
+        baseline.file_names,
+        baseline.class_names,
+        probs=other.probs[grid],
+        predicted=other.predicted[grid],
+        targets=other.targets[grid],
+        known=other.known[grid],
+    )
+
+
+def _places(
+    baseline: Predictions,
+    file_names: NDArray[np.str_],
+    class_names: Sequence[str],
+    targets: Bools,
+    known: Bools,
+    names: tuple[str, str],
+) -> tuple[NDArray[np.intp], ...]:
+    """Where in the other's arrays each cell of the baseline's is.
+
+    Raises:
+        DataError: They are not the same images, classes and labels.
+    """
+    rows = _order(baseline.file_names.tolist(), file_names.tolist(), "images", names)
+    columns = _order(baseline.class_names, class_names, "classes", names)
+    grid = np.ix_(rows, columns)
+    targets, known = targets[grid], known[grid]
+    differ = (baseline.known != known) | ((baseline.targets != targets) & baseline.known)
+    if differ.any():
+        row, column = np.argwhere(differ)[0]
+        said = [
+            "not known" if not known_to[row, column] else "yes" if truth[row, column] else "no"
+            for truth, known_to in ((baseline.targets, baseline.known), (targets, known))
+        ]
+        raise DataError(
+            f"{names[0]} and {names[1]} were measured against different labels: {np.count_nonzero(differ)} of {differ.size} "
+            f"differ (first: {baseline.class_names[column]} on {baseline.file_names[row]}: {said[0]}, {said[1]}). "
+            "Evaluate both on the same data."
+        )
+    return grid
+
+
+def _order(first: Sequence[str], second: Sequence[str], what: str, names: tuple[str, str]) -> list[int]:
+    """Where in ``second`` each of ``first`` is."""
+    if list(first) == list(second):
+        return list(range(len(first)))
+    place = {name: index for index, name in enumerate(second)}
+    lacking = [name for name in first if name not in place]
+    extra = [name for name in second if name not in set(first)]
+    if lacking or extra or len(first) != len(second):
+        if lacking or extra:
+            owner, name = (names[0], lacking[0]) if lacking else (names[1], extra[0])
+            first_difference = f"first that only {owner} has: {name}"
+        else:
+            first_difference = "some of them more than once"
+        raise DataError(
+            f"{names[0]} and {names[1]} were measured on different {what}: {len(first)} and {len(second)} "
+            f"({first_difference}). Evaluate both on the same data."
+        )
+    if len(place) != len(second):
+        raise DataError(
+            f"{names[0]} and {names[1]} have {what} of the same name in another order, so that they cannot be paired. "
+            "Evaluate both on the same data."
+        )
+    return [place[name] for name in first]

@@ -1,0 +1,302 @@
+"""How good a bundle is on labelled images: probabilities -> frames -> report.json, CSV files, predictions.npz and report.html.
+
+Knows no network: it is handed the probabilities. Pixels are only looked at for the thumbnails of the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cocotag.bundle import BundleMetadata
+from cocotag.data.annotations import AnnotationTable
+from cocotag.data.matching import Aliases, find_classes
+from cocotag.data.sources import align
+from cocotag.errors import BundleError, DataError, OutputError
+from cocotag.evaluation.compare import Comparison, compare
+from cocotag.evaluation.markdown import summary_table
+from cocotag.evaluation.mistakes import confident_mistakes
+from cocotag.evaluation.page import HEADLINES, page
+from cocotag.evaluation.predictions import FILE as PREDICTIONS
+from cocotag.evaluation.predictions import Predictions
+from cocotag.evaluation.slices import Slicing, slices
+from cocotag.evaluation.stored import SCHEMA_VERSION
+from cocotag.files import write_text
+from cocotag.labels import Vocabulary
+from cocotag.metrics import ClassCurves, class_curves, co_errors, score
+from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.pages.values import percent, plain
+from cocotag.thresholds import best_thresholds
+
+TOP_CO_ERRORS = 100
+"""Pairs in report.json; ``co_errors.csv`` has all."""
+FILES = (
+    *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "baseline.csv"),
+    *(PREDICTIONS, "report.html"),
+)
+"""What `Evaluation.write` writes, ``baseline.csv`` only where there is a baseline."""
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        per_class: A row for each class of the bundle in index order, the columns of ``per_class.csv``; NaN where undefined.
+        summary: A row for each measure, with columns ``value, lo, hi, n_classes``; fractions, NaN where undefined.
+        run: What was run: bundle, versions, times.
+        data: What it was run on; ``images`` and ``optimistic`` are added.
+        config: How it was measured, and where checkpoint and thresholds were chosen.
+        warnings: What a reader should know first.
+        optimistic: Something was chosen on these images, so the figures flatter.
+        slices: A row for each slice of the images, see `cocotag.evaluation.slices.slices`.
+        co_errors: A row for each pair of classes of which one was missed where the other was said wrongly, commonest first:
+            ``missed_index, said_index, missed, said`` and the figures of `cocotag.metrics.co_errors`.
+        mistakes: The surest mistakes, see `cocotag.evaluation.mistakes.confident_mistakes`.
+        curves: For each class, what its row on the page opens.
+        predictions: Probabilities, decisions and truth, image by image.
+        image_dir: Where the images are, for the thumbnails; None for a page without.
+        comparison: With a baseline; None without one.
+    """
+
+    per_class: pd.DataFrame
+    summary: pd.DataFrame
+    run: dict[str, Any]
+    data: dict[str, Any]
+    config: dict[str, Any]
+    warnings: list[str]
+    optimistic: bool
+    slices: pd.DataFrame
+    co_errors: pd.DataFrame
+    mistakes: pd.DataFrame
+    curves: list[ClassCurves]
+    predictions: Predictions
+    image_dir: Path | None
+    comparison: Comparison | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``report.json``: plain values, None where a figure is undefined."""
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.run,
+            "data": self.data,
+            "config": self.config,
+            "summary": self.summary.to_dict("index"),
+            "per_class": self.per_class,
+            "warnings": self.warnings,
+            "slices": self.slices,
+            "co_errors": self.co_errors[:TOP_CO_ERRORS],
+        }
+        if self.comparison is not None:
+            document["baseline"] = self.comparison.to_json()
+        made: dict[str, Any] = plain(document)
+        return made
+
+    def to_text(self) -> str:
+        """The headlines for a terminal, percent with one decimal and their 95% intervals."""
+        lines = [f"{self.data['images']} images{', optimistic: something was chosen on them' if self.optimistic else ''}"]
+        for metric, label in HEADLINES.items():
+            if metric not in self.summary.index:
+                continue
+            row: dict[Any, Any] = self.summary.loc[metric].to_dict()
+            figure, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
+            lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
+        return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
+
+    def to_markdown(self) -> str:
+        """The summary as a table to paste."""
+        return summary_table(self.summary)
+
+    def write(self, out_dir: Path | str) -> None:
+        """Write `FILES`, ``report.json`` last.
+
+        Each file is written whole or not at all, and an older ``report.json`` goes first: where it is, the report is whole.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        out_dir = Path(out_dir)
+        summary = self.summary.reset_index().assign(optimistic=self.optimistic)
+        frames = {"per_class": self.per_class, "summary": summary, "slices": self.slices, "co_errors": self.co_errors}
+        texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+        if self.comparison is not None:
+            texts["baseline.csv"] = self.comparison.to_csv()
+        texts["report.html"] = page(self)
+        texts["report.json"] = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            for name in ("report.json", *(["baseline.csv"] if self.comparison is None else [])):
+                (out_dir / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{out_dir} cannot be written ({error.strerror}). Choose another place.") from None
+        self.predictions.save(out_dir / PREDICTIONS)
+        for name, text in texts.items():
+            write_text(out_dir / name, text)
+
+
+def evaluate(
+    table: AnnotationTable,
+    probs: ArrayLike,
+    metadata: BundleMetadata,
+    *,
+    run: Mapping[str, Any],
+    data: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    optimistic: bool = False,
+    aliases: Aliases | None = None,
+    brightness: ArrayLike | None = None,
+    baseline: Predictions | None = None,
+    names: tuple[str, str] = ("baseline", "this"),
+    seed: int = 0,
+) -> Evaluation:
+    """Measure a bundle's probabilities against the labels of a split.
+
+    Classes are matched by name, as in training: `cocotag.data.sources.align`. A class that only the bundle has is unknown on
+    every image here; one that only the data set has is left out; both are named in a warning. Tags are decided on
+    probabilities rounded to float16, as in tagging; average precision ranks them as they are.
+
+    Args:
+        table: The labelled images.
+        probs: The bundle's output for the rows of ``table``, ``(N, C)`` in 0..1.
+        metadata: The bundle's: classes, thresholds, positives in training.
+        run: What was run, for the report.
+        data: What it was run on, for the report.
+        warnings: What is to be said besides.
+        optimistic: Checkpoint or thresholds were chosen on these images.
+        aliases: What the table's classes are called in the bundle.
+        brightness: Of each image as the network saw it, ``(N,)``, 0..255, to slice by.
+        baseline: What another tagger said about the same images, to compare with.
+        names: What to call the baseline and this one.
+        seed: Of the bootstrap.
+
+    Raises:
+        BundleError: A probability is not in 0..1.
+        DataError: No images, no class in common, or the baseline is not of these images, classes and labels.
+        ValueError: ``probs`` has another shape.
+    """
+    probs, thresholds = np.asarray(probs), metadata.threshold_array()
+    if probs.shape != (len(table), len(metadata.vocabulary)):
+        raise ValueError(f"probs is {probs.shape}; {len(table)} images and {len(metadata.vocabulary)} classes are needed.")
+    if not len(table):
+        raise DataError("There are no images to evaluate on. Check the split.")
+    bad = np.argwhere(~((probs >= 0) & (probs <= 1)))
+    if len(bad):
+        row, column = bad[0]
+        where = f"{len(bad)} of {probs.size} (first: {probs[row, column]} on {table.file_names[row]})"
+        raise BundleError(f"The bundle gives probabilities outside 0..1: {where}. Train or export it again.")
+    table, notes = matched(table, metadata.vocabulary, aliases)
+    targets, known = table.targets, table.known
+    if optimistic:
+        notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Claim figures from other images.")
+
+    predicted = probs.astype(np.float16) >= thresholds
+    scores = score(probs, targets, known, thresholds, predicted=predicted, resamples=RESAMPLES, seed=seed)
+    best_threshold, best_f1 = best_thresholds(probs, targets, known)
+    best_threshold[scores.per_class["f1"].isna()] = best_f1[scores.per_class["f1"].isna()] = np.nan
+    notes += _unmeasured(table, scores.per_class)
+    classes = {
+        "class_id": metadata.vocabulary.ids,
+        "index": range(len(metadata.vocabulary)),
+        "name": metadata.vocabulary.names,
+        "supercategory": metadata.vocabulary.supercategories,
+    }
+    more = {"train_positives": metadata.positives, "optimistic_best_f1": best_f1, "optimistic_best_threshold": best_threshold}
+    config = {
+        "intervals": f"95%, bootstrap over images, {RESAMPLES} draws",
+        "seed": seed,
+        "decided_on": "probabilities rounded to float16",
+        "image_size": metadata.image_size,
+        "tuned_on": metadata.tuned_on,
+        "training": metadata.config,
+    }
+    predictions = Predictions(
+        table.file_names, tuple(metadata.vocabulary.names), probs.astype(np.float32), predicted, targets, known
+    )
+    measured = known & (scores.per_class["status"] != "no_negatives").to_numpy()
+    return Evaluation(
+        per_class=pd.concat([pd.DataFrame(classes), scores.per_class, pd.DataFrame(more)], axis=1),
+        summary=scores.summary,
+        run=dict(run),
+        data={**data, "images": len(table), "optimistic": optimistic},
+        config=config,
+        warnings=[*notes, *warnings],
+        optimistic=optimistic,
+        slices=slices(predicted, targets, measured, _slicings(table, measured, brightness), resamples=RESAMPLES, seed=seed),
+        co_errors=_named(co_errors(predicted, targets, measured), metadata.vocabulary.names),
+        mistakes=confident_mistakes(probs, predicted, targets, known, thresholds),
+        curves=class_curves(probs, targets, measured),
+        predictions=predictions,
+        image_dir=table.image_dir,
+        comparison=None if baseline is None else compare(baseline, predictions, names=names, seed=seed),
+    )
+
+
+def _slicings(table: AnnotationTable, measured: Bools, brightness: ArrayLike | None) -> dict[str, Slicing]:
+    """What the images are sliced by."""
+    labels = (table.targets & measured).sum(axis=1)
+    # An image without an object has no largest one, and is not one of small objects.
+    largest = np.where(table.targets.any(axis=1) & (table.largest > 0), table.largest.astype(np.float64), np.nan)
+    made = {"labels": Slicing(labels, natural=True), "largest object": Slicing(largest, unit=100)}
+    return made if brightness is None else {"brightness": Slicing(brightness), **made}
+
+
+def _named(pairs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Pairs of class indices with the names beside them."""
+    texts = np.array(names, dtype=object)
+    missed, said = pairs["missed"].to_numpy(), pairs["said"].to_numpy()
+    places = pd.DataFrame({"missed_index": missed, "said_index": said, "missed": texts[missed], "said": texts[said]})
+    return pd.concat([places, pairs.drop(columns=["missed", "said"]).reset_index(drop=True)], axis=1)
+
+
+def matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
+    """The table in the bundle's classes, and what did not fit.
+
+    Raises:
+        DataError: No class in common.
+    """
+    own, column = table.vocabulary, find_classes(vocabulary, table.vocabulary, aliases or Aliases())
+    if (column < 0).all():
+        raise DataError(
+            f"The bundle's {len(vocabulary)} classes (first: {vocabulary.names[:1]}) and the data set's {len(own)} "
+            f"(first: {own.names[:1]}) have no name in common. Evaluate on data with the same classes, or give --aliases."
+        )
+    notes = []
+    if missing := [name for index, name in enumerate(vocabulary.names) if index not in column]:
+        notes.append(f"The data set does not list {_some(missing)} of the bundle; not measured.")
+    if extra := [name for name, index in zip(own.names, column, strict=True) if index < 0]:
+        notes.append(f"The bundle does not know {_some(extra)} of the data set; left out of every figure.")
+    moved = {vocabulary.names[i]: 0 for i, there in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != there}
+    if moved:
+        notes.append(f"The data set gives {_some(list(moved))} another category id than the bundle; matched by name.")
+    aligned = align(table, vocabulary, name="The data set", aliases=aliases)
+    return aligned, notes
+
+
+def _unmeasured(table: AnnotationTable, frame: pd.DataFrame) -> list[str]:
+    """What the labels cannot tell, by the frame of every class."""
+    names, everywhere = np.array(table.vocabulary.names), table.known.all(axis=0)
+    positive, only = frame["support"].to_numpy() > 0, frame["status"].to_numpy() == "no_negatives"
+    notes = []
+    if only.any():
+        notes.append(f"Only positives are known of {_some(names[only].tolist())}, so that no tag could be wrong; not measured.")
+    if not (positive & ~only).any():
+        notes.append("There is nothing to measure: no class has both positives and negatives on these images.")
+    elif (never := everywhere & ~positive).any():
+        notes.append(
+            f"The data set lists {_some(names[never].tolist())} without a positive, so every such tag counts as wrong. If "
+            "nobody looked for them on these images, take them off its list of categories."
+        )
+    return notes
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} class{'es' if len(names) > 1 else ''} ({', '.join(names[:most])}{rest})"

@@ -1,0 +1,143 @@
+"""Run a bundle over labelled images and measure it: joins tagging and reports. No torch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cocotag
+from cocotag.bundle import fingerprint
+from cocotag.data.annotations import AnnotationTable
+from cocotag.data.matching import Aliases
+from cocotag.errors import ImageError
+from cocotag.evaluation.compare import check_same
+from cocotag.evaluation.predict import _predict_with_all
+from cocotag.evaluation.predictions import Predictions
+from cocotag.evaluation.result import Evaluation, evaluate, matched
+from cocotag.inference.tagger import Tagger
+from cocotag.photos.brightness import brightness
+from cocotag.photos.decode import decode
+from cocotag.thresholds import Rule, describe, fixed_thresholds
+
+
+def evaluate_bundle(
+    tagger: Tagger,
+    table: AnnotationTable,
+    *,
+    split: str,
+    aliases: Aliases | None = None,
+    fixed: Rule | None = None,
+    baseline: Predictions | None = None,
+    baseline_name: str = "baseline",
+    warnings: Sequence[str] = (),
+    progress: bool = True,
+) -> tuple[Evaluation, list[str]]:
+    """Run a bundle over the images of a split and measure it.
+
+    Args:
+        tagger: The bundle.
+        table: The labelled images.
+        split: The split's name, for the report.
+        aliases: What the table's classes are called in the bundle.
+        fixed: A rule that gives all classes one threshold, in place of the bundle's own.
+        baseline: What another bundle said about the same images, to compare with.
+        baseline_name: What to call it.
+        warnings: What the report is to say besides.
+        progress: Show a bar on stderr, if that is a terminal.
+
+    Returns:
+        The evaluation, and a line for each image that could not be read; those are left out of it, as a warning in it says.
+
+    Raises:
+        DataError: No image can be read, or as `evaluate`. That the baseline is of other images, classes or labels is said
+            before the work.
+        BundleError: As `evaluate`.
+        ValueError: A rule that chooses: on these images that would flatter.
+    """
+    metadata = tagger.metadata
+    if fixed is not None:
+        given = fixed_thresholds(fixed, len(metadata.vocabulary))
+        metadata = metadata.with_thresholds(given.values, given.record())
+    start = time.perf_counter()
+    names = (baseline_name, f"this ({tagger.path.name} on {split})")
+    aligned, _ = matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
+    if baseline is not None:
+        _check_baseline(baseline, aligned, names)
+    readable, (probs, light), failures = _predict_with_all([tagger, _Light(tagger)], table, progress=progress)
+    if progress and sys.stderr.isatty():
+        print("measuring, drawing ...", file=sys.stderr)  # noqa: T201 (progress, as the bar above)
+    notes = list(warnings)
+    if failures:
+        notes.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {failures[0]}")
+    evaluation = evaluate(
+        readable,
+        probs,
+        metadata,
+        run={
+            "bundle": tagger.path.name,
+            "sha256": fingerprint(tagger.path),
+            "made_by": tagger.metadata.made_by,
+            "cocotag": cocotag.__version__,
+            "thresholds": describe(metadata.chosen_by),
+            "seconds": round(time.perf_counter() - start, 1),
+        },
+        data={"split": split, "image_dir": table.image_dir.name},
+        warnings=notes,
+        optimistic=_was_seen(table, tagger.metadata.tuned_on),
+        aliases=aliases,
+        brightness=light[:, 0],
+        baseline=baseline,
+        names=names,
+    )
+    return evaluation, failures
+
+
+class _Light(Tagger):
+    """In a tagger's place: how bright the squares are that it is given. Run beside it, it gets the very same."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        vars(self).update(vars(tagger))  # however it was made: the same input size, batches and threads
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array([[brightness(image)] for image in images], np.float32).reshape(-1, 1)
+
+    predict_here = predict
+
+
+def _check_baseline(baseline: Predictions, table: AnnotationTable, names: tuple[str, str]) -> None:
+    """See before the work that a baseline is of these images, classes and labels.
+
+    An image that the baseline lacks because it cannot be read is no difference: it will be lacking here too.
+
+    Raises:
+        DataError: It is not; the first difference is named.
+    """
+    there = set(baseline.file_names.tolist())
+    lacking = [row for row, name in enumerate(table.file_names.tolist()) if name not in there]
+    unreadable = set()
+    for row in lacking:  # the first that can be read settles it
+        if _can_be_read(table.path(row)):
+            break
+        unreadable.add(row)
+    readable = table.take([row for row in range(len(table)) if row not in unreadable])
+    check_same(baseline, readable.file_names, readable.vocabulary.names, readable.targets, readable.known, names=names)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        decode(path, min_side=1)
+    except ImageError:
+        return False
+    return True
+
+
+def _was_seen(table: AnnotationTable, tuned_on: dict[str, Any]) -> bool:
+    """Whether these are the images that chose, or one of the splits that those and the learned ones were taken from."""
+    seen = {tuned_on.get("sha256"), tuned_on.get("train_split_sha256")}
+    return table.names_sha256() in seen | {source.get("sha256") for source in tuned_on.get("sources", [])}

@@ -1,0 +1,101 @@
+"""A checkpoint of a training run -> network and metadata."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import cocotag
+from cocotag.bundle import BundleMetadata
+from cocotag.config import TrainConfig
+from cocotag.errors import BundleError
+from cocotag.labels import Vocabulary
+from cocotag.models.build import build_network
+from cocotag.models.network import TaggerNetwork
+
+if TYPE_CHECKING:
+    pass
+
+
+def _read_checkpoint(path: Path | str) -> dict[str, Any]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling what is no pickle can raise anything
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise BundleError(
+            f"{path} is not a checkpoint that torch can load safely ({reason}). Give a run's best.ckpt."
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("cocotag"), dict):
+        raise BundleError(f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.")
+    return state
+
+
+def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
+    """The network of a checkpoint, in evaluation mode, and what its bundle will say; thresholds are 0.5.
+
+    Raises:
+        BundleError: Missing, unreadable, or not a cocotag checkpoint.
+    """
+    state = _read_checkpoint(path)
+    try:
+        return _from_facts(state, state["cocotag"])
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{path} is a damaged checkpoint, or one of another version ({str(error)[:120]!r}).") from None
+
+
+def versions() -> dict[str, str]:
+    """Of what makes a bundle, and when."""
+    return {
+        "cocotag": cocotag.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNetwork, BundleMetadata]:
+    config = TrainConfig.from_json(facts["config"])
+    vocabulary = Vocabulary.from_json(facts["vocabulary"])
+    network = build_network(config.model, len(vocabulary), exclusive=config.loss.exclusive)
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)})
+    metadata = BundleMetadata(
+        vocabulary=vocabulary,
+        image_size=config.model.image_size,
+        thresholds=(0.5,) * len(vocabulary),
+        positives=tuple(facts["positives"]),
+        train_images=facts["train_images"],
+        tuned_on=facts["tuned_on"],
+        config=_without_folders(config).to_json(),
+        made_by={**versions(), "epoch": state["epoch"]},
+    )
+    return network.eval(), metadata
+
+
+def _without_folders(config: TrainConfig) -> TrainConfig:
+    """The config with bare names in place of paths: where somebody keeps their data is nothing to publish."""
+    root, weights = config.data.root, config.model.weights
+    sources = [
+        replace(source, root=Path(source.root).name, aliases=source.aliases and Path(source.aliases).name)
+        for source in config.data.sources
+    ]
+    return replace(
+        config,
+        data=replace(config.data, root=root and Path(root).name, sources=sources),
+        model=replace(config.model, weights=weights and Path(weights).name),
+    )
+
+
+def checkpoint_facts(path: Path | str) -> dict[str, Any]:
+    """What a checkpoint says of its training, as plain values; the paths in its config as they were.
+
+    Raises:
+        BundleError: As `load_checkpoint`.
+    """
+    facts: dict[str, Any] = _read_checkpoint(path)["cocotag"]
+    return facts

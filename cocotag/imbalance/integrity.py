@@ -1,0 +1,128 @@
+"""What `cocotag check` finds in a split, for a report that has its annotation file and maybe its images. Knows no page.
+
+Where the images are not there, only the annotation file is looked over. The survey of the images is handed on, so that
+whoever wants to know more of them need not read them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from cocotag.data.annotations import split_paths
+from cocotag.data.check.entries import read_entries
+from cocotag.data.check.fed import statistics_of_pixels
+from cocotag.data.check.findings import Case, Finding, Severity
+from cocotag.data.check.images import IMAGE_CHECKS, find_unlisted
+from cocotag.data.check.labels import LABEL_CHECKS
+from cocotag.data.check.survey import Survey, survey
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What was found.
+
+    Attributes:
+        split: Which split was looked over.
+        images_read: Whether its image files were looked at, not only its annotations.
+        compared_with: Other splits whose images were compared with this one's.
+        findings: Worst first.
+    """
+
+    split: str
+    images_read: bool
+    compared_with: list[str]
+    findings: list[Finding]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; a finding's message holds its examples and advice."""
+        return {
+            "split": self.split,
+            "images_read": self.images_read,
+            "compared_with": self.compared_with,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    def to_text(self) -> str:
+        """One line for a terminal."""
+        counts = [(word, sum(finding.severity == word for finding in self.findings)) for word in get_args(Severity)]
+        found = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts if count)
+        what = "labels and images" if self.images_read else "labels (the images are not there)"
+        return f"{self.split}: {found or 'nothing found'} in {what}"
+
+
+def find_images(annotations: Path) -> Path | None:
+    """The images' folder ``ROOT/SPLIT`` of ``ROOT/annotations/instances_SPLIT.json``; None if it is not there."""
+    annotations = annotations.absolute()
+    expected, folder = split_paths(annotations.parent.parent, annotations.stem.removeprefix("instances_"))
+    return folder if annotations == expected and folder.is_dir() else None
+
+
+def look_over(
+    annotations: Path,
+    split: str,
+    image_dir: Path | None = None,
+    *,
+    others: Mapping[str, tuple[Path, Sequence[str]]] | None = None,
+    progress: bool = True,
+) -> tuple[Integrity, Survey | None]:
+    """Run the doctor's checks on one split: of its labels, and of its images if their folder is given.
+
+    Args:
+        annotations: Its COCO instances file.
+        split: What to call it.
+        image_dir: The folder of its images; None looks at the labels alone.
+        others: Split -> image folder and file names, to look for images that are in both.
+        progress: Show a bar on stderr if that is a terminal.
+
+    Returns:
+        The findings, and the survey of the images in the order of the file, None where they were not looked at.
+
+    Raises:
+        DataError: As `cocotag.data.check.entries.read_entries`.
+    """
+    with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
+        entries = read_entries(annotations)
+    if image_dir is None:
+        folder, seen, unlisted = annotations.parent, _nothing_seen(len(entries.file_names)), []
+    else:
+        folder, others = image_dir, others or {}
+        root = image_dir.parent if find_images(annotations) == image_dir.absolute() else image_dir
+        seen = survey(root, folder, entries.file_names, entries.outside, others, progress=progress)
+        shared = [name for other, names in others.values() if other.resolve() == folder.resolve() for name in names]
+        unlisted = find_unlisted(folder, [*entries.file_names, *shared])
+    usable = seen.usable & (seen.levels.sum() > 0)
+    case = Case(
+        root=annotations.parent.parent,
+        split=split,
+        image_dir=folder,
+        entries=entries,
+        survey=seen,
+        unlisted=unlisted,
+        fed=statistics_of_pixels(seen.levels, seen.channels[usable]) if usable.any() else None,
+        refusal=None,  # the report's labels were loaded from this file
+        unread={},
+    )
+    findings = [finding for check in (*IMAGE_CHECKS, *LABEL_CHECKS) for finding in check(case)]
+    findings.sort(key=lambda finding: get_args(Severity).index(finding.severity))
+    compared = [name for name, other in seen.others.items() if other.there]
+    return Integrity(split, image_dir is not None, compared, findings), seen if image_dir is not None else None
+
+
+def _nothing_seen(images: int) -> Survey:
+    """The survey of images that nobody looked at: no fault, no figure. No check finds anything in it."""
+    return Survey(
+        faults=[None] * images,
+        sizes=np.zeros((images, 2), np.int32),
+        luma=np.full((images, 3), np.nan, np.float32),
+        channels=np.full((images, 3), np.nan, np.float32),
+        levels=np.zeros((3, 256), np.int64),
+        pixels=[b""] * images,
+        contents=[b""] * images,
+        others={},
+    )

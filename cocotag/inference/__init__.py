@@ -1,0 +1,1 @@
+"""Bundle and images in, probabilities out. Knows no folders and no outputs; runs without torch and pandas."""

@@ -1,0 +1,135 @@
+"""All formats but JPEG and camera RAW, by Pillow and its plugins."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging
+
+from cocotag.errors import ImageError
+from cocotag.photos.formats.limits import check_pixels, check_size
+from cocotag.photos.formats.orientation import exif_orientation, turned
+from cocotag.photos.formats.wanted import Wanted
+
+Opener = Callable[[io.BytesIO], Image.Image]
+"""Opens an image file for Pillow."""
+
+Decoder = Callable[[str, bytes, Wanted], NDArray[np.uint8]]
+"""Name for messages, the file, what is wanted -> ``(H, W, 3)`` RGB uint8, upright, contiguous; or `ImageError`."""
+
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_STRIP = 2**20  # pixels that are converted at a time
+
+
+# What Pillow warns of (damaged tags, large pictures) is either harmless or an error here, and has no place in a progress bar.
+# Once for the process: to change the filters around each file would not be safe in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody set up logging
+
+
+def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image in any mode -> RGB uint8 ``(H, W, 3)``, upright, transparency laid on white.
+
+    Integers beyond 8 bits are taken as 16-bit (0..65535), floats as 0..1; what is outside is clipped. Beside the picture
+    itself this takes 3 bytes a pixel: it is converted in strips, straight to where they come to lie upright.
+    """
+    image.load()
+    orientation = exif_orientation(image.getexif())  # after loading: Pillow turns TIFF itself while it loads
+    width, height = image.size
+    upright = np.empty((width, height, 3) if 5 <= orientation <= 8 else (height, width, 3), np.uint8)
+    as_stored = turned(upright, {6: 8, 8: 6}.get(orientation, orientation))  # a view; the other turns undo themselves
+    rows = max(1, _STRIP // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        as_stored[top:bottom] = _to_rgb(image.crop((0, top, width, bottom)))
+    return upright
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        stored = np.asarray(image)
+        levels = stored.astype(np.float32) * (255 if image.mode == "F" else 255 / 65535)
+        grey = np.rint(np.nan_to_num(levels).clip(0, 255)).astype(np.uint8)
+        if image.info.get("transparency") is not None:
+            grey[stored == image.info["transparency"]] = 255
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer))[:, :, :3]
+    return np.asarray(image.convert("RGB"))
+
+
+def decode_with_pillow(
+    name: str, data: bytes, kind: str, *, copies: int = 1, opener: Opener | None = None
+) -> NDArray[np.uint8]:
+    """Decode an image file by one of Pillow's plugins.
+
+    Args:
+        name: Of the file, for messages.
+        data: The file.
+        kind: Pillow's name of the format.
+        copies: How many copies of the picture the decoder holds while it works.
+        opener: Opens the file in place of Pillow's own ``Image.open``.
+
+    Returns:
+        ``(H, W, 3)`` RGB uint8, upright.
+
+    Raises:
+        ImageError: ``too_large``, ``too_small``, or ``truncated`` (or damaged).
+    """
+    try:
+        with (opener or partial(Image.open, formats=[kind]))(io.BytesIO(data)) as image:
+            check_size(name, image.width, image.height, copies)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may be larger than the picture, and is decoded whole
+                check_pixels(name, image.tag_v2.get(_TILE_WIDTH, 0), image.tag_v2.get(_TILE_LENGTH, 0))
+            if kind == "PNG":
+                _scale_colour_key(image, data[24])
+            return from_pillow(image)
+    except ImageError:
+        raise
+    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError("too_large", f"{name}: too many pixels to decode safely. Shrink it.") from None
+    except UnidentifiedImageError:
+        raise ImageError("truncated", f"{name}: begins as {kind}, but is cut short or damaged. Copy it again.") from None
+    except Exception as error:  # Pillow's plugins let through whatever their parsing stumbles over
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise ImageError("truncated", f"{name}: cut short or damaged ({reason}). Copy or download it again.") from error
+
+
+def _scale_colour_key(image: Image.Image, depth: int) -> None:
+    """Pillow scales the levels of a PNG to 8 bits, but not the level that its tRNS chunk makes transparent."""
+    key = image.info.get("transparency")
+    if depth in (2, 4) and image.mode == "L" and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    elif depth == 16 and isinstance(key, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+
+
+def by_pillow(kind: str, *, copies: int = 1) -> Decoder:
+    """The decoder of a format that Pillow itself reads, by Pillow's name of it."""
+
+    def decode(name: str, data: bytes, _: Wanted) -> NDArray[np.uint8]:
+        if kind == "TIFF":
+            _silence_libtiff()
+        return decode_with_pillow(name, data, kind, copies=copies)
+
+    return decode
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep Pillow's libtiff from printing what Pillow raises as an exception anyway.
+
+    ``TIFFSetErrorHandler`` is libtiff's own way to say so. Where Pillow holds libtiff so that it cannot be reached, it prints.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)

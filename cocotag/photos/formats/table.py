@@ -1,0 +1,141 @@
+"""The table of image formats: one row each, with its file endings, signature, decoder, and who reads its header.
+
+To add a format, write its decoder in a module beside this one and its row here: decoding, walking folders, `cocotag check`,
+sidecars and galleries go by this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cocotag.errors import ImageError
+from cocotag.photos.formats import heif, jpeg, raw
+from cocotag.photos.formats.limits import check_size
+from cocotag.photos.formats.orientation import turned
+from cocotag.photos.formats.pillow import Decoder, by_pillow
+from cocotag.photos.formats.wanted import Wanted
+
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header, OS/2's and Windows' kinds
+_PPM_START = re.compile(rb"P[1-6f]\s+(?:\d|#)")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One image format.
+
+    Attributes:
+        endings: Of such files in a folder, lower case, with the dot.
+        signature: Whether a file's bytes are of this format; the rest may still be damaged.
+        decode: File -> picture.
+        pillow_reads_size: Whether Pillow tells the size without decoding; of the others it is known once they are decoded.
+        pillow_reads_xmp: Whether Pillow gives the XMP packet; in the others packets are searched for.
+        available: Whether what reads it is installed; in a folder its files are passed over where it is not.
+    """
+
+    endings: tuple[str, ...]
+    signature: Callable[[bytes], bool]
+    decode: Decoder
+    pillow_reads_size: bool = True
+    pillow_reads_xmp: bool = True
+    available: Callable[[], bool] = lambda: True
+
+
+def identify(data: bytes) -> str | None:
+    """Tell the format of a file by its content: one of the keys of `FORMATS`, or None. The rest may still be damaged."""
+    return next((name for name, row in FORMATS.items() if row.signature(data)), None)
+
+
+def _starts(*starts: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(starts)
+
+
+def _decode_preview(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]:
+    """The preview in a camera RAW file."""
+    preview = raw.preview(name, data)
+    if not isinstance(preview.image, bytes):
+        check_size(name, preview.image.shape[1], preview.image.shape[0])
+        return np.ascontiguousarray(turned(preview.image, preview.orientation))
+    name, kind = f"{name}, the preview in it", identify(preview.image)
+    if kind is None or kind == "RAW":
+        raise ImageError("not_an_image", f"{name}: the content is no image format that is known here. Leave it out.")
+    return FORMATS[kind].decode(name, preview.image, replace(wanted, orientation=preview.orientation))
+
+
+FORMATS: dict[str, Format] = {
+    "JPEG": Format((".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"), _starts(jpeg.START), jpeg.decode_file),
+    "PNG": Format((".apng", ".png"), _starts(b"\x89PNG\r\n\x1a\n"), by_pillow("PNG")),
+    "GIF": Format((".gif",), _starts(b"GIF87a", b"GIF89a"), by_pillow("GIF")),
+    "WEBP": Format(
+        (".webp",),
+        lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
+        by_pillow("WEBP", copies=2),
+    ),
+    "RAW": Format(  # before TIFF: most begin like one
+        (
+            *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw"),
+            *(".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"),
+        ),
+        raw.is_raw,
+        _decode_preview,
+        pillow_reads_size=False,
+        pillow_reads_xmp=False,
+        available=raw.available,
+    ),
+    "TIFF": Format(
+        (".tif", ".tiff"),
+        _starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        by_pillow("TIFF"),
+    ),
+    "AVIF": Format((".avif",), lambda data: heif.identify(data) == "AVIF", heif.decode_avif),
+    "HEIF": Format(
+        (".heic", ".heif", ".hif"),
+        lambda data: heif.identify(data) == "HEIF",
+        heif.decode_heic,
+    ),
+    "BMP": Format(
+        (".bmp", ".dib"),
+        lambda data: data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS,
+        by_pillow("BMP"),
+        pillow_reads_xmp=False,
+    ),
+    "JPEG2000": Format(
+        (".j2k", ".jp2"),
+        _starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        by_pillow("JPEG2000", copies=2),
+        pillow_reads_size=False,
+        pillow_reads_xmp=False,
+    ),
+    "PPM": Format(
+        (".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
+        lambda data: _PPM_START.match(data) is not None,
+        by_pillow("PPM"),
+        pillow_reads_size=False,
+        pillow_reads_xmp=False,
+    ),
+    "TGA": Format(
+        (".tga",),
+        lambda data: data[-18:] == b"TRUEVISION-XFILE.\0",
+        by_pillow("TGA"),
+        pillow_reads_size=False,
+        pillow_reads_xmp=False,
+    ),
+}
+"""What `cocotag.photos.decode.decode` reads, in the order in which signatures are tried.
+
+- JPEG: baseline and progressive; grey, colour and CMYK; EXIF orientations 1 to 8.
+- PNG: palette, grey, colour, each with transparency, 1 to 16 bits, interlaced. GIF, APNG, animated WebP: the first frame.
+- TIFF: 1 to 16 bits and float, tiled or not, compressed or not, also BigTIFF; of several pages the first.
+- HEIF with HEVC inside, as phones write it (HEIC), and AVIF; pictures of 10 bits are scaled to 8.
+- TGA of version 2, which has a signature.
+- RAW: the preview that the camera put in, with the extra ``raw``.
+
+Not EPS: for that Pillow would start Ghostscript on a stranger's file.
+"""
+
+IMAGE_ENDINGS = frozenset(ending for row in FORMATS.values() for ending in row.endings)
+"""Endings that are taken for images in a folder, in lower case."""

@@ -1,1 +1,0 @@
-"""The forms in which tags are written: one file each. `cocotag.tagging.outputs` chooses among them."""

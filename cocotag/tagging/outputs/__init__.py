@@ -1,0 +1,1 @@
+"""Rows of tags -> files: tables, and files beside the images."""

@@ -1,0 +1,76 @@
+r"""CSV: ``path,status,tags,scores``, and ``model`` where there are several.
+
+``tags`` and ``scores`` are joined by ``;`` in one order, highest first. No cell, and no tag in a cell, begins as a formula
+does, so the table can be opened in a spreadsheet. Paths that would begin so have ``./`` in front
+(`cocotag.path_text.path_text`), names of classes and models an apostrophe; names that are apostrophes and then a
+formula get one more, so that it can be taken off again (`name_of_cell`). Cells are in double quotes where they must be, as in
+RFC 4180; lines end in ``\n``.
+
+A class name with a semicolon could not be told from two classes, so it is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cocotag.errors import OutputError
+from cocotag.path_text import FORMULA, path_text
+from cocotag.tagging.decisions.rows import Context, Row
+from cocotag.tagging.outputs.formats.cells import score_text
+from cocotag.tagging.outputs.formats.text_lines import TextLines
+
+COLUMNS = ("path", "status", "tags", "scores")
+
+_NEEDS_MARK = re.compile(rf"'*\s*[{re.escape(FORMULA)}]")
+_MARKED = re.compile(rf"'+\s*[{re.escape(FORMULA)}]")
+_QUOTED = re.compile(r'[,"\r\n]')
+_QUOTED_PATH = re.compile(r'[,;"\t\r\n]')
+"""With ``;`` and tab too: a first cell in quotes stays one cell for most that separate by these, though not for LibreOffice."""
+_CANNOT_JOIN = re.compile(r"[;\x00-\x1f\x7f]")
+
+
+class CsvTable(TextLines):
+    """A CSV file that is being written."""
+
+    def __init__(self, path: Path, context: Context) -> None:
+        columns = (*COLUMNS, "model") if context.several else COLUMNS
+        self._several = context.several
+        super().__init__(path, self._row, encoding="utf-8", head=",".join(columns) + "\n")
+
+    def _row(self, row: Row) -> str:
+        path = _cell(path_text(row.path), _QUOTED_PATH)
+        tags = _cell(";".join([cell_of_name(tag.name) for tag in row.tags]))
+        scores = ";".join([score_text(tag.score) for tag in row.tags])
+        model = f",{_cell(cell_of_name(row.model))}" if self._several else ""
+        return f"{path},{row.status},{tags},{scores}{model}\n"
+
+
+def check_csv(out: Path, context: Context) -> None:
+    """See that every class and model can be named in a CSV.
+
+    Raises:
+        OutputError: One cannot, or all scores are asked for.
+    """
+    if context.all_scores:
+        raise OutputError(f"{out}: CSV has no column for all scores. Write to .jsonl or .parquet.")
+    for what, names in (("class", context.names()), ("model", context.vocabularies)):
+        bad = next((name for name in names if _CANNOT_JOIN.search(name)), None)
+        if bad is not None:
+            mark = "a semicolon, which separates tags in CSV" if ";" in bad else "a control character"
+            cure = "rename it with --rename" if what == "class" else "rename the file"
+            raise OutputError(f"{out}: the {what} {bad!r} has {mark}. Write to .jsonl, or {cure}.")
+
+
+def cell_of_name(name: str) -> str:
+    """A class or model name as it is in a cell: an apostrophe in front where it would begin as a formula does."""
+    return f"'{name}" if _NEEDS_MARK.match(name) else name
+
+
+def name_of_cell(text: str) -> str:
+    """The name that `cell_of_name` wrote."""
+    return text[1:] if _MARKED.match(text) else text
+
+
+def _cell(text: str, quoted: re.Pattern[str] = _QUOTED) -> str:
+    return '"' + text.replace('"', '""') + '"' if quoted.search(text) else text

@@ -1,0 +1,91 @@
+"""JSON Lines: an object for every row, ASCII, so it is good in every pipe.
+
+``path``, ``status``, and the lists ``tags``, ``scores`` and ``supercategories`` in one order, highest score first; ``model``
+where there are several, ``error`` where the status is not ``ok``, and on request ``all_scores``, every class's by its name,
+null where the image could not be used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TextIO
+
+from cocotag.errors import OutputError
+from cocotag.path_text import path_text
+from cocotag.tagging.decisions.rows import Context, Row
+from cocotag.tagging.outputs.formats.cells import score_text, shortest
+from cocotag.tagging.outputs.formats.text_lines import TextLines
+
+_text = lru_cache(maxsize=2**14)(json.dumps)  # of names, of which there are few
+
+
+class JsonLines(TextLines):
+    """A file of JSON Lines that is being written."""
+
+    def __init__(self, path: Path, context: Context) -> None:
+        super().__init__(path, LineMaker(context), encoding="ascii")
+
+
+class JsonStream:
+    """JSON Lines on an open stream such as stdout, each to be seen at once."""
+
+    def __init__(self, stream: TextIO, context: Context) -> None:
+        self._line = LineMaker(context)
+        self._stream = stream
+
+    def write(self, row: Row) -> None:
+        """Write one row, in one piece: an interrupt comes before or after it, never within.
+
+        Raises:
+            BrokenPipeError: The reader has gone.
+            OutputError: The stream goes to a disk that is full.
+        """
+        self.write_all([row])
+
+    def write_all(self, rows: Iterable[Row]) -> None:
+        """Write some rows, as `write`."""
+        try:
+            self._stream.write("".join(map(self._line, rows)))
+            self._stream.flush()
+        except BrokenPipeError:  # head has seen enough: no fault of ours, and the command line knows what to do
+            raise
+        except OSError as error:
+            raise OutputError(f"stdout cannot be written ({error.strerror or error}). Free some space.") from error
+
+
+class LineMaker:
+    """A row -> its line."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._keys = (
+            {model: [f"{_text(name)}: " for name in context.tags(model).names] for model in context.vocabularies}
+            if context.all_scores
+            else None
+        )
+
+    def __call__(self, row: Row) -> str:
+        """The line, with its end."""
+        parts = [
+            f'"path": {json.dumps(path_text(row.path))}',
+            f'"status": {_text(row.status)}',
+            f'"tags": [{", ".join([_text(tag.name) for tag in row.tags])}]',
+            f'"scores": [{", ".join([score_text(tag.score) for tag in row.tags])}]',
+            f'"supercategories": [{", ".join([_text(tag.supercategory) for tag in row.tags])}]',
+        ]
+        if self._context.several:
+            parts.append(f'"model": {_text(row.model)}')
+        if row.error:
+            parts.append(f'"error": {json.dumps(row.error)}')
+        if self._keys is not None:
+            parts.append(f'"all_scores": {self._all_scores(row, self._keys[row.model])}')
+        return "{" + ", ".join(parts) + "}\n"
+
+    def _all_scores(self, row: Row, keys: list[str]) -> str:
+        scores = self._context.scores(row)
+        if scores is None:
+            return "null"
+        return "{" + ", ".join([f"{key}{score}" for key, score in zip(keys, shortest(scores).tolist(), strict=True)]) + "}"

@@ -1,0 +1,67 @@
+"""What a run of ``cocotag tag`` was asked for and by which bundles it was done, so that the bundles are not needed later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cocotag.bundle import BundleMetadata, fingerprint, network_fingerprint
+from cocotag.inference.tagger import Tagger
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A bundle that a run used.
+
+    Attributes:
+        name: What its rows are called by; empty where there is one.
+        bundle: Its file.
+        sha256: Of that.
+        fingerprint: SHA-256 without the metadata, as `cocotag.bundle.network_fingerprint`.
+        metadata: What it said of itself.
+    """
+
+    name: str
+    bundle: str
+    sha256: str
+    fingerprint: str
+    metadata: BundleMetadata
+
+    @classmethod
+    def of(cls, name: str, tagger: Tagger) -> Model:
+        """Of a loaded bundle."""
+        path = tagger.path
+        return cls(name, str(path), fingerprint(path), network_fingerprint(path), tagger.metadata)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        plain = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {**plain, "metadata": self.metadata.to_json()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Model:
+        """The reverse of `to_json`.
+
+        Raises:
+            BundleError: The metadata are of another version.
+            TypeError: Other keys.
+        """
+        return cls(**{**plain, "metadata": BundleMetadata.from_json(plain["metadata"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of ``cocotag tag``.
+
+    Attributes:
+        id: Its number.
+        asked: What it was asked for, as plain JSON.
+        models: The bundles, in the order of their rows.
+        whole: It came to its end.
+    """
+
+    id: int
+    asked: Mapping[str, Any]
+    models: tuple[Model, ...]
+    whole: bool

@@ -1,0 +1,294 @@
+"""Images a second of three ways to load training images, on one core, in turns; write reports/loading.md.
+
+usage: python scripts/measure/bench_loading.py [--images 200] [--repeats 7] [--large 24] [--large-repeats 3] [--report FILE]
+
+- the hobby original's: PIL, Resize to 256 x 256, flip, brightness, ToTensor, Normalize, float32 on the CPU;
+- torchvision's reference training's: PIL, v2's RandomResizedCrop 224 with antialias, flip, PILToTensor, ToDtype, Normalize;
+- ours: what TaggedImages gives in training (random resized crop 224, flip, colour; uint8), from the photographs and from the
+  copies that data.cache_images makes.
+
+All read the same files in the same process, one image after the other; the time is of the whole road, file to array. The
+second table has the photographs enlarged to 12 megapixels. Needs the real data: COCOTAG_DATA, or ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from phone_photographs import enlarge
+from PIL import Image
+from PIL import __version__ as pillow_version
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.loading.dataset import TaggedImages
+from cocotag.data.loading.image_cache import cached_paths, copy_side
+from cocotag.data.loading.transforms import Augmentation
+from cocotag.models.network import Normalize
+from cocotag.models.normalization import IMAGENET_MEAN, IMAGENET_STD
+from cocotag.photos.decode import decode
+
+PROJECT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
+SIZE = 224
+KINDS = ("baseline", "progressive")
+TARGET, TARGET_CACHED = 2.5, 6.0  # times the hobby original
+HOBBY, REFERENCE, OURS, CACHED = "hobby original", "torchvision v2", "ours", "ours, cache_images"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Milliseconds an image, one value for each repetition."""
+
+    whole: list[float]
+    decoding: list[float]
+
+    @property
+    def median(self) -> float:
+        """Of the whole road."""
+        return statistics.median(self.whole)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the page."""
+
+    title: str
+    files: str
+    timed: dict[str, Timed]
+    made: float  # copies, images a second on one core
+    copy_kb: float
+
+    def ratio(self, road: str) -> float:
+        """How many times as fast as the hobby original."""
+        return self.timed[HOBBY].median / self.timed[road].median
+
+    def text(self) -> str:
+        """Markdown."""
+        rows = []
+        for road, timed in self.timed.items():
+            spread = f"{min(timed.whole):.2f} to {max(timed.whole):.2f}"
+            decoding = statistics.median(timed.decoding)
+            rows.append(
+                f"| {road} | {1000 / timed.median:.0f} | {self.ratio(road):.2f} | {timed.median:.2f} | {spread} | "
+                f"{decoding:.2f} | {timed.median - decoding:.2f} |"
+            )
+        return f"""## {self.title}
+
+{self.files} Copies: {self.copy_kb:.0f} kB each, made at {self.made:.0f} images/s on this core.
+
+| road | images/s | times the original | ms an image | least to most | of that decoding | the rest |
+| --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+"""
+
+
+def hobby() -> Any:  # noqa: ANN401 (torchvision is untyped)
+    """The original's transforms."""
+    return transforms.Compose(
+        [
+            transforms.Resize((256, 256)),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(brightness=0.2),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+
+
+def reference() -> Any:  # noqa: ANN401 (torchvision is untyped)
+    """Torchvision's references/classification/presets.py with the PIL backend, without AutoAugment and random erasing."""
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(SIZE, interpolation=v2.InterpolationMode.BILINEAR, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+
+
+def with_pillow(path: Path) -> Image.Image:
+    """As torchvision's ImageFolder reads."""
+    with path.open("rb") as file:
+        return Image.open(file).convert("RGB")
+
+
+def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats: int) -> Table:
+    """Time all roads over the images of a table, in turns; the copies go to ``root``."""
+    paths = table.paths()
+    start = time.perf_counter()
+    cached = cached_paths(paths, [root], SIZE)
+    made = len(paths) / (time.perf_counter() - start)
+    augmentation = Augmentation("standard", size=SIZE)
+    plain = TaggedImages(table, image_size=SIZE, augmentation=augmentation)
+    quick = TaggedImages(table, image_size=SIZE, augmentation=augmentation, cached=cached)
+    one, two = hobby(), reference()
+
+    def our_decode(row: int, index: int, files: list[Path]) -> NDArray[np.uint8]:
+        drawn = augmentation.draw(index, *table.sizes[row].tolist())
+        rows = drawn.rows if drawn is not None else None
+        return decode(files[row], min_side=augmentation.min_side(drawn), headroom=1, rows=rows)
+
+    copies = [Path(os.fsdecode(name)) for name in cached]
+    rows = range(len(paths))
+    roads: dict[str, tuple[Callable[[int, int], object], Callable[[int, int], object]]] = {
+        HOBBY: (lambda row, _: one(with_pillow(paths[row])), lambda row, _: with_pillow(paths[row])),
+        REFERENCE: (lambda row, _: two(with_pillow(paths[row])), lambda row, _: with_pillow(paths[row])),
+        OURS: (lambda _, index: plain[index], lambda row, index: our_decode(row, index, paths)),
+        CACHED: (lambda _, index: quick[index], lambda row, index: our_decode(row, index, copies)),
+    }
+    timed = {road: Timed([], []) for road in roads}
+    for repetition in itertools.count(-1):  # the first is to warm up
+        if repetition == repeats:
+            break
+        print(f"{title}: repetition {repetition + 1} of {repeats}", file=sys.stderr, flush=True)
+        for road, (whole, decoding) in roads.items():
+            for work, into in ((whole, timed[road].whole), (decoding, timed[road].decoding)):
+                if repetition < 0 and work is decoding:  # warm already
+                    continue
+                start = time.perf_counter()
+                for row in rows:
+                    work(row, (repetition + 1) * len(paths) + row)
+                if repetition >= 0:
+                    into.append(1000 * (time.perf_counter() - start) / len(paths))
+    size = statistics.mean(path.stat().st_size for path in copies)
+    return Table(title, files, timed, made, size / 1e3)
+
+
+def normalisation() -> float:
+    """Milliseconds an image of what ours leaves to the network: uint8 to normalised float32, a batch at a time."""
+    batch, normalize = torch.randint(0, 256, (32, SIZE, SIZE, 3), dtype=torch.uint8), Normalize()
+    seconds = []
+    for _ in range(20):
+        start = time.perf_counter()
+        normalize(batch)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds) / len(batch)
+
+
+def linked(folder: Path) -> AnnotationTable:
+    """coco-mini/train in a folder of our own, for the copies to lie in."""
+    (folder / "coco-mini").mkdir()
+    for part in ("annotations", "train"):
+        (folder / "coco-mini" / part).symlink_to((DATA / "coco-mini" / part).resolve())
+    return load_split(folder / "coco-mini", "train")
+
+
+def enlarged(table: AnnotationTable, folder: Path, *, progressive: bool) -> AnnotationTable:
+    """The photographs at 12 megapixels."""
+    image_dir = folder / ("progressive" if progressive else "baseline") / "train"
+    names = table.file_names.tolist()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda name: enlarge(table.image_dir / name, image_dir / name, progressive=progressive), names))
+    sizes = []
+    for name in names:
+        with Image.open(image_dir / name) as image:
+            sizes.append(image.size)
+    return replace(table, image_dir=image_dir, sizes=np.array(sizes, np.int32))
+
+
+def spread(table: AnnotationTable, count: int) -> AnnotationTable:
+    """So many images of a table, evenly over it."""
+    return table.take(np.linspace(0, len(table) - 1, min(count, len(table))).astype(int))
+
+
+def megabytes(table: AnnotationTable) -> float:
+    """Mean size of the files."""
+    return statistics.mean(path.stat().st_size for path in table.paths()) / 1e6
+
+
+def main() -> None:
+    """Measure, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--large", type=int, default=24, help="photographs at 12 megapixels; 0 leaves those tables out")
+    parser.add_argument("--large-repeats", type=int, default=3)
+    parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "loading.md")
+    args = parser.parse_args()
+    if not (DATA / "coco-mini").is_dir():
+        sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
+    tables = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        whole = linked(folder)
+        large = {
+            kind: enlarged(spread(whole, args.large), folder, progressive=kind == "progressive")
+            for kind in KINDS[: 2 * bool(args.large)]
+        }
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        table = spread(whole, args.images)
+        sides = "{} x {}".format(*np.median(table.sizes, axis=0).astype(int))
+        kilobytes = f"{1000 * megabytes(table):.0f} kB"
+        files = f"{len(table)} photographs of coco-mini/train, {sides} pixels in the median, {kilobytes} each."
+        tables.append(measure("Full-size photographs", files, table, folder / "coco-mini", args.repeats))
+        for kind, part in large.items():
+            files = f"{len(part)} enlarged to 12 megapixels (`scripts/measure/phone_photographs.py`), {megabytes(part):.1f} MB."
+            tables.append(measure(f"12 megapixels, {kind}", files, part, part.image_dir.parent, args.large_repeats))
+        deferred = normalisation()
+    text = page(tables, deferred, args.repeats, args.large_repeats)
+    args.report.parent.mkdir(parents=True, exist_ok=True)
+    args.report.write_text(text, encoding="utf-8")
+    print(text)
+    print(f"Written: {args.report}")
+
+
+def page(tables: list[Table], deferred: float, repeats: int, large_repeats: int) -> str:
+    """The report."""
+    first = tables[0]
+    ours, cached, ahead = first.ratio(OURS), first.ratio(CACHED), first.timed[REFERENCE].median / first.timed[OURS].median
+
+    def reached(good: bool) -> str:
+        return "reached" if good else "not reached"
+
+    verdicts = [
+        f"ours {ours:.2f} times the original (at least {TARGET}: {reached(ours >= TARGET)})",
+        f"{ahead:.2f} times torchvision v2 (ahead of it: {reached(ahead > 1)})",
+        f"with `data.cache_images` {cached:.2f} times it (at least {TARGET_CACHED:g}: {reached(cached >= TARGET_CACHED)})",
+    ]
+    whole = [first.timed[HOBBY].median / (first.timed[road].median + deferred) for road in (OURS, CACHED)]
+    return f"""# Loading training images
+
+Written by `.venv/bin/python scripts/measure/bench_loading.py` on one core of {os.cpu_count()} ({platform.machine()}), \
+Python {platform.python_version()}, Pillow {pillow_version}, torch {torch.__version__}.
+
+One process, one core, one thread in OpenCV and torch; the roads in turns, medians of {repeats} repetitions (at 12 megapixels
+{large_repeats}) after one to warm up, so that the files are in memory. Ours draws the random crop before decoding, and decodes
+a JPEG at 1/2, 1/4 or 1/8 where the crop needs no more pixels. It gives uint8; to normalise is the network's part, which costs
+{deferred:.2f} ms an image on this core and is in neither of our rows. The original resizes to 256 px, the others to {SIZE} px.
+
+Verdict: {"; ".join(verdicts)}. Where the network normalises on that very core too, which the other two roads have done, ours
+is {whole[0]:.2f} times the original, with copies {whole[1]:.2f}. The original takes
+its whole picture to 256 px, ours and torchvision's take random crops of at least half and 8 % of the area, as each trains. The
+effect on evaluation is in [decode_effect.md](decode_effect.md).
+
+{chr(10).join(table.text() for table in tables)}
+Copies have {copy_side(SIZE)} pixels on the shorter side. Decoding is timed by itself, so "the rest" is a difference of two
+timings.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The ways from files to tags that bench_tag.py compares, and what limits them: each for a process of its own.
+
+PyTorch is imported by the ways that need it alone, so that its threads are in nobody else's way.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cocotag.cores import usable_cores
+from cocotag.inference import stream
+from cocotag.inference.tagger import Tagger
+from cocotag.photos.decode import load_square
+from cocotag.photos.walk import Walk, find_images
+from cocotag.tagging.decisions.choice import Wish, choose
+from cocotag.tagging.folder import tag_paths
+from cocotag.tagging.outputs.write import Context, write_outputs
+from cocotag.tagging.state.models import Model
+from cocotag.tagging.state.store import State
+
+
+@dataclass(frozen=True)
+class Album:
+    """Some photographs.
+
+    Attributes:
+        title: For the table.
+        folders: In which they are.
+        repeats: Times that each way tags them.
+        ahead: Times (a) that (c) is wanted to be.
+        int8_ahead: Times (c) that (d) is wanted to be, where the network is most of the work.
+    """
+
+    title: str
+    folders: tuple[Path, ...]
+    repeats: int
+    ahead: float
+    int8_ahead: float | None = None
+
+    def files(self) -> list[Path]:
+        """In the order of the walk."""
+        return list(find_images(self.folders))
+
+
+def eager(album: Album, network: Path, side: int) -> tuple[float, float]:
+    """Way (a)."""
+    import eager_tag
+
+    eager_tag.load_network(network)
+    return _timed(lambda out: eager_tag.as_timm(network, album.files(), side, out))
+
+
+def one_by_one(album: Album, network: Path, side: int) -> tuple[float, float]:
+    """Way (b)."""
+    import eager_tag
+
+    eager_tag.load_network(network)
+    return _timed(lambda out: eager_tag.one_by_one(network, album.files(), side, out))
+
+
+def ours(album: Album, bundle: Path, provider: str, task_files: int = stream.TASK_FILES) -> tuple[float, float]:
+    """Ways (c) and (d): what `cocotag tag FOLDER... --out FILE.csv` does when the bundle is loaded.
+
+    ``task_files`` are the most that a thread decodes before it infers them; it never takes less than a batch.
+    """
+    stream.TASK_FILES = task_files  # each way has a process of its own
+    tagger, model = load(bundle, provider)
+
+    def tag(out: Path) -> None:
+        with State.open(out.with_suffix(".state")) as state:
+            tag_paths(tagger, Walk(album.folders), state, models=[model])
+            choice = choose(Wish(), [model])
+            context = Context({"": tagger.metadata.vocabulary}, choice.thresholds)
+            write_outputs([out], lambda: choice.rows(state.results()), context)
+
+    return _timed(tag)
+
+
+def decode(album: Album, side: int) -> tuple[float, float]:
+    """All photographs decoded to squares by one thread for each core, as ours decode."""
+    cv2.setNumThreads(1)
+    paths = album.files()
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return _timed(lambda _: deque(pool.map(lambda path: load_square(path, side).shape, paths), maxlen=0))
+
+
+def infer(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
+    """The network on all photographs, decoded before, in the batches of ours by as many threads."""
+    tagger, _ = load(bundle, provider)
+    squares = _squares(album, tagger.metadata.image_size)
+    parts = [squares[start : start + tagger.batch_size] for start in range(0, len(squares), tagger.batch_size)]
+    with ThreadPoolExecutor(usable_cores() if tagger.on_cores else 1) as pool:
+        return _timed(lambda _: deque(pool.map(tagger.predict_here, parts), maxlen=0))
+
+
+@cache
+def load(bundle: Path, provider: str) -> tuple[Tagger, Model]:
+    """A bundle, once."""
+    tagger = Tagger.load(bundle, provider=provider)
+    return tagger, Model.of("", tagger)
+
+
+@cache
+def _squares(album: Album, side: int) -> NDArray[np.uint8]:
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return np.stack(list(pool.map(lambda path: load_square(path, side), album.files())))
+
+
+def _timed(work: Callable[[Path], object]) -> tuple[float, float]:
+    """Seconds on the clock and of the processors; the work gets a file to write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        busy, begun = _processor_seconds(), time.perf_counter()
+        work(Path(folder) / "tags.csv")
+        return time.perf_counter() - begun, _processor_seconds() - busy
+
+
+def _processor_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def make_network(folder: Path, side: int, weights: Path | None, photographs: Sequence[Path]) -> None:
+    """As `eager_tag.make_network`."""
+    import eager_tag
+
+    eager_tag.make_network(folder, side, weights, photographs)
+
+
+def to_int8(bundle: Path, out: Path, photographs: Sequence[Path]) -> None:
+    """As `eager_tag.to_int8`."""
+    import eager_tag
+
+    eager_tag.to_int8(bundle, out, photographs)

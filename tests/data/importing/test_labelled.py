@@ -1,0 +1,121 @@
+"""What each shape of labels is understood as, and what is left out, by name."""
+
+import os
+
+import pytest
+from own_labels import bag, packet, picture, table
+
+from cocotag.data.importing.dataset import import_labels
+from cocotag.data.importing.labelled import read_csv, read_folders, read_photographs
+from cocotag.errors import DataError
+
+
+def tags_of(found):
+    return {image.name: set(image.tags) for image in found.images}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_what_spreadsheets_write(photos, delimiter, encoding):
+    lines = [["Tags ", "note", "Path"], ["dog|café", "x", "0.png"], ["", "", "1.png"], ["", "", ""], [" dog | | ", "", "2.png"]]
+    labels = table(photos / "l.csv", "\r\n".join(delimiter.join(cells) for cells in lines), encoding)
+    found = read_csv(labels, progress=False)
+    assert tags_of(found) == {"0.png": {"dog", "café"}, "1.png": set(), "2.png": {"dog"}}
+    assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "tags", "guessed"),
+    [
+        (["dog;cat", "Paris, France"], None, [{"dog", "cat"}, {"Paris, France"}], ";"),
+        (["dog|cat", "Paris, France"], None, [{"dog", "cat"}, {"Paris, France"}], "|"),
+        (["dog, cat", "dog"], None, [{"dog", "cat"}, {"dog"}], ","),
+        (["dog, cat", "dog"], ";", [{"dog, cat"}, {"dog"}], ""),
+        (["dog cat", "dog"], " ", [{"dog", "cat"}, {"dog"}], ""),
+        (["traffic light", "dog"], None, [{"traffic light"}, {"dog"}], ""),
+    ],
+)
+def test_the_mark_between_tags(photos, cells, separator, tags, guessed):
+    labels = table(photos / "l.csv", "path,tags\n" + "".join(f'{n}.png,"{cell}"\n' for n, cell in enumerate(cells)))
+    found = read_csv(labels, separator=separator, progress=False)
+    assert [set(image.tags) for image in found.images] == tags
+    assert found.notes == ([f"Tags are taken to be separated by {guessed!r}; --separator says otherwise."] if guessed else [])
+
+
+def test_every_row_that_cannot_be_used_is_left_out_by_name(photos, tmp_path):
+    (photos / "text.png").write_text("this is no picture")
+    (photos / "zero.png").write_bytes(b"")
+    os.mkfifo(photos / "pipe.png")
+    rows = "0.png,a\nnone.png,a\ntext.png,a\nzero.png,a\npipe.png,a\nmore,a\n1.png,a,b\n2.png\n,a\n3.png,b\n\n"
+    found = read_csv(table(photos / "l.csv", "path,tags\n" + rows), progress=False)
+    assert set(tags_of(found)) == {"0.png", "3.png"}
+    counts = {reason.split(":")[0]: len(names) for reason, names in found.left_out.items()}
+    assert counts == {
+        "missing": 1,
+        "not_an_image": 1,
+        "empty": 1,
+        "not_a_file": 2,
+        "with more cells than columns": 1,
+        "with too few cells": 1,
+        "without a path": 1,
+    }
+    summary = import_labels(found, tmp_path / "data", val=0, progress=False)
+    assert not summary.ok
+    assert "missing: 1 (" in summary.to_text()
+    assert "line 8" in summary.to_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"file,labels\n0.png,dog\n", "needs the columns path and tags.*it has: file, labels"),
+        (b"path,tags,tags\n0.png,dog,cat\n", "once each"),
+        (b"", "it has: none"),
+        ("path,tags\n0.png,café\n".encode("latin-1"), "line 2: byte 0xe9 is not UTF-8.*CSV UTF-8"),
+        ("path,tags\n0.png,dog\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        (b'path,tags\n0.png,"dog\n1.png,cat\n', "line 3: not readable as CSV"),
+        (b"path,tags\n", "no image with a tag"),
+        (b"path,tags\n0.png,\n", "no image with a tag"),
+        (b"path,tags\nx/0.png,dog\n", r"missing: 1 \(.*--images DIR says otherwise"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_in_one_line(photos, data, message):
+    (photos / "l.csv").write_bytes(data)
+    with pytest.raises(DataError, match=message) as caught:
+        read_csv(photos / "l.csv", progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_start_where_they_are_said_to(photos, tmp_path):
+    (tmp_path / "tables").mkdir()
+    labels = table(tmp_path / "tables" / "l.csv", f"path,tags\n0.png,a\n{photos / 'more' / '7.png'},b\nmore\\8.png,c\n")
+    found = read_csv(labels, images=photos, progress=False)
+    assert tags_of(found) == {"0.png": {"a"}, "more/7.png": {"b"}, "more/8.png": {"c"}}
+    up = table(tmp_path / "tables" / "up.csv", "path,tags\n../photos/0.png,a\n../photos/more/7.png,b\n")
+    assert set(tags_of(read_csv(up, progress=False))) == {"0.png", "more/7.png"}  # never a name with .. in it
+
+
+def test_what_lies_in_no_class_folder_is_named(folders, tmp_path):
+    picture(folders / "loose.png", 99)
+    (folders / "empty").mkdir()
+    (folders / "notes.txt").write_text("not for training")
+    found = read_folders(folders, progress=False)
+    assert {reason: len(names) for reason, names in found.left_out.items()} == {
+        "in no class folder": 1,
+        "class folder without images": 1,
+    }
+    with pytest.raises(DataError, match="no folders, so there are no classes"):
+        read_folders(folders / "dog", progress=False)
+
+
+def test_photographs_without_keywords_are_not_negatives_unless_told(photos):
+    (photos / "0.xmp").write_bytes(packet(bag("dc:subject", "dog")))
+    (photos / "1.xmp").write_bytes(b"<broken")
+    found = read_photographs(photos, progress=False)
+    assert tags_of(found) == {"0.png": {"dog"}}
+    assert any("without a keyword, not taken: 10" in note for note in found.notes)
+    assert dict(found.left_out) == {"with unreadable keywords": [str(photos / "1.png")]}
+    kept = read_photographs(photos, keep_untagged=True, progress=False)
+    assert len(kept.images) == 11
+    with pytest.raises(DataError, match="Give photographs keywords"):
+        read_photographs(photos / "more", progress=False)
