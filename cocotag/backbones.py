@@ -1,7 +1,7 @@
-"""The table of backbones: one row each. No torch; a row names the module of `cocotag.models` that makes the network.
+"""The table of backbones, one row each. Does not import torch; a row names the module of `cocotag.models` that builds it.
 
-To add one, write that module with a function ``make`` and add its row here: config, command line, weights and stages take
-their choices from this table.
+To add a backbone, write that module with a function ``make`` and add its row here. Config, command line, weights and stages
+take their choices from this table.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cocotag.errors import ConfigError
 
 @dataclass(frozen=True)
 class BackboneRow:
-    """What has to be known of a backbone before it is built.
+    """The properties of a backbone that are needed before it is built.
 
     Attributes:
-        module: Name of a module in ``cocotag.models``. Its ``make(*, width, output_stride, strides, divisor, **options)`` gives
-            a `cocotag.models.network.Backbone`.
-        layer_groups: Number of layer groups, the head included; they are numbered from 0 at the input.
-        torchvision_weights: torchvision's name of the ImageNet weights; None if it has none.
+        module: Name of a module in ``cocotag.models``. Its ``make(*, width, output_stride, strides, divisor, **options)``
+            returns a `cocotag.models.network.Backbone`.
+        layer_groups: Number of layer groups including the head; they are numbered from 0 at the input.
+        torchvision_weights: torchvision's name of the ImageNet weights; None if torchvision does not have them.
         options: Further arguments of ``make``.
     """
 
@@ -47,8 +47,8 @@ def backbone_row(name: str) -> BackboneRow:
     """The row of a backbone.
 
     Raises:
-        ConfigError: The table has no such backbone.
+        ConfigError: The table does not have this backbone.
     """
     if name not in BACKBONES:
-        raise ConfigError(f"model.name is {name!r}, it must be one of {', '.join(BACKBONES)}.")
+        raise ConfigError(f"model.name is {name!r}; it must be one of {', '.join(BACKBONES)}.", code="unknown_backbone")
     return BACKBONES[name]

@@ -1,7 +1,7 @@
-"""The bundle: one ONNX file and its metadata, read and written without torch.
+"""The bundle: one ONNX file with its metadata, read and written without torch.
 
-The graph takes ``images`` uint8 ``(N, H, W, 3)`` RGB and gives ``probs`` float32 ``(N, C)``; normalisation and
-sigmoid are inside. The metadata are one JSON document under the key ``cocotag`` of ONNX ``metadata_props``.
+The graph takes ``images`` uint8 ``(N, H, W, 3)`` RGB and returns ``probs`` float32 ``(N, C)``; normalisation and sigmoid are
+part of the graph. The metadata are one JSON document under the key ``cocotag`` of ONNX ``metadata_props``.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 METADATA_KEY = "cocotag"
 
-_METADATA_PROPS, _LENGTH_DELIMITED = 14, 2  # of protobuf's ModelProto; its other fields there are numbers
+_METADATA_PROPS, _LENGTH_DELIMITED = 14, 2  # field and wire type in protobuf's ModelProto; its other fields are numbers
 
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What a bundle says of itself.
+    """The metadata of a bundle.
 
     Attributes:
         vocabulary: The classes, in the order of the columns of ``probs``.
         image_size: Side of the square input, pixels.
-        thresholds: Per class, on probs, met with ``>=``; ``C`` floats.
-        positives: Images that were learned from and have the class, ``C`` ints.
-        train_images: Images that were learned from, without those that chose.
-        tuned_on: Where checkpoint and thresholds were chosen, ``{"split", "images", "sha256", "train_split_sha256"}``, and for
-            several data sets ``"sources"``, each ``{"split", "images", "sha256"}``; the hashes are those of
-            `AnnotationTable.names_sha256`. A figure taken on any of these is optimistic.
+        thresholds: Threshold per class on ``probs``, met with ``>=``; ``C`` floats.
+        positives: Number of training images with the class, ``C`` ints.
+        train_images: Number of training images, without the tune images.
+        tuned_on: The images on which checkpoint and thresholds were chosen,
+            ``{"split", "images", "sha256", "train_split_sha256"}``, and for several data sets ``"sources"``, each
+            ``{"split", "images", "sha256"}``. The hashes are those of `AnnotationTable.names_sha256`. A figure measured on any
+            of these images is optimistic.
         config: The training config, as plain JSON.
         made_by: Versions and date.
-        parity: Largest difference in probability from the torch network, on how many images.
-        chosen_by: How thresholds were chosen, as `cocotag.thresholds.Thresholds.record` says, and ``"classes"``, for how many,
-            where that was not for all. Empty in a bundle that does not say.
-        for_precision: Thresholds for some wanted precisions, as `cocotag.thresholds.thresholds_for_precision` says; chosen on
-            the same images as the thresholds. Empty where none were.
+        parity: Largest difference in probability from the torch network, and the number of images it was measured on.
+        chosen_by: How thresholds were chosen, as in `cocotag.thresholds.Thresholds.record`. ``"classes"`` is the number of
+            classes, unless it was all. Empty in a bundle that does not record it.
+        for_precision: Thresholds for some wanted precisions, as in `cocotag.thresholds.thresholds_for_precision`, chosen on
+            the same images as the thresholds. May be empty.
     """
 
     vocabulary: Vocabulary
@@ -64,14 +65,19 @@ class BundleMetadata:
     for_precision: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse metadata whose parts do not fit together."""
+        """Check that the parts are consistent."""
         if self.image_size < 1:
-            raise BundleError(f"image_size is {self.image_size}; it must be at least 1.")
+            raise BundleError(f"image_size is {self.image_size}; it must be at least 1.", code="bundle_damaged")
         for name, values in (("thresholds", self.thresholds), ("positives", self.positives)):
             if len(values) != len(self.vocabulary):
-                raise BundleError(f"{len(values)} {name} for {len(self.vocabulary)} classes; one each is needed.")
+                raise BundleError(
+                    f"There are {len(values)} {name} for {len(self.vocabulary)} classes; each class needs one.",
+                    code="bundle_damaged",
+                )
         if any(len(one["thresholds"]) != len(self.vocabulary) for one in self.for_precision.values()):
-            raise BundleError(f"for_precision has not a threshold for each of {len(self.vocabulary)} classes.")
+            raise BundleError(
+                f"for_precision does not have a threshold for each of {len(self.vocabulary)} classes.", code="bundle_damaged"
+            )
 
     def threshold_array(self) -> NDArray[np.float32]:
         """The thresholds, ``(C,)``."""
@@ -80,14 +86,15 @@ class BundleMetadata:
     def one_threshold(self, value: float) -> NDArray[np.float32]:
         """The same threshold for all classes, ``(C,)``.
 
-        As scores are: a score that is written 0.2671 meets a threshold of 0.2671, whatever float16 makes of it.
+        The value is rounded like the scores, so that a score written as 0.2671 meets a threshold of 0.2671 whatever its
+        float16 value.
         """
         return np.full(len(self.vocabulary), np.float16(value), np.float32)
 
     def with_thresholds(
         self, values: ArrayLike, chosen_by: dict[str, Any], for_precision: dict[str, Any] | None = None
     ) -> BundleMetadata:
-        """The same with other thresholds, ``(C,)``, and how they were chosen; for other precisions too, if they were."""
+        """A copy with other thresholds, ``(C,)``, and the record of their choice; ``for_precision`` is kept if None."""
         thresholds = tuple(float(value) for value in np.asarray(values, np.float32))
         for_precision = self.for_precision if for_precision is None else for_precision
         return replace(self, thresholds=thresholds, chosen_by=chosen_by, for_precision=for_precision)
@@ -100,17 +107,20 @@ class BundleMetadata:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> BundleMetadata:
-        """The reverse of `to_json`.
+        """The inverse of `to_json`.
 
         Raises:
-            BundleError: Another schema version, or keys that are missing or impossible.
+            BundleError: The schema version is another one, or keys are missing or invalid.
         """
         parts = ("tuned_on", "config", "made_by", "parity", "chosen_by", "for_precision")
         if not isinstance(document, dict) or not all(isinstance(document.get(key, {}), dict) for key in parts):
-            raise BundleError("the bundle's metadata are damaged. Export it again.")
+            raise BundleError("The bundle's metadata are damaged. Export it again.", code="bundle_damaged")
         found = document.get("schema_version")
         if found != SCHEMA_VERSION:
-            raise BundleError(f"the bundle has schema version {found!r}, this cocotag reads {SCHEMA_VERSION}. Export it again.")
+            raise BundleError(
+                f"The bundle has schema version {found!r}, but this cocotag reads {SCHEMA_VERSION}. Export it again.",
+                code="schema_unsupported",
+            )
         try:
             return cls(
                 vocabulary=Vocabulary.from_json(document["vocabulary"]),
@@ -121,7 +131,9 @@ class BundleMetadata:
                 **{key: document.get(key, {}) for key in parts},
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"the bundle's metadata are damaged ({error!r}). Export it again.") from None
+            raise BundleError(
+                f"The bundle's metadata are damaged ({error!r}). Export it again.", code="bundle_damaged"
+            ) from None
 
 
 def open_session(
@@ -137,18 +149,19 @@ def open_session(
     Args:
         path: The bundle.
         threads: Threads within an operator; 0 lets ONNX Runtime choose.
-        optimise: False loads faster, for looking rather than running.
-        spinning: Threads that have nothing to do wait busily for a while, which takes cores from others.
-        provider: An execution provider and its options; what it cannot do, and None, is the CPU's.
+        optimise: False loads faster, to read metadata without running the graph.
+        spinning: Whether idle threads wait busily for a while, which takes cores from other processes.
+        provider: An execution provider and its options. The CPU runs what the provider does not support, and everything if
+            this is None.
 
     Raises:
-        BundleError: Missing, or not an ONNX file. A provider that does not start raises what it will.
+        BundleError: The file is missing or not ONNX. A provider that does not start raises its own error.
     """
     import onnxruntime
 
     path = Path(path)
     if not path.is_file():
-        raise BundleError(f"{path} is not a file. Give the tagger.onnx of a training run.")
+        raise BundleError(f"{path} is not a file. Give the tagger.onnx of a training run.", code="bundle_missing")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3 if provider is None else 4
@@ -163,33 +176,40 @@ def open_session(
         if provider is not None:
             raise
         reason = str(error).splitlines()[0][:200]
-        raise BundleError(f"{path} is not a bundle that ONNX Runtime can load ({reason}). Export it again.") from None
+        raise BundleError(f"ONNX Runtime cannot load {path} ({reason}). Export it again.", code="not_onnx") from None
 
 
 def session_metadata(session: onnxruntime.InferenceSession, path: Path | str) -> BundleMetadata:
     """The metadata of a loaded bundle, checked against its graph.
 
     Raises:
-        BundleError: Not made by cocotag, damaged, or graph and metadata disagree.
+        BundleError: The file was not made by cocotag or is damaged, or graph and metadata disagree.
     """
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise BundleError(f"{path} is an ONNX file, but not a cocotag bundle: it lacks the metadata. See cocotag export.")
+        raise BundleError(
+            f"{path} is an ONNX file without cocotag's metadata, so it is not a bundle. Make one with: cocotag export",
+            code="not_a_bundle",
+        )
     try:
         metadata = BundleMetadata.from_json(json.loads(text))
     except (CocotagError, ValueError) as error:
-        raise BundleError(f"{path}: {error}") from None
+        code = error.code if isinstance(error, BundleError) else "bundle_damaged"
+        raise BundleError(f"{path}: {error}", code=code) from None
     side, classes = metadata.image_size, len(metadata.vocabulary)
     inputs = [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()]
     outputs = [(o.name, o.type, o.shape[1:]) for o in session.get_outputs()]
     wanted = [("images", "tensor(uint8)", [side, side, 3])], [("probs", "tensor(float)", [classes])]
     if (inputs, outputs) != wanted:
-        raise BundleError(f"{path}: graph {inputs} -> {outputs} does not fit its metadata {wanted}. Export it again.")
+        raise BundleError(
+            f"{path}: the graph {inputs} -> {outputs} does not match its metadata {wanted}. Export it again.",
+            code="bundle_damaged",
+        )
     return metadata
 
 
 def read_metadata(path: Path | str) -> BundleMetadata:
-    """What is in a bundle, without running it.
+    """The metadata of a bundle, without running it.
 
     Raises:
         BundleError: As `open_session` and `session_metadata`.
@@ -198,50 +218,50 @@ def read_metadata(path: Path | str) -> BundleMetadata:
 
 
 def fingerprint(path: Path | str) -> str:
-    """SHA-256 of the bundle's bytes, hexadecimal: two bundles that tag alike to the bit share it."""
+    """SHA-256 of the bundle's bytes, hexadecimal: bundles with the same fingerprint give identical tags."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def network_fingerprint(path: Path | str) -> str:
-    """SHA-256 of a bundle without its metadata, hexadecimal: two bundles of one network share it, whatever their thresholds.
+    """SHA-256 of a bundle without its metadata, hexadecimal: bundles of the same network share it, whatever their thresholds.
 
     Raises:
         BundleError: The file is not an ONNX file.
     """
     digest = hashlib.sha256()
     data = memoryview(Path(path).read_bytes())
-    place = 0
+    offset = 0
     try:
-        while place < len(data):
-            start = place
-            key, place = _varint(data, place)
+        while offset < len(data):
+            start = offset
+            key, offset = _varint(data, offset)
             if key & 7 == _LENGTH_DELIMITED:
-                length, place = _varint(data, place)
-                place += length
+                length, offset = _varint(data, offset)
+                offset += length
             else:
-                _, place = _varint(data, place)
+                _, offset = _varint(data, offset)
             if key >> 3 != _METADATA_PROPS:
-                digest.update(data[start:place])
+                digest.update(data[start:offset])
     except IndexError:
-        raise BundleError(f"{path} is damaged. Export it again.") from None
+        raise BundleError(f"{path} is damaged. Export it again.", code="bundle_damaged") from None
     return digest.hexdigest()
 
 
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    """A protobuf number, and where what follows it begins."""
+def _varint(data: memoryview, offset: int) -> tuple[int, int]:
+    """A protobuf number, and the offset of the byte after it."""
     value = shift = 0
     while True:
-        byte = data[place]
-        place += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
         shift += 7
 
 
 def write_bundle(model: onnx.ModelProto, metadata: BundleMetadata, path: Path | str) -> None:
-    """Write a graph and its metadata as one file, whole or not at all.
+    """Write a graph and its metadata to one file, atomically.
 
     Raises:
         OutputError: The file cannot be written.

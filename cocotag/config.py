@@ -1,6 +1,6 @@
-"""What a training run is made of, as frozen dataclasses. No torch. What can be wrong with it is in config_problems.py.
+"""The config of a training run as frozen dataclasses. Does not import torch. config_problems.py checks it.
 
-The field names are the flags (``--data.root``) and the keys of the YAML; the sentences are their help.
+The field names are the flags (``--data.root``) and the keys of the YAML; the docstrings are the help of the command line.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from cocotag.backbones import BackboneName
 from cocotag.errors import ConfigError
 
 LossName = Literal["bce", "focal", "soft_f1", "asymmetric", "cross_entropy"]
-"""The losses; `cocotag.losses.LOSSES` has a row for each."""
+"""Names of the losses; `cocotag.losses.LOSSES` has a row for each."""
 
 EXCLUSIVE_LOSSES = frozenset({"cross_entropy"})
-"""The losses for data in which every image has exactly one tag."""
+"""Names of the losses for data in which every image has exactly one tag."""
 
 HeadName = Literal["linear", "csra", "ml_decoder"]
-"""The heads; `cocotag.models.heads.HEADS` has a row for each."""
+"""Names of the heads; `cocotag.models.heads.HEADS` has a row for each."""
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One of several data sets to learn from together.
+    """One of several data sets for training.
 
     Attributes:
-        root: Its folder: annotations/instances_SPLIT.json and SPLIT/.
-        split: Split of it to learn from.
-        aliases: What its class names are called among the classes that are learned: a YAML file, or the name of one that comes
-            with cocotag (voc, open_images); null matches equal names only, whatever their case and spaces.
-        known: Its classes that somebody looked for on every image, so that no label means absent; of the others only labels
-            count. null takes what the alias file says, else the classes that it annotates at least once.
+        root: Folder of the data set, with annotations/instances_SPLIT.json and SPLIT/.
+        split: Split for training.
+        aliases: Alias file that translates its class names: a YAML file, or one that comes with cocotag (voc, open_images).
+            null matches equal names only, ignoring case and spaces.
+        known: Classes that are annotated exhaustively in this data set, so that an image without the label lacks the class.
+            For other classes only labels count. null takes the list of the alias file, else all classes with an annotation.
     """
 
     root: str
@@ -43,27 +43,27 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to learn from.
+    """The training data.
 
     Attributes:
-        root: Folder of the data set: annotations/instances_SPLIT.json and SPLIT/; null takes the first source's.
-        train_split: Split to learn from, if there are no sources.
-        sources: Several data sets to learn from together, in place of train_split; val and tune splits stay those of root.
-        classes: What is learned: own (the classes of train_split, or of the first source), coco80, union (of all sources), or
-            a list of names.
-        fraction: Share of the training images that is used, for quick runs; every class keeps that share, and at least one.
-        cache_images: Keep shrunken copies of the images, made on first use, and load those: several times as fast.
+        root: Folder of the data set, with annotations/instances_SPLIT.json and SPLIT/; null takes the first source's.
+        train_split: Split for training, if there are no sources.
+        sources: Several data sets to train on together, instead of train_split; val and tune splits stay those of root.
+        classes: Classes to train: own (those of train_split, or of the first source), coco80, union (of all sources), or a
+            list of names.
+        fraction: Share of the training images to use, for quick runs; every class keeps this share, and at least one image.
+        cache_images: Create downscaled copies of the images on first use and load those, which is several times faster.
         val_split: Split that is only reported on; null reports nothing.
-        tune_split: Split that picks the checkpoint, stops early and sets thresholds; null takes a fraction of train.
+        tune_split: Split for choosing the checkpoint, early stopping and tuning thresholds; null takes a fraction of train.
         tune_fraction: That fraction, stratified by class.
         augment: standard (random crop, flip, colour), plain (padded shift and flip, for small images) or none.
         min_crop: Smallest area of the random crop, as a fraction of the photograph.
-        augment_views: How many augmentations of each image there are, in turns; null never repeats one. With few, a first stage
-            that trains the head alone computes each one's features once, and its later epochs take next to no time; it must
-            have more epochs than that, one process, and a quarter of the memory suffice.
-        repeat_below: Images of classes that are on less than this share of them come more often (repeat-factor sampling); null
-            shows every image once an epoch.
-        workers: Processes that load images; null takes one per core, at most 8.
+        augment_views: Number of augmentations per image, used in turn; null never repeats one. With a small number, a first
+            stage that trains only the head computes the features of each augmentation once, and its later epochs take almost
+            no time. This needs more epochs than augmentations, one process, and features that fit a quarter of the memory.
+        repeat_below: Repeat images of classes that occur on less than this share of the images (repeat-factor sampling); null
+            uses every image once per epoch.
+        workers: Number of processes that load images; null takes one per core, at most 8.
     """
 
     root: str | None = None
@@ -88,25 +88,27 @@ class ModelConfig:
 
     Attributes:
         name: Architecture of the backbone.
-        num_classes: Outputs; null takes the classes of the data.
+        num_classes: Number of outputs; null takes the classes of the data.
         width: Multiplier of all channels.
-        channel_divisor: Channels are rounded to multiples of it; 1 rounds plainly.
-        output_stride: Input side over feature map side, at most; below 32, dilation keeps the receptive field.
-        strides: Of the stem and the four stages that halve the picture, each 1 or 2; small pictures want fewer 2s.
+        channel_divisor: Channels are rounded to multiples of this number; 1 rounds to the nearest integer.
+        output_stride: Largest ratio of input side to feature map side; below 32, dilation keeps the receptive field.
+        strides: Strides of the stem and of the four stages that halve the feature map, each 1 or 2; small images need fewer
+            2s.
         image_size: Side of the square input, pixels.
-        head: linear is average pooling, dropout and one linear layer; csra adds attention for each class; ml_decoder is a
-            transformer's decoder with a query for each class or group.
-        csra_heads: Classifiers of csra.
-        csra_weight: Of the attention of csra against the average.
+        head: linear is average pooling, dropout and one linear layer; csra adds attention per class; ml_decoder is a
+            transformer decoder with one query per class or group of classes.
+        csra_heads: Number of classifiers of csra.
+        csra_weight: Weight of the attention of csra relative to the average.
         decoder_width: Channels of ml_decoder, a multiple of 8.
         dropout: Probability of dropping a feature in the head in training.
-        prior: First predicted probability: one for every class, about the share of positives in the data, or data for each
-            class's own share of the training images.
-        initialisation: zero_branches starts as a shallow network that deepens; original is the one that cocotag grew from.
-        weights: imagenet (fetched by torchvision), a file with a state dict of torchvision's network, a cocotag checkpoint (of
-            which classes of the same name keep their weights), or null.
-        carry_classes: Start the head from what the weights' own classifier knows of the classes, where it has a name for them;
-            of ImageNet's 1,000 classes, configs/aliases/imagenet.yaml says which are COCO's.
+        prior: First predicted probability: one number for all classes, about the share of positives in the data, or data for
+            each class's own share of the training images.
+        initialisation: zero_branches starts as a shallow network that deepens in training; original is that of the code that
+            cocotag grew from.
+        weights: imagenet (downloaded by torchvision), a file with a state dict of torchvision's network, a cocotag checkpoint
+            (classes with the same name keep their weights), or null.
+        carry_classes: Start the head from the classifier of the weights, for classes that it has. For ImageNet's 1,000 classes,
+            configs/aliases/imagenet.yaml lists the matching COCO classes.
     """
 
     name: BackboneName = "mobilenet_v2"
@@ -129,21 +131,21 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss; each ignores the parameters that it does not have.
+    """The loss; each loss ignores the parameters of the others.
 
     Attributes:
         name: bce, focal, soft_f1 or asymmetric; cross_entropy for data in which every image has exactly one tag.
-        pos_weight: Weight of positives in bce: none, inverse (negatives over positives of the class) or effective (the same of
-            effective numbers, by which images beyond 1 / (1 - pos_weight_beta) count for little); capped.
-        pos_weight_cap: Largest such weight.
-        pos_weight_beta: Of effective, below 1; the nearer to 1, the nearer to inverse.
-        logit_adjustment: How much of each class's log odds is added to its logits in training, so that what is learned is what
-            tells a class beyond its frequency; 0 for none, 1 for all. Not for cross_entropy.
+        pos_weight: Weight of positives in bce: none, inverse (negatives divided by positives of the class) or effective (the
+            same for effective numbers, in which images beyond 1 / (1 - pos_weight_beta) hardly count); capped.
+        pos_weight_cap: Largest weight of positives.
+        pos_weight_beta: Parameter of effective, below 1; the closer to 1, the closer to inverse.
+        logit_adjustment: Share of each class's log odds that is added to its logits in training, so that the network learns
+            the class beyond its frequency; 0 for none, 1 for all. Not for cross_entropy.
         gamma: Focusing exponent of focal.
-        alpha: Weight of positives against negatives in focal, in (0, 1); null weighs both alike.
+        alpha: Weight of positives relative to negatives in focal, in (0, 1); null weights both equally.
         gamma_pos: Focusing exponent of asymmetric for positives.
         gamma_neg: Focusing exponent of asymmetric for negatives.
-        shift: Probability below which a negative costs nothing in asymmetric.
+        shift: Probability below which a negative has no loss in asymmetric.
         smoothing: Part of the target that cross_entropy spreads over all classes.
     """
 
@@ -161,23 +163,23 @@ class LossConfig:
 
     @property
     def exclusive(self) -> bool:
-        """Whether the classes exclude each other, so that an image's probabilities add up to 1."""
+        """Whether the classes are exclusive, so that the probabilities of an image add up to 1."""
         return self.name in EXCLUSIVE_LOSSES
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """A stretch of epochs in which the same layers learn.
+    """A number of epochs in which the same layers are trained.
 
     Attributes:
-        epochs: How many.
-        train: Layer groups that learn, counted from 0 at the input: all, head, backbone, first:3, last:5, 2-9, or several
+        epochs: Number of epochs.
+        train: Layer groups to train, counted from 0 at the input: all, head, backbone, first:3, last:5, 2-9, or several
             joined by commas.
         lr: Highest learning rate of the stage.
         lr_decay: Factor on the learning rate for each layer group further from the head.
-        curve: How the rate goes: one_cycle (up for three tenths of the stage, then down to nothing), cosine (down from the
-            first step) or constant.
-        keep_norms: Whether batch norms of layers that do not learn keep the statistics they have; else they gather new ones.
+        curve: Learning rate schedule: one_cycle (rises for 30 % of the stage, then falls to almost zero), cosine (falls from
+            the first step) or constant.
+        keep_norms: Whether batch norms of frozen layers keep their statistics; if false, they update them.
     """
 
     epochs: int = 1
@@ -193,28 +195,28 @@ class TrainConfig:
     """A training run.
 
     Attributes:
-        data: What to learn from.
+        data: The training data.
         model: The network.
         loss: The loss.
-        stages: Stretches of epochs, each with its layers and learning rate.
-        batch_size: Images a step, of all devices together.
-        accumulate: Batches whose gradients are averaged before the weights move; what an epoch leaves over counts for less.
-        weight_decay: AdamW's, on weights; norms and biases have none.
+        stages: The stages of training, each with its epochs, layers and learning rate.
+        batch_size: Images per step, over all devices together.
+        accumulate: Number of batches whose gradients are averaged per update; the last update of an epoch may have fewer.
+        weight_decay: Weight decay of AdamW; norms and biases have none.
         gradient_clip: Largest norm of the gradient; null does not clip.
-        ema_decay: Decay of the exponential moving average of the weights, which is what is scored, kept and exported; it ramps
-            up from the first step on. null scores the weights themselves.
-        precision: auto takes what is fast here; bf16, fp16 (CUDA only) or float32.
-        best_by: What the checkpoint that is exported is best by, on the tune images: map; or loss, which a few dozen images can
-            tell, where mAP is mostly luck; or last takes the last epoch's.
-        patience: Epochs of the last stage without a better one before the run stops early; null never does.
-        thresholds: What each class's threshold is chosen for on the tune images: f1, f1:global, precision:0.9, recall:0.8 or
+        ema_decay: Decay of the exponential moving average (EMA) of the weights, which ramps up from the first step. The
+            averaged weights are scored, saved and exported. null uses the weights themselves.
+        precision: bf16, fp16 (CUDA only) or float32; auto takes the fastest on this machine.
+        best_by: Criterion on the tune images for the exported checkpoint: map, or loss, which is more reliable on a few dozen
+            images, where mAP is mostly luck; last takes the last epoch.
+        patience: Number of epochs of the last stage without improvement before the run stops early; null never stops early.
+        thresholds: Rule for tuning each class's threshold on the tune images: f1, f1:global, precision:0.9, recall:0.8 or
             fixed:0.5.
-        loggers: Where metrics go besides metrics.csv: any of tensorboard, wandb, mlflow.
-        devices: GPUs that train together; on a machine without one, processes. Each has its part of a batch, and of that its
-            own batch norms' statistics and soft F1.
-        nodes: Machines that train together, each started by torchrun or SLURM.
-        compile: Whether torch.compile makes one program of the network; slow to begin, and quicker on a GPU.
-        seed: Of initialisation, order and augmentation.
+        loggers: Loggers besides metrics.csv: any of tensorboard, wandb, mlflow.
+        devices: Number of GPUs, or of processes on a machine without a GPU. Each takes its part of a batch and computes batch
+            norm statistics and soft F1 on that part.
+        nodes: Number of machines that train together, each started by torchrun or SLURM.
+        compile: Compile the network with torch.compile, which starts slowly and then runs faster on a GPU.
+        seed: Seed of initialisation, order and augmentation.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -242,10 +244,10 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> TrainConfig:
-        """The reverse of `to_json`.
+        """The inverse of `to_json`.
 
         Raises:
-            ConfigError: Unknown keys, or a part that is not a mapping.
+            ConfigError: A key is unknown, or a part is not a mapping.
         """
         try:
             rest = {key: plain[key] for key in plain if key not in ("data", "model", "loss", "stages")}
@@ -258,22 +260,24 @@ class TrainConfig:
                 **rest,
             )
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"the config is not one of this version ({error}).") from None
+            raise ConfigError(
+                f"The config does not fit this version of cocotag ({error}).", code="config_unsupported"
+            ) from None
 
 
 def parse_groups(text: str, groups: int) -> list[int]:
-    """Which layer groups ``text`` names.
+    """The layer groups that ``text`` names.
 
     Args:
         text: ``all``, ``head``, ``backbone`` (all but the head), ``first:3``, ``last:5``, ``2-9`` (both ends included), ``7``,
             or several joined by commas.
-        groups: How many there are; the last is the head.
+        groups: Number of layer groups; the last is the head.
 
     Returns:
         Sorted group numbers.
 
     Raises:
-        ConfigError: Not such a text, or numbers that do not exist.
+        ConfigError: The text is invalid, or a number does not exist.
     """
     chosen: set[int] = set()
     for part in text.replace(" ", "").split(","):
@@ -295,26 +299,29 @@ def parse_groups(text: str, groups: int) -> list[int]:
                     raise ValueError
         except ValueError:
             raise ConfigError(
-                f"{text!r} names no layer groups. Use all, head, backbone, first:3, last:5, 2-9, or several joined by commas."
+                f"{text!r} does not name layer groups. "
+                "Use all, head, backbone, first:3, last:5, 2-9, or several joined by commas.",
+                code="layer_groups_invalid",
             ) from None
         if not 0 <= first <= last < groups:
             raise ConfigError(
-                f"{text!r} names layer groups {first} to {last}; there are 0 to {groups - 1}, the last is the head."
+                f"{text!r} names layer groups {first} to {last}, but they go from 0 to {groups - 1}, the head.",
+                code="layer_groups_invalid",
             )
         chosen.update(range(first, last + 1))
     return sorted(chosen)
 
 
 def find_config(key: str, name: str, folder: str = "") -> Path:
-    """A YAML file by its path, or by its name among those that come with cocotag.
+    """The path of a YAML file, given by its path or by the name of one that comes with cocotag.
 
     Args:
-        key: The flag or key that named it, for the message.
+        key: The flag or field that names it, for the message.
         name: Path or name.
-        folder: Folder of ``configs/`` that names are looked for in.
+        folder: Folder of ``configs/`` in which names are looked up.
 
     Raises:
-        ConfigError: It is neither; the message lists the names there are.
+        ConfigError: There is no such file or name; the message lists the names.
     """
     if Path(name).is_file():
         return Path(name)
@@ -323,10 +330,10 @@ def find_config(key: str, name: str, folder: str = "") -> Path:
     configs = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package) / folder
     if (configs / f"{name}.yaml").is_file():
         return configs / f"{name}.yaml"
-    known = ", ".join(sorted(path.stem for path in configs.glob("*.yaml")))
-    raise ConfigError(f"{key} is {name}, which is neither a file nor one of cocotag's own: {known}.")
+    names = ", ".join(sorted(path.stem for path in configs.glob("*.yaml")))
+    raise ConfigError(f"{key} is {name}, which is neither a file nor one of cocotag's own: {names}.", code="config_missing")
 
 
 def root_of(data: DataConfig) -> str:
-    """The data set that validation and tune splits are of: ``root``, or the first source's; empty if there is neither."""
+    """The data set of the val and tune splits: ``root``, or the first source's root; empty without either."""
     return data.root or (data.sources[0].root if data.sources else "")

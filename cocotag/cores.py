@@ -1,4 +1,4 @@
-"""How many CPU cores there are for us."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may run on: ``taskset`` and schedulers of clusters may leave it fewer than there are."""
+    """CPU cores that this process may run on: ``taskset`` and cluster schedulers may allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

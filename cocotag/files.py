@@ -1,7 +1,8 @@
-"""Writing files whole or not at all. Knows nothing of what is in them."""
+"""Write files atomically. Does not depend on their contents."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import tempfile
@@ -11,14 +12,19 @@ from pathlib import Path
 
 from cocotag.errors import OutputError
 
-_SHOWN = 40  # of a name in that of its temporary file: 255 bytes are the most, in up to 4 bytes a character
+_PREFIX_CHARACTERS = 40  # of a name in that of its temporary file: a name has at most 255 bytes, a character up to 4
+
+
+def write_fault(error: OSError) -> str:
+    """The error code of a failed write: ``disk_full`` or ``not_writable``."""
+    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "not_writable"
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; rename it to ``path`` if the block ends well, remove it if not.
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, remove it if not.
 
-    Folders above ``path`` are made.
+    Missing folders above ``path`` are created.
 
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
@@ -27,8 +33,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shown = path.name[:_SHOWN]
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{shown}.", suffix=".part")
+        prefix = path.name[:_PREFIX_CHARACTERS]
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{prefix}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -37,7 +43,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary = None
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}). Choose another place or free some space."
+            f"{path} cannot be written ({error.strerror or error}). Choose another place or free some space.",
+            code=write_fault(error),
         ) from error
     finally:
         if temporary is not None:
@@ -45,8 +52,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what `atomic_path` left beside ``path`` where its process was killed. Nobody may be writing ``path`` now."""
-    if len(path.name) > _SHOWN:  # its temporary files cannot be told from those of others
+    """Remove the temporary files of killed processes beside ``path``. No process may be writing ``path`` meanwhile."""
+    if len(path.name) > _PREFIX_CHARACTERS:  # its temporary files cannot be distinguished from those of other files
         return
     with suppress(OSError):
         for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.part"):  # tempfile's 8 characters
@@ -54,7 +61,7 @@ def remove_unfinished(path: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text, whole or not at all.
+    """Write UTF-8 text atomically.
 
     Raises:
         OutputError: As `atomic_path`.
@@ -64,24 +71,26 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def probe_folder(folder: Path) -> None:
-    """See before the work that a folder can be written to, or could be made; nothing is left behind.
+    """Check before the work that a folder can be written to, or could be created; nothing is left behind.
 
     Raises:
-        OutputError: It cannot.
+        OutputError: The folder cannot be written.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         for one in (*reversed(folder.parents), folder):
             if not one.exists():
                 one.mkdir()
-                made.append(one)
+                created.append(one)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"{folder} cannot be written ({reason}). Choose another place or free some space.") from None
+        raise OutputError(
+            f"{folder} cannot be written ({reason}). Choose another place or free some space.", code=write_fault(error)
+        ) from None
     finally:
-        for one in reversed(made):
+        for one in reversed(created):
             one.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C noted rather than raised, so that what is under way can be finished first. A second one does not wait."""
+"""Ctrl-C recorded instead of raised, so that the current step can finish first. A second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Self
 
 
 class NotedInterrupt:
-    """Notes Ctrl-C while the block runs; outside the main thread, which alone may handle signals, it notes nothing.
+    """Records Ctrl-C while the block runs; outside the main thread, which alone may handle signals, it does nothing.
 
     Attributes:
-        pressed: It was.
+        pressed: Whether Ctrl-C was pressed.
     """
 
     def __init__(self, say: Callable[[str], None], what: str) -> None:
-        """Choose who tells the user that it was noted, and what is said to be finished first."""
+        """Set how to tell the user that Ctrl-C was recorded (``say``), and what finishes first (``what``)."""
         self.pressed = False
         self._say = say
         self._what = what
@@ -37,5 +37,5 @@ class NotedInterrupt:
         if self.pressed:
             raise KeyboardInterrupt
         self.pressed = True
-        with suppress(RuntimeError):  # where stderr was just being written to
-            self._say(f"Stopping after {self._what}. Ctrl-C again to stop at once.")
+        with suppress(RuntimeError):  # stderr was being written to at this moment
+            self._say(f"Stopping after {self._what}. Press Ctrl-C again to stop at once.")

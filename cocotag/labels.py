@@ -1,4 +1,4 @@
-"""What the classes are called: category id <-> index <-> name. Knows no images and no torch."""
+"""The classes of a data set: category id <-> index <-> name. Does not depend on images or torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from cocotag.errors import DataError
 
 Id = int | str
-"""What COCO files number things by: integers, and strings in the files of some tools. They are kept as they are."""
+"""An id in a COCO file: an integer, or a string in the files of some tools. Ids keep their type."""
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What no report can be written with: NUL, and halves of surrogate pairs, which are in no UTF-8."""
+"""Characters that a report cannot contain: NUL, and surrogates, which UTF-8 cannot encode."""
 
 
 def read_id(value: object) -> Id | None:
-    """An id from JSON: an integer of 64 bits (``7.0`` is 7) or a string of up to 255 characters; None for anything else."""
+    """An id from JSON: a 64-bit integer (``7.0`` is 7) or a string of at most 255 characters; None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -29,7 +29,7 @@ def read_id(value: object) -> Id | None:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One class: the id that its file gives it (COCO's have gaps), its name and the group it belongs to."""
+    """One class: its id in the annotation file (COCO's ids have gaps), its name and its supercategory."""
 
     id: Id
     name: str
@@ -43,12 +43,14 @@ class Vocabulary:
     categories: tuple[Category, ...]
 
     def __post_init__(self) -> None:
-        """Refuse two classes with one id or one name: neither could be told apart afterwards."""
+        """Check that ids and names are unique: two classes with the same one could not be distinguished later."""
         for what, values in (("id", self.ids), ("name", self.names)):
             seen: set[Id] = set()
             twice = next((value for value in values if value in seen or seen.add(value)), None)  # type: ignore[func-returns-value]
             if twice is not None:
-                raise DataError(f"Two categories have the {what} {twice!r}. Rename or merge one of them.")
+                raise DataError(
+                    f"Two categories have the {what} {twice!r}. Rename or merge one of them.", code="category_duplicate"
+                )
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -80,40 +82,41 @@ class Vocabulary:
         return {category.name: index for index, category in enumerate(self.categories)}
 
     def to_json(self) -> list[dict[str, Any]]:
-        """COCO's own ``categories`` list."""
+        """As COCO's ``categories`` list."""
         return [asdict(category) for category in self.categories]
 
     @classmethod
     def from_json(cls, categories: Iterable[Mapping[str, Any]]) -> Vocabulary:
-        """From COCO's ``categories`` list, in its order.
+        """Read COCO's ``categories`` list, in its order.
 
         Raises:
-            DataError: An entry without an id or a name, or two of one id or name.
+            DataError: An entry lacks an id or a name, or two entries have the same id or name.
         """
-        return cls(tuple(_category(place, entry) for place, entry in enumerate(categories)))
+        return cls(tuple(_category(position, entry) for position, entry in enumerate(categories)))
 
     @classmethod
     def merge_json(cls, categories: Iterable[Mapping[str, Any]]) -> tuple[Vocabulary, dict[Id, int]]:
-        """From a ``categories`` list in which names may repeat: entries of one name are one class.
+        """Read a ``categories`` list in which names may repeat: entries with the same name become one class.
 
-        A tagger knows a class by its name, so two of one name could not be told apart afterwards. Id and supercategory of
-        the class are its first entry's.
+        Tags are names, so two classes with the same name could not be distinguished later. The class takes its id and
+        supercategory from its first entry.
 
         Returns:
-            The vocabulary, and every listed id -> class index.
+            The vocabulary, and a mapping from every listed id to its class index.
 
         Raises:
-            DataError: An entry without an id or a name, or one id with two names.
+            DataError: An entry lacks an id or a name, or one id has two names.
         """
         classes: dict[str, Category] = {}
         name_of: dict[Id, str] = {}
-        for place, entry in enumerate(categories):
-            category = _category(place, entry)
+        for position, entry in enumerate(categories):
+            category = _category(position, entry)
             name = name_of.setdefault(category.id, category.name)
             if name != category.name:
                 raise DataError(
-                    f"categories[{place}] has the id {category.id!r} of an earlier one and another name, {category.name!r} "
-                    f"for {name!r}. Give it an id of its own."
+                    f"categories[{position}] has the id {category.id!r} of an earlier category, but the name "
+                    f"{category.name!r} instead of {name!r}. Give it an id of its own.",
+                    code="category_duplicate",
                 )
             classes.setdefault(category.name, category)
         vocabulary = cls(tuple(classes.values()))
@@ -121,13 +124,16 @@ class Vocabulary:
         return vocabulary, {number: index_of[name] for number, name in name_of.items()}
 
 
-def _category(place: int, entry: object) -> Category:
+def _category(position: int, entry: object) -> Category:
     if isinstance(entry, Mapping):
         number, name, supercategory = read_id(entry.get("id")), entry.get("name"), entry.get("supercategory")
         if number is not None and isinstance(name, str) and name and not _NOT_TEXT.search(name):
-            told = isinstance(supercategory, str) and not _NOT_TEXT.search(supercategory)
-            return Category(number, name, str(supercategory) if told else "")
-    raise DataError(f"categories[{place}] is {reprlib.repr(entry)}: an id (integer or string) and a name are needed.")
+            valid = isinstance(supercategory, str) and not _NOT_TEXT.search(supercategory)
+            return Category(number, name, str(supercategory) if valid else "")
+    raise DataError(
+        f"categories[{position}] is {reprlib.repr(entry)}: an id (integer or string) and a name are needed.",
+        code="category_invalid",
+    )
 
 
 def _coco80() -> Vocabulary:
@@ -146,18 +152,18 @@ def _coco80() -> Vocabulary:
         "appliance": "78 microwave, 79 oven, 80 toaster, 81 sink, 82 refrigerator",
         "indoor": "84 book, 85 clock, 86 vase, 87 scissors, 88 teddy bear, 89 hair drier, 90 toothbrush",
     }
-    made = []
+    categories = []
     for supercategory, entries in groups.items():
         for entry in entries.split(", "):
             number, name = entry.split(" ", 1)
-            made.append(Category(int(number), name, supercategory))
-    return Vocabulary(tuple(made))
+            categories.append(Category(int(number), name, supercategory))
+    return Vocabulary(tuple(categories))
 
 
 COCO80 = _coco80()
-"""COCO's 80 categories as the 2014 and 2017 releases number them, https://cocodataset.org."""
+"""COCO's 80 categories with the ids of the 2014 and 2017 releases, https://cocodataset.org."""
 
 
 def fold(name: str) -> str:
-    """A name without what people write differently: case, spaces, underscores, hyphens, Unicode's forms of one letter."""
+    """A name without the usual spelling variants: case, spaces, underscores, hyphens, Unicode's forms of the same letter."""
     return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in "_-")

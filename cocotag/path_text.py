@@ -1,4 +1,4 @@
-"""A path or a message as text: in a table, in JSON, on a terminal. Knows no rows and no files."""
+"""Paths and messages as text: in a table, in JSON, on a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-"""What a spreadsheet may take for the beginning of a formula, the full-width forms of the first four too.
+"""Characters that a spreadsheet may take for the start of a formula, including the full-width forms of the first four.
 
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
 
 _CHANGED = re.compile(rf"[\s{re.escape(FORMULA)}]|[\d\s.,:/+eE%-]*$|(?!.*\.[^\W\d]\w*$)(?!\.\.?/)(?!\D*/\D*$)", re.DOTALL)
-"""What a spreadsheet would not leave alone: formulas, white space in front, numbers; without an ending ``TRUE``, ``May-1``."""
+"""Text that a spreadsheet would change: formulas, leading white space, numbers; without an ending ``TRUE``, ``May-1``."""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,11 +30,11 @@ _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
 
 
 def path_text(path: Path) -> str:
-    r"""A path as it is written everywhere: UTF-8, and no cell that a spreadsheet would change or run.
+    r"""A path as it is written in every output: UTF-8, and never a cell that a spreadsheet would change or run.
 
-    A byte that is not UTF-8 is written ``\udcXX``. A backslash before what only looks so is doubled. A path that begins as
-    a formula does, or that could be a number, a date or a word with a meaning (so any without an ending, unless it has a
-    slash and no digit), gets ``./`` in front, which names the same file.
+    A byte that is not UTF-8 is written as ``\udcXX``. A backslash before text that only looks like this is doubled. A path
+    that begins like a formula, or could be read as a number, a date or a keyword, gets ``./`` in front, which names the same
+    file. This includes every path without an ending, unless it has a slash and no digit.
     """
     text = str(path)
     if _SURROGATE.search(text) or _LOOKS_ESCAPED.search(text):
@@ -61,7 +61,7 @@ def plain_text(text: str) -> str:
 
 
 def show(path: Path | str) -> str:
-    """A path or a message for people, with whatever a terminal could take for a command escaped."""
+    """A path or a message for people, in which control sequences of terminals are escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 

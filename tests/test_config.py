@@ -46,11 +46,13 @@ def test_layer_groups_by_name_and_range(text, groups):
     "text", ["", "tail", "first:0", "first:21", "last:", "last:21", "last:0", "5-2", "1-2-3", "20", "-1", "0-20", "head,"]
 )
 def test_layer_groups_that_do_not_exist_are_refused(text):
-    with pytest.raises(ConfigError, match="layer groups"):
+    with pytest.raises(ConfigError) as caught:
         parse_groups(text, 20)
+    assert caught.value.code == "layer_groups_invalid"
+    assert repr(text) in str(caught.value)
 
 
-def test_a_sound_config_has_no_problems(config):
+def test_a_valid_config_has_no_problems(config):
     assert problems(config) == []
     check(config)
 
@@ -106,10 +108,11 @@ def test_every_problem_is_named_at_once_with_its_key(config):
     found = problems(broken)
     for key in keys:
         assert any(problem.startswith((f"{key} ", f"{key}:")) for problem in found), key
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError) as caught:
         check(broken)
-    assert all(problem in str(error.value) for problem in found)
-    assert "\n" not in str(error.value)
+    assert caught.value.code == "config_invalid"
+    assert all(problem in str(caught.value) for problem in found)
+    assert "\n" not in str(caught.value)
 
 
 def test_choosing_and_claiming_on_one_split_is_refused(config):
@@ -136,11 +139,11 @@ def test_torchvisions_weights_only_fit_width_one(config):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ({"strides": [2, 2]}, "model.strides is [2, 2], it must be five numbers"),
+        ({"strides": [2, 2]}, "model.strides is [2, 2]"),
         ({"strides": [1, 2, 2, 2, 4]}, "each 1 or 2"),
-        ({"decoder_width": 100}, "model.decoder_width is 100, it must be a multiple of 8"),
-        ({"csra_heads": 0}, "model.csra_heads is 0, it must be 1 to 16"),
-        ({"initialisation": "original", "head": "csra"}, "which is for a linear head, but model.head is csra"),
+        ({"decoder_width": 100}, "model.decoder_width is 100"),
+        ({"csra_heads": 0}, "model.csra_heads is 0, but must be 1 to 16"),
+        ({"initialisation": "original", "head": "csra"}, "model.head is csra"),
     ],
 )
 def test_impossible_networks_are_problems(config, model, says):
@@ -155,15 +158,12 @@ def test_impossible_networks_are_problems(config, model, says):
         ({"accumulate": 0}, "accumulate is 0"),
         ({"ema_decay": 1.0}, "ema_decay is 1"),
         ({"thresholds": "precision:2"}, "thresholds: "),
-        ({"thresholds": "best"}, "thresholds: 'best' is no rule"),
-        ({"best_by": "last", "patience": 3}, "patience is set, but best_by is last"),
+        ({"thresholds": "best"}, "thresholds: 'best'"),
+        ({"best_by": "last", "patience": 3}, "best_by is last"),
         ({"loggers": ["mlflow", "mlflow"]}, "loggers names mlflow more than once"),
         ({"loss": LossConfig(pos_weight_beta=1.0)}, "loss.pos_weight_beta is 1"),
-        (
-            {"loss": LossConfig("cross_entropy", logit_adjustment=1.0)},
-            "loss.logit_adjustment is 1, which cross_entropy does not",
-        ),
-        ({"best_by": "luck"}, "best_by is 'luck', it must be one of map, loss, last"),
+        ({"loss": LossConfig("cross_entropy", logit_adjustment=1.0)}, "loss.logit_adjustment is 1, but cross_entropy"),
+        ({"best_by": "luck"}, "best_by is 'luck', but must be one of map, loss, last"),
         ({"model": ModelConfig(head="tail")}, "model.head is 'tail'"),
         ({"stages": [StageConfig(curve="bell")]}, "stages[0].curve is 'bell'"),
         ({"data": DataConfig(augment_views=0)}, "data.augment_views is 0"),
@@ -175,7 +175,8 @@ def test_impossible_combinations_are_problems(config, changes, says):
 
 
 def test_no_stages_is_a_problem(config):
-    assert problems(replace(config, stages=[])) == ["stages is empty, so nothing would be trained"]
+    (problem,) = problems(replace(config, stages=[]))
+    assert problem.startswith("stages is empty")
 
 
 def test_saved_then_loaded_is_the_same(config):
@@ -184,19 +185,21 @@ def test_saved_then_loaded_is_the_same(config):
 
 
 def test_a_config_of_another_version_is_refused():
-    with pytest.raises(ConfigError, match="novelty"):
+    with pytest.raises(ConfigError) as caught:
         TrainConfig.from_json({"model": {"novelty": 1}})
+    assert caught.value.code == "config_unsupported"
+    assert "novelty" in str(caught.value)
 
 
-def test_the_configs_that_come_with_cocotag_are_sound(tmp_path):
+def test_the_configs_that_come_with_cocotag_are_valid(tmp_path):
     from cocotag.cli.commands.train.train import _train_config
 
     folder = find_config("--config", "sample").parent
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     assert {"coco_mini", "coco_mobilenetv2", "coco_original", "sample"} < set(names)
     for name in names:
-        made, resume, out, rates_only = _train_config([f"--config={name}", "--data.root", str(tmp_path)])
-        assert problems(made) == []
+        parsed, resume, out, rates_only = _train_config([f"--config={name}", "--data.root", str(tmp_path)])
+        assert problems(parsed) == []
         assert resume is None
         assert not rates_only
         assert out.name.startswith(name)
@@ -259,9 +262,10 @@ def test_sources_saved_then_loaded_are_the_same(config):
 @pytest.mark.parametrize(
     "data", [{"sources": 3}, {"sources": [3]}, {"sources": ["a"]}, {"sources": [{"split": "a"}]}, None, "a"]
 )
-def test_what_is_no_data_config_is_refused(data):
-    with pytest.raises(ConfigError, match="not one of this version"):
+def test_an_invalid_data_config_is_refused(data):
+    with pytest.raises(ConfigError) as caught:
         TrainConfig.from_json({"data": data})
+    assert caught.value.code == "config_unsupported"
 
 
 def test_sources_come_from_flags_and_yaml_alike(tmp_path):

@@ -1,5 +1,6 @@
 """Files written whole or not at all, and what a killed process left."""
 
+import errno
 import os
 
 import pytest
@@ -18,8 +19,10 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
     (tmp_path / "t.csv").mkdir()
-    with pytest.raises(OutputError, match=r"t\.csv cannot be written"):
+    with pytest.raises(OutputError) as caught:
         write_text(tmp_path / "t.csv", "new")
+    assert caught.value.code == "not_writable"
+    assert "t.csv" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
@@ -43,3 +46,13 @@ def test_names_that_temporary_files_share_are_left(tmp_path):
     remove_unfinished(tmp_path / ("x" * 41))
     assert left.exists()
     remove_unfinished(tmp_path / "nowhere" / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EACCES, "not_writable")]
+)
+def test_the_code_of_a_failed_write_says_whether_the_disk_is_full(tmp_path, number, code):
+    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "t.csv"):
+        raise OSError(number, "reason")
+    assert caught.value.code == code
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cocotag.errors import DataError
-from cocotag.evaluation.findings import ENOUGH_SUPPORT
 from cocotag.evaluation.predictions import FILE, Bools, Predictions
 from cocotag.evaluation.stored import StoredEvaluation
 from cocotag.metrics import LOWER_IS_BETTER, difference, score
@@ -24,6 +23,10 @@ from cocotag.pages.values import plain
 
 VERDICTS = ("worse", "unclear", "few positives", "better", "undefined")
 """By the interval of the F1 difference: below 0, with 0 in it, not judged, above 0, no F1. `compare` sorts in this order."""
+
+ENOUGH_SUPPORT = 10
+"""Positives from which on a class's F1 is worth naming in a sentence, and a change of it is called better or worse: the
+draws of fewer differ too little for an interval."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cocotag.evaluation.compare import ENOUGH_SUPPORT
 from cocotag.pages.values import number, percent, shorten, signed
 
 if TYPE_CHECKING:
     from cocotag.evaluation.result import Evaluation
 
-ENOUGH_SUPPORT = 10
-"""Positives from which on a class's F1 is worth naming in a sentence, and a change of it is called better or worse: the
-draws of fewer differ too little for an interval."""
 MIN_PAIR_IMAGES = 5
 """Images with both errors from which on a pair is worth naming."""
 CHANCE = 0.05

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cocotag.evaluation.compare import Comparison
-from cocotag.evaluation.findings import ENOUGH_SUPPORT
+from cocotag.evaluation.compare import ENOUGH_SUPPORT, Comparison
 from cocotag.evaluation.stored import StoredEvaluation
 from cocotag.metrics import NOT_FRACTIONS
 from cocotag.pages.values import UNDEFINED, interval, number, percent, signed

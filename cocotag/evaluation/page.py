@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from cocotag.evaluation.findings import ENOUGH_SUPPORT, findings
+from cocotag.evaluation.compare import ENOUGH_SUPPORT
+from cocotag.evaluation.findings import findings
 from cocotag.evaluation.mistakes import MANY_CLASSES, Example, gallery
-from cocotag.metrics import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, TOP1, ClassCurves
+from cocotag.evaluation.result import HEADLINES
+from cocotag.metrics import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, ClassCurves
 from cocotag.pages import plots
 from cocotag.pages.heatmap import heatmap
 from cocotag.pages.html import render
@@ -49,7 +51,6 @@ MIN_MISSES = 5
 """Misses from which on a class gets a row in the heat map: of fewer, a share says nothing."""
 MIN_PAIR = 3
 """Images with both errors below which a cell of the heat map is hatched."""
-HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1", TOP1: "top-1"}
 SLICED = {
     "brightness": ("By brightness", "Mean luma of the picture as the network sees it, 0 black to 255 white."),
     "labels": ("By number of labels", "Labels on the image."),

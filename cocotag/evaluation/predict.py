@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,47 +10,54 @@ from tqdm import tqdm
 
 from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import DataError
-from cocotag.inference.stream import predict_with_all
+from cocotag.inference.stream import Measure, predict_with_all
 from cocotag.inference.tagger import Tagger
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """A bundle's outputs for the images of a split.
+
+    Attributes:
+        table: The rows whose image could be read.
+        probs: Their probabilities, ``(N, C)`` float32.
+        failures: One line for each of the other images.
+        measured: What ``measure`` found on each square input, ``(N,)`` float32; None without it.
+    """
+
+    table: AnnotationTable
+    probs: NDArray[np.float32]
+    failures: list[str]
+    measured: NDArray[np.float32] | None = None
+
+
 def predict_table(
-    tagger: Tagger, table: AnnotationTable, *, progress: bool = True
-) -> tuple[AnnotationTable, NDArray[np.float32], list[str]]:
+    tagger: Tagger, table: AnnotationTable, *, measure: Measure | None = None, progress: bool = True
+) -> Predicted:
     """Run a bundle over the images of a split.
 
     Args:
         tagger: The bundle.
         table: The labelled images.
+        measure: A figure to compute on every square input ``(S, S, 3)`` as the network gets it.
         progress: Show a bar on stderr, if that is a terminal.
-
-    Returns:
-        The rows whose image could be read, their probabilities ``(N, C)``, and a line for each of the other images.
 
     Raises:
         DataError: No image can be read.
     """
-    readable, (probs,), failures = _predict_with_all([tagger], table, progress=progress)
-    return readable, probs, failures
-
-
-def _predict_with_all(
-    taggers: Sequence[Tagger], table: AnnotationTable, *, progress: bool
-) -> tuple[AnnotationTable, list[NDArray[np.float32]], list[str]]:
-    """As `predict_table`, with the probabilities of each tagger."""
-    groups = predict_with_all(taggers, table.paths())
-    bar = tqdm(groups, total=len(table), unit="image", disable=None if progress else True)
-    failures: list[str] = []
-    rows: list[int] = []
-    found: list[list[NDArray[np.float32]]] = [[] for _ in taggers]
-    for row, group in enumerate(bar):
-        probs = [prediction.probs for prediction in group if prediction.probs is not None]
-        if not probs:
-            failures.append(str(group[0].error))
+    groups = predict_with_all([tagger], table.paths(), measure=measure)
+    rows, probs, measured, failures = [], [], [], []
+    for row, (prediction,) in enumerate(tqdm(groups, total=len(table), unit="image", disable=None if progress else True)):
+        if prediction.probs is None:
+            failures.append(str(prediction.error))
             continue
         rows.append(row)
-        for place, values in enumerate(probs):
-            found[place].append(values)
+        probs.append(prediction.probs)
+        measured.append(prediction.measured)
     if not rows:
-        raise DataError(f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}")
-    return table.take(rows), [np.stack(values) for values in found], failures
+        raise DataError(
+            f"None of the {len(table)} images in {table.image_dir} can be read. The first: {failures[0]}",
+            code="no_readable_image",
+        )
+    found = None if measure is None else np.array(measured, np.float32)
+    return Predicted(table.take(rows), np.stack(probs), failures, found)

@@ -1,11 +1,10 @@
-"""How good a bundle is on labelled images: probabilities -> frames -> report.json, CSV files, predictions.npz and report.html.
+"""How good a bundle is on labelled images: probabilities -> frames, as plain data. `write.py` makes files of them.
 
-Knows no network: it is handed the probabilities. Pixels are only looked at for the thumbnails of the page.
+Does not run the network: it is given the probabilities.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +18,22 @@ from cocotag.bundle import BundleMetadata
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.matching import Aliases, find_classes
 from cocotag.data.sources import align
-from cocotag.errors import BundleError, DataError, OutputError
+from cocotag.errors import BundleError, DataError
 from cocotag.evaluation.compare import Comparison, compare
-from cocotag.evaluation.markdown import summary_table
 from cocotag.evaluation.mistakes import confident_mistakes
-from cocotag.evaluation.page import HEADLINES, page
-from cocotag.evaluation.predictions import FILE as PREDICTIONS
 from cocotag.evaluation.predictions import Predictions
 from cocotag.evaluation.slices import Slicing, slices
 from cocotag.evaluation.stored import SCHEMA_VERSION
-from cocotag.files import write_text
 from cocotag.labels import Vocabulary
-from cocotag.metrics import ClassCurves, class_curves, co_errors, score
+from cocotag.metrics import TOP1, ClassCurves, class_curves, co_errors, score
 from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.pages.values import percent, plain
 from cocotag.thresholds import best_thresholds
 
 TOP_CO_ERRORS = 100
 """Pairs in report.json; ``co_errors.csv`` has all."""
-FILES = (
-    *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "baseline.csv"),
-    *(PREDICTIONS, "report.html"),
-)
-"""What `Evaluation.write` writes, ``baseline.csv`` only where there is a baseline."""
+HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1", TOP1: "top-1"}
+"""The measures that come first, and what they are called."""
 
 Bools = NDArray[np.bool_]
 
@@ -112,35 +104,6 @@ class Evaluation:
             lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
-    def to_markdown(self) -> str:
-        """The summary as a table to paste."""
-        return summary_table(self.summary)
-
-    def write(self, out_dir: Path | str) -> None:
-        """Write `FILES`, ``report.json`` last.
-
-        Each file is written whole or not at all, and an older ``report.json`` goes first: where it is, the report is whole.
-
-        Raises:
-            OutputError: The folder cannot be written.
-        """
-        out_dir = Path(out_dir)
-        summary = self.summary.reset_index().assign(optimistic=self.optimistic)
-        frames = {"per_class": self.per_class, "summary": summary, "slices": self.slices, "co_errors": self.co_errors}
-        texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
-        if self.comparison is not None:
-            texts["baseline.csv"] = self.comparison.to_csv()
-        texts["report.html"] = page(self)
-        texts["report.json"] = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        try:
-            for name in ("report.json", *(["baseline.csv"] if self.comparison is None else [])):
-                (out_dir / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{out_dir} cannot be written ({error.strerror}). Choose another place.") from None
-        self.predictions.save(out_dir / PREDICTIONS)
-        for name, text in texts.items():
-            write_text(out_dir / name, text)
-
 
 def evaluate(
     table: AnnotationTable,
@@ -182,6 +145,39 @@ def evaluate(
         DataError: No images, no class in common, or the baseline is not of these images, classes and labels.
         ValueError: ``probs`` has another shape.
     """
+    aligned, notes = matched(table, metadata.vocabulary, aliases)
+    return evaluate_aligned(
+        aligned,
+        probs,
+        metadata,
+        notes,
+        run=run,
+        data=data,
+        warnings=warnings,
+        optimistic=optimistic,
+        brightness=brightness,
+        baseline=baseline,
+        names=names,
+        seed=seed,
+    )
+
+
+def evaluate_aligned(
+    table: AnnotationTable,
+    probs: ArrayLike,
+    metadata: BundleMetadata,
+    notes: Sequence[str] = (),
+    *,
+    run: Mapping[str, Any],
+    data: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    optimistic: bool = False,
+    brightness: ArrayLike | None = None,
+    baseline: Predictions | None = None,
+    names: tuple[str, str] = ("baseline", "this"),
+    seed: int = 0,
+) -> Evaluation:
+    """As `evaluate`, for a table that `matched` has brought to the bundle's classes already, with what it noted."""
     probs, thresholds = np.asarray(probs), metadata.threshold_array()
     if probs.shape != (len(table), len(metadata.vocabulary)):
         raise ValueError(f"probs is {probs.shape}; {len(table)} images and {len(metadata.vocabulary)} classes are needed.")
@@ -192,7 +188,7 @@ def evaluate(
         row, column = bad[0]
         where = f"{len(bad)} of {probs.size} (first: {probs[row, column]} on {table.file_names[row]})"
         raise BundleError(f"The bundle gives probabilities outside 0..1: {where}. Train or export it again.")
-    table, notes = matched(table, metadata.vocabulary, aliases)
+    notes = list(notes)
     targets, known = table.targets, table.known
     if optimistic:
         notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Claim figures from other images.")

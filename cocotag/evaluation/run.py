@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import cocotag
 from cocotag.bundle import fingerprint
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.matching import Aliases
 from cocotag.errors import ImageError
 from cocotag.evaluation.compare import check_same
-from cocotag.evaluation.predict import _predict_with_all
+from cocotag.evaluation.predict import predict_table
 from cocotag.evaluation.predictions import Predictions
-from cocotag.evaluation.result import Evaluation, evaluate, matched
+from cocotag.evaluation.result import Evaluation, evaluate_aligned, matched
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.brightness import brightness
 from cocotag.photos.decode import decode
@@ -66,19 +63,21 @@ def evaluate_bundle(
         metadata = metadata.with_thresholds(given.values, given.record())
     start = time.perf_counter()
     names = (baseline_name, f"this ({tagger.path.name} on {split})")
-    aligned, _ = matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
+    aligned, notes = matched(table, tagger.metadata.vocabulary, aliases)  # before the work, since it may fail
     if baseline is not None:
         _check_baseline(baseline, aligned, names)
-    readable, (probs, light), failures = _predict_with_all([tagger, _Light(tagger)], table, progress=progress)
+    predicted = predict_table(tagger, aligned, measure=brightness, progress=progress)
+    failures = predicted.failures
     if progress and sys.stderr.isatty():
         print("measuring, drawing ...", file=sys.stderr)  # noqa: T201 (progress, as the bar above)
-    notes = list(warnings)
+    remarks = list(warnings)
     if failures:
-        notes.append(f"{len(failures)} of {len(table)} images could not be read and are left out. The first: {failures[0]}")
-    evaluation = evaluate(
-        readable,
-        probs,
+        remarks.append(f"{len(failures)} of {len(table)} images cannot be read and are left out. The first: {failures[0]}")
+    evaluation = evaluate_aligned(
+        predicted.table,
+        predicted.probs,
         metadata,
+        notes,
         run={
             "bundle": tagger.path.name,
             "sha256": fingerprint(tagger.path),
@@ -88,26 +87,13 @@ def evaluate_bundle(
             "seconds": round(time.perf_counter() - start, 1),
         },
         data={"split": split, "image_dir": table.image_dir.name},
-        warnings=notes,
+        warnings=remarks,
         optimistic=_was_seen(table, tagger.metadata.tuned_on),
-        aliases=aliases,
-        brightness=light[:, 0],
+        brightness=predicted.measured,
         baseline=baseline,
         names=names,
     )
     return evaluation, failures
-
-
-class _Light(Tagger):
-    """In a tagger's place: how bright the squares are that it is given. Run beside it, it gets the very same."""
-
-    def __init__(self, tagger: Tagger) -> None:
-        vars(self).update(vars(tagger))  # however it was made: the same input size, batches and threads
-
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array([[brightness(image)] for image in images], np.float32).reshape(-1, 1)
-
-    predict_here = predict
 
 
 def _check_baseline(baseline: Predictions, table: AnnotationTable, names: tuple[str, str]) -> None:

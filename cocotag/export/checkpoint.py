@@ -13,7 +13,8 @@ import torch
 import cocotag
 from cocotag.bundle import BundleMetadata
 from cocotag.config import TrainConfig
-from cocotag.errors import BundleError
+from cocotag.data.splits import Splits
+from cocotag.errors import BundleError, DataError
 from cocotag.labels import Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
@@ -99,3 +100,32 @@ def checkpoint_facts(path: Path | str) -> dict[str, Any]:
     """
     facts: dict[str, Any] = _read_checkpoint(path)["cocotag"]
     return facts
+
+
+def facts_of(config: TrainConfig, splits: Splits) -> dict[str, Any]:
+    """What a bundle needs to know of training, as plain values."""
+    return {
+        "config": config.to_json(),
+        "vocabulary": splits.vocabulary.to_json(),
+        "positives": splits.train.positives.tolist(),
+        "train_images": len(splits.train),
+        "tuned_on": splits.tuned_on(),
+    }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse data that are not those of the run: other images would be held out, and some of them were learned from.
+
+    Raises:
+        DataError: Saying what differs.
+    """
+    if [category["name"] for category in before["vocabulary"]] != [category["name"] for category in now["vocabulary"]]:
+        what = f"their {len(now['vocabulary'])} classes are not the {len(before['vocabulary'])} of the run, in its order"
+    elif any(before["tuned_on"].get(key) != now["tuned_on"].get(key) for key in ("sha256", "train_split_sha256")):
+        images = [part["train_images"] + part["tuned_on"]["images"] for part in (now, before)]
+        what = f"their {images[0]} images are not the run's {images[1]}"
+    elif before["positives"] != now["positives"]:
+        what = "the labels of some classes are others"
+    else:
+        return
+    raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")

@@ -78,7 +78,8 @@ def calibrate(
     """
     before = tagger.metadata
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
-    readable, probs, failures = predict_table(tagger, aligned, progress=progress)
+    predicted = predict_table(tagger, aligned, progress=progress)
+    readable, probs = predicted.table, predicted.probs
     told = (readable.targets & readable.known).any(axis=0) & (~readable.targets & readable.known).any(axis=0)
     if not told.any():
         raise DataError(
@@ -107,7 +108,7 @@ def calibrate(
         np.where(told, chosen.values, before.threshold_array()), record, for_precision
     )
     _write(tagger, metadata, out)
-    return Calibration(metadata, len(readable), int(told.sum()), failures)
+    return Calibration(metadata, len(readable), int(told.sum()), predicted.failures)
 
 
 def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Calibration:

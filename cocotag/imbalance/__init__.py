@@ -1,1 +1,1 @@
-"""Annotation tables -> how unbalanced a data set is: frames, files, a page. No torch."""
+"""The imbalance report of a data set: data frames, files and a page. Does not import torch."""

@@ -1,7 +1,7 @@
-"""How bright the photographs of a split are, and what normalising does to the look of them. Knows no labels and no page.
+"""Brightness of a split's photographs, and how normalisation changes their look. Does not depend on labels or on a page.
 
-All figures come from the one reading of `cocotag.data.check.survey`; only the few pictures that are shown are decoded again.
- A photograph is dark or bright by the rule of `cocotag.data.check.images`.
+All measurements come from `cocotag.data.check.survey`, which reads every image once; only the few photographs on the page
+are decoded again. The rule for dark and bright photographs is in `cocotag.data.check.images`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from cocotag.photos.decode import decode
 from cocotag.photos.thumbnails import data_uri, shrink
 
 OUTLIERS = 6
-"""Darkest and brightest outliers that are shown, of each."""
+"""Number of darkest outliers on the page, and of brightest."""
 VIEWS = 6
-"""Photographs that are shown three ways."""
+"""Number of photographs shown in three versions."""
 SIDE, QUALITY = 160, 70
-"""Of the pictures, pixels and JPEG quality: about 6 kB each, 200 kB in all."""
+"""Pixels and JPEG quality of the pictures: about 6 kB each, 200 kB in all."""
 BIN = 8
-"""Levels of a bar of the histogram."""
+"""Width of a histogram bin, in levels of 255."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""Rec. 601: how much red, green and blue make of the brightness."""
+"""Weights of red, green and blue in the brightness, Rec. 601."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One picture on the page.
+    """One photograph on the page.
 
     Attributes:
         name: Its file name.
-        mean: Its brightness, 0..255.
-        picture: A ``data:`` address.
+        mean: Its mean brightness, 0..255.
+        picture: The picture as a ``data:`` address.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Views:
-    """One photograph three ways, each a ``data:`` address.
+    """One photograph in three versions, each a ``data:`` address.
 
     Attributes:
         name: Its file name.
-        as_it_is: The picture.
-        naive: Its normalised values shown as they are: below 0 black, above 1 white.
-        restored: The same values with spread and mean put back.
-        means: Brightness of the three, 0..255.
-        error: Largest difference between the first and the third, levels of 255.
+        as_it_is: The original picture.
+        naive: Its normalised values without de-normalisation, clipped: below 0 black, above 1 white.
+        restored: Its normalised values after de-normalisation.
+        means: Mean brightness of the three, 0..255.
+        error: Largest difference between the original and the restored picture, in levels of 255.
     """
 
     name: str
@@ -77,16 +77,16 @@ class Views:
 
 @dataclass(frozen=True)
 class Brightness:
-    """What the photographs of a split look like.
+    """Brightness of the photographs of a split.
 
     Attributes:
-        measures: Plain numbers; None where one is undefined because no photograph can be read.
-        counts: Photographs by their mean brightness, in bars of `BIN` levels from 0.
-        faults: Why files could not be read -> how many.
-        unreadable: The first of them with the reason.
+        measures: Plain numbers; None if undefined, since no photograph can be read.
+        counts: Photographs by their mean brightness, in bins of `BIN` levels from 0.
+        faults: Reason why files cannot be read -> their number.
+        unreadable: The first unreadable files, each with the reason.
         darkest: The darkest outliers, darkest first.
         brightest: The brightest outliers, brightest first.
-        views: Some photographs three ways, from a dark one to a bright one.
+        views: Some photographs in three versions, from dark to bright.
     """
 
     measures: dict[str, int | float | list[float] | None]
@@ -98,11 +98,11 @@ class Brightness:
     views: list[Views]
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers, and which files could not be read; no pictures."""
+        """The numbers and the unreadable files, without pictures."""
         unreadable = [{"file_name": name, "reason": reason} for name, reason in self.unreadable]
         return {
             **self.measures,
-            "histogram_edges": [BIN * place for place in range(len(self.counts) + 1)],
+            "histogram_edges": [BIN * edge for edge in range(len(self.counts) + 1)],
             "histogram_counts": self.counts,
             "unreadable_reasons": self.faults,
             "unreadable_examples": unreadable,
@@ -121,36 +121,36 @@ class Brightness:
 
 
 def measure_brightness(survey: Survey, image_dir: Path, file_names: Sequence[str]) -> Brightness:
-    """Sum up what the survey of a split saw, and pick the pictures that show it.
+    """Brightness of a split, from the survey of its images, with a selection of pictures.
 
     Args:
-        survey: Of these files.
+        survey: The survey of the images.
         image_dir: Their folder.
-        file_names: ``N`` of them.
+        file_names: Their names, ``N``.
     """
     usable, mean = survey.usable, survey.luma[:, 0].astype(np.float64)
     dark, bright, flat = light_outliers(survey.luma)
     order = np.argsort(np.where(usable, mean, np.inf), kind="stable")[: int(usable.sum())].tolist()  # readable, darkest first
     unreadable = [(file_names[row], str(survey.faults[row])) for row in np.flatnonzero(~usable).tolist()]
     reasons = Counter(reason for _, reason in unreadable)
-    there = mean[usable]
+    means = mean[usable]
     return Brightness(
         measures={
             "images": len(file_names),
-            "measured": len(there),
+            "measured": len(means),
             "unreadable": len(unreadable),
             "side": FED_SIDE,
-            "mean": float(there.mean()) if len(there) else None,
-            "std": float(there.std(ddof=1)) if len(there) > 1 else None,
-            "median": float(np.median(there)) if len(there) else None,
-            "min": float(there.min()) if len(there) else None,
-            "max": float(there.max()) if len(there) else None,
+            "mean": float(means.mean()) if len(means) else None,
+            "std": float(means.std(ddof=1)) if len(means) > 1 else None,
+            "median": float(np.median(means)) if len(means) else None,
+            "min": float(means.min()) if len(means) else None,
+            "max": float(means.max()) if len(means) else None,
             "dark": int(dark.sum()),
             "bright": int(bright.sum()),
             "low_contrast": int(flat.sum()),
             **_normalised(survey.levels),
         },
-        counts=np.histogram(there, bins=np.arange(0, 256 + BIN, BIN))[0].tolist(),
+        counts=np.histogram(means, bins=np.arange(0, 256 + BIN, BIN))[0].tolist(),
         faults=dict(reasons.most_common()),
         unreadable=[(shown(name), reason) for name, reason in unreadable[:MAX_EXAMPLES]],
         darkest=_photographs([row for row in order if dark[row]], image_dir, file_names, mean),
@@ -160,12 +160,12 @@ def measure_brightness(survey: Survey, image_dir: Path, file_names: Sequence[str
 
 
 def _normalised(levels: NDArray[np.int64]) -> dict[str, int | float | list[float] | None]:
-    """What normalising makes of all pixels, from how many have each level, ``(3, 256)``."""
+    """Effect of normalisation on all pixels, from the number of pixels at each level, ``(3, 256)``."""
     keys = ("negative_share", "above_one_share", "shown_mean", "naive_mean")
     if not levels.any():
         return {**dict.fromkeys(keys), "normalized_mean": None, "normalized_std": None}
     every = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    values = normalize(every).T  # (3, 256): what each level of each channel becomes
+    values = normalize(every).T  # (3, 256): the normalised value of each level of each channel
     share = levels / levels.sum(axis=1, keepdims=True)
     naive = np.rint(255 * values.clip(0, 1).astype(np.float64))
     fed = statistics_of_pixels(levels, np.zeros((0, 3)))
@@ -180,9 +180,9 @@ def _normalised(levels: NDArray[np.int64]) -> dict[str, int | float | list[float
 
 
 def _spread(order: Sequence[int]) -> list[int]:
-    """Up to `VIEWS` of these rows, evenly from the first to the last but without the extremes."""
+    """Up to `VIEWS` of these rows, evenly spaced from first to last, without the extremes."""
     count = min(VIEWS, len(order))
-    return [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
+    return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(count)]
 
 
 def _photographs(
@@ -204,19 +204,18 @@ def _views(rows: Sequence[int], image_dir: Path, file_names: Sequence[str]) -> l
 
 
 def three_ways(name: str, picture: NDArray[np.uint8]) -> Views:
-    """A picture ``(H, W, 3)`` as it is, normalised and shown naively, and de-normalised."""
+    """A picture ``(H, W, 3)`` in three versions: original, normalised and clipped, and de-normalised."""
     values = normalize(picture)
     naive = np.rint(255 * values.clip(0, 1)).astype(np.uint8)
     spread, middle = (np.asarray(constant, np.float32) for constant in (IMAGENET_STD, IMAGENET_MEAN))
     restored = np.rint(255 * (values * spread + middle).clip(0, 1)).astype(np.uint8)
-    ways = (picture, naive, restored)
-    one, two, three = (data_uri(way, quality=QUALITY) for way in ways)
+    one, two, three = (data_uri(version, quality=QUALITY) for version in (picture, naive, restored))
     means = (brightness(picture), brightness(naive), brightness(restored))
     return Views(name, one, two, three, means, int(np.abs(restored.astype(int) - picture).max()))
 
 
 def _picture(path: Path) -> NDArray[np.uint8] | None:
-    """A small copy; None if it can no longer be read."""
+    """A thumbnail of the photograph; None if it can no longer be read."""
     try:
         return shrink(decode(path, min_side=SIDE, headroom=1), SIDE)
     except ImageError:

@@ -1,7 +1,7 @@
-"""What `cocotag check` finds in a split, for a report that has its annotation file and maybe its images. Knows no page.
+"""The findings of `cocotag check` in one split, for a report. Does not depend on a page.
 
-Where the images are not there, only the annotation file is looked over. The survey of the images is handed on, so that
-whoever wants to know more of them need not read them again.
+If the images are not available, only the annotation file is checked. The survey of the images is returned too, so that the
+caller does not have to read them again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from cocotag.data.check.survey import Survey, survey
 
 @dataclass(frozen=True)
 class Integrity:
-    """What was found.
+    """The findings in one split.
 
     Attributes:
-        split: Which split was looked over.
-        images_read: Whether its image files were looked at, not only its annotations.
+        split: The split that was checked.
+        images_read: Whether its image files were checked, not only its annotations.
         compared_with: Other splits whose images were compared with this one's.
         findings: Worst first.
     """
@@ -40,7 +40,7 @@ class Integrity:
     findings: list[Finding]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; a finding's message holds its examples and advice."""
+        """Plain JSON values; the message of a finding has its examples and advice."""
         return {
             "split": self.split,
             "images_read": self.images_read,
@@ -52,12 +52,12 @@ class Integrity:
         """One line for a terminal."""
         counts = [(word, sum(finding.severity == word for finding in self.findings)) for word in get_args(Severity)]
         found = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts if count)
-        what = "labels and images" if self.images_read else "labels (the images are not there)"
+        what = "labels and images" if self.images_read else "labels (the images are not available)"
         return f"{self.split}: {found or 'nothing found'} in {what}"
 
 
 def find_images(annotations: Path) -> Path | None:
-    """The images' folder ``ROOT/SPLIT`` of ``ROOT/annotations/instances_SPLIT.json``; None if it is not there."""
+    """The image folder ``ROOT/SPLIT`` of ``ROOT/annotations/instances_SPLIT.json``; None if it does not exist."""
     annotations = annotations.absolute()
     expected, folder = split_paths(annotations.parent.parent, annotations.stem.removeprefix("instances_"))
     return folder if annotations == expected and folder.is_dir() else None
@@ -71,25 +71,25 @@ def look_over(
     others: Mapping[str, tuple[Path, Sequence[str]]] | None = None,
     progress: bool = True,
 ) -> tuple[Integrity, Survey | None]:
-    """Run the doctor's checks on one split: of its labels, and of its images if their folder is given.
+    """Run the checks of `cocotag check` on the labels of one split, and on its images if their folder is given.
 
     Args:
         annotations: Its COCO instances file.
-        split: What to call it.
-        image_dir: The folder of its images; None looks at the labels alone.
-        others: Split -> image folder and file names, to look for images that are in both.
-        progress: Show a bar on stderr if that is a terminal.
+        split: Its name in the report.
+        image_dir: The folder of its images; None checks only the labels.
+        others: Split -> image folder and file names, to find images that are in both splits.
+        progress: Show a progress bar if stderr is a terminal.
 
     Returns:
-        The findings, and the survey of the images in the order of the file, None where they were not looked at.
+        The findings, and the survey of the images in the order of the file (None if they were not checked).
 
     Raises:
-        DataError: As `cocotag.data.check.entries.read_entries`.
+        DataError: See `cocotag.data.check.entries.read_entries`.
     """
     with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
         entries = read_entries(annotations)
     if image_dir is None:
-        folder, seen, unlisted = annotations.parent, _nothing_seen(len(entries.file_names)), []
+        folder, seen, unlisted = annotations.parent, _empty_survey(len(entries.file_names)), []
     else:
         folder, others = image_dir, others or {}
         root = image_dir.parent if find_images(annotations) == image_dir.absolute() else image_dir
@@ -105,7 +105,7 @@ def look_over(
         survey=seen,
         unlisted=unlisted,
         fed=statistics_of_pixels(seen.levels, seen.channels[usable]) if usable.any() else None,
-        refusal=None,  # the report's labels were loaded from this file
+        refusal=None,  # the report has loaded its labels from this file
         unread={},
     )
     findings = [finding for check in (*IMAGE_CHECKS, *LABEL_CHECKS) for finding in check(case)]
@@ -114,8 +114,8 @@ def look_over(
     return Integrity(split, image_dir is not None, compared, findings), seen if image_dir is not None else None
 
 
-def _nothing_seen(images: int) -> Survey:
-    """The survey of images that nobody looked at: no fault, no figure. No check finds anything in it."""
+def _empty_survey(images: int) -> Survey:
+    """The survey of images that were not read: no faults and no measurements, so no check finds anything in it."""
     return Survey(
         faults=[None] * images,
         sizes=np.zeros((images, 2), np.int32),

@@ -1,6 +1,6 @@
-"""What the imbalance report shows: measures -> drawings, tables and texts of one page. Measures nothing.
+"""The page of the imbalance report: measures -> drawings, tables and texts. Computes no measures.
 
-Where there are more classes than a page can hold or a person read, it has those of most images. The CSV files have all.
+If there are too many classes for a page, it shows those with the most images. The CSV files have all classes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cocotag.config import LossConfig
 from cocotag.imbalance import measures as measure
 from cocotag.imbalance.brightness import BIN, Brightness
 from cocotag.imbalance.integrity import Integrity
+from cocotag.imbalance.result import SHOWN_ROWS
 from cocotag.pages import plots
 from cocotag.pages.heatmap import heatmap
 from cocotag.pages.html import render
@@ -26,23 +27,21 @@ from cocotag.pages.values import plain, shorten
 if TYPE_CHECKING:
     from cocotag.imbalance.result import Imbalance
 
-SHOWN_ROWS = 20
-"""Rows of the page's shorter tables; the CSV files have all."""
 MAP_CLASSES = 100
-"""Classes of the heat map, those of most images: of more, nobody can read the names."""
+"""Classes of the heatmap; with more, their names are illegible."""
 DRAWN_CLASSES = 400
-"""Bars; with more classes, those of most images."""
+"""Classes of the bar chart."""
 SCATTERED = 600
-"""Points of a plot of classes; with more classes, those of most images."""
+"""Classes of the scatter plots."""
 MAX_BYTES = 5_000_000
-"""Of the page."""
+"""Size limit of the page."""
 LEVELS = ((1200, 60), (300, 20))
-"""Rows of the class table and of that of drift, and characters of a name that are shown; the latter where a page of the former
-would be too large."""
+"""Rows of the class and drift tables, and characters of a name; the second pair if the page would be too large with the
+first."""
 WEIGHTS_BYTES = 500_000
-"""Of the weights, up to which the page carries them itself."""
+"""Size limit of the weights that the page offers as a download."""
 DRIFT_ROWS = 30
-"""Classes of a drawing of drift, those whose change is least likely chance."""
+"""Classes of a drift plot: those with the largest z."""
 GROUP_COLORS = {"head": "c1", "medium": "c7", "tail": "c3", "absent": "c7"}
 
 
@@ -57,10 +56,10 @@ def draw_page(
 
     Args:
         imbalances: The splits, the main one first.
-        names: A different name for each.
-        drifts: As `cocotag.imbalance.result.drift`; None for a single split.
-        brightness: Of the main split's photographs; None if nobody looked at them.
-        integrity: Of the main split; None if nobody looked.
+        names: A unique name for each split.
+        drifts: The frame of `cocotag.imbalance.result.drift`; None for a single split.
+        brightness: Brightness of the main split's photographs; None if they were not read.
+        integrity: Findings in the main split; None if it was not checked.
     """
     text = ""
     for rows, letters in LEVELS:
@@ -114,7 +113,7 @@ def _page(
         loss=LossConfig(),
         weights=weights if len(weights) <= WEIGHTS_BYTES else None,
         splits=[{"name": name, **entry.to_json()} for name, entry in zip(names, imbalances, strict=True)],
-        drift=[] if drifts is None else plain(_surest_first(drifts)[:rows]),
+        drift=[] if drifts is None else plain(_largest_z_first(drifts)[:rows]),
         drift_rows=DRIFT_ROWS,
         drift_figures=[] if drifts is None else _drift_figures(drifts, names),
         brightness=brightness,
@@ -124,20 +123,20 @@ def _page(
 
 
 def weights_address(classes: pd.DataFrame) -> str:
-    """The suggested weights as a ``data:`` address of a CSV file, which a link can offer without a request."""
+    """The suggested weights as a CSV file in a ``data:`` address, which a link can offer without a request."""
     columns = ["class_id", "name", "images", "effective_number", "weight", "pos_weight"]
     text = classes[columns].to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
     return f"data:text/csv;charset=utf-8,{quote(text)}"
 
 
 def cluster_order(matrix: ArrayLike) -> list[int]:
-    """An order of rows and columns in which alike ones are side by side, so that a heat map shows blocks.
+    """An order of rows and columns with similar ones side by side, so that a heatmap shows blocks.
 
-    Average-linkage clustering (Sokal and Michener 1958): the two groups of the highest mean similarity become one, again and
-    again; each time they are laid end to end so that their most alike ends meet.
+    Average-linkage clustering (Sokal and Michener 1958): the two groups with the highest mean similarity are merged, until
+    one group is left. Merged groups are laid end to end, so that their most similar ends meet.
 
     Args:
-        matrix: Symmetric similarities, ``(C, C)``; the diagonal is not looked at, NaN is less than all others.
+        matrix: Symmetric similarities, ``(C, C)``; the diagonal is ignored, NaN is less than all others.
     """
     similar = np.array(matrix, np.float64)
     count = len(similar)
@@ -145,7 +144,7 @@ def cluster_order(matrix: ArrayLike) -> list[int]:
     np.fill_diagonal(similar, -np.inf)
     between, groups = similar.copy(), [[index] for index in range(count)]
     for _ in range(count - 1):
-        first, second = sorted(int(place) for place in np.unravel_index(between.argmax(), between.shape))
+        first, second = sorted(int(index) for index in np.unravel_index(between.argmax(), between.shape))
         one, other = groups[first], groups[second]
         joints = [(a, b) for a in (one, one[::-1]) for b in (other, other[::-1])]
         front, back = max(joints, key=lambda joint: similar[joint[0][-1], joint[1][0]])
@@ -157,7 +156,7 @@ def cluster_order(matrix: ArrayLike) -> list[int]:
 
 
 def _shortened(frame: pd.DataFrame, letters: int, *columns: str) -> pd.DataFrame:
-    """The frame with names that a page has room for."""
+    """The frame with names cut to ``letters`` characters."""
     texts = {column: measure.text(shorten(text, letters) for text in frame[column]) for column in columns}
     return frame.assign(**{column: text.set_axis(frame.index) for column, text in texts.items()})
 
@@ -222,11 +221,11 @@ def _figures(main: Imbalance, ranked: pd.DataFrame, letters: int) -> dict[str, M
 
 
 def _lift_map(main: Imbalance, letters: int) -> Markup:
-    """Log2 of the lift of every pair that was seen; those on too few images hatched; alike classes side by side."""
+    """Heatmap of log2 of the lift of every pair that occurs, with similar classes side by side; unsupported pairs hatched."""
     pairs, ranked = main.pairs, main.classes.sort_values("images", ascending=False, kind="stable")
     names = ranked.loc[ranked["images"] > 0, "name"].head(MAP_CLASSES).tolist()
-    place = {name: index for index, name in enumerate(names)}
-    ends = np.array([[place.get(name, -1) for name in pairs[side].tolist()] for side in ("a", "b")], np.int64)
+    index_of = {name: index for index, name in enumerate(names)}
+    ends = np.array([[index_of.get(name, -1) for name in pairs[side].tolist()] for side in ("a", "b")], np.int64)
     drawn, (first, second) = pairs[(ends >= 0).all(axis=0)], ends[:, (ends >= 0).all(axis=0)]
     count, expected = drawn["count"].to_numpy(), drawn["expected"].to_numpy(np.float64)
 
@@ -235,35 +234,35 @@ def _lift_map(main: Imbalance, letters: int) -> Markup:
         full[first, second] = full[second, first] = values
         return full
 
-    # One image more on either side: a pair that was never expected, nor seen, is neither near nor far.
+    # Adding 1 to both counts makes the similarity 0 for a pair that is not expected and does not occur.
     order = cluster_order(square(np.log2((count + 1.0) / (expected + 1.0)), 0.0))
     with np.errstate(divide="ignore"):
         lift = square(np.where(count > 0, np.log2(drawn["lift"].to_numpy(np.float64)), np.nan), np.nan)
-    turned = np.ix_(order, order)
+    ordered = np.ix_(order, order)
     return heatmap(
         [shorten(names[index], letters) for index in order],
-        plain(lift[turned]),
+        plain(lift[ordered]),
         title="How much more often than by chance two classes share an image (log2 of the lift)",
-        low="rarer than by chance",
+        low="less often than by chance",
         high="more often",
-        hatched=square(~drawn["supported"].to_numpy(bool), False)[turned].tolist(),
+        hatched=square(~drawn["supported"].to_numpy(bool), False)[ordered].tolist(),
         diverging=True,
         show=_times,
     )
 
 
 def _times(power: float) -> str:
-    """A lift in words, from its log2."""
+    """A lift as text, from its log2."""
     return f"{2**power:.3g} times" if power >= 0 else f"1/{2**-power:.3g}"
 
 
-def _surest_first(frame: pd.DataFrame) -> pd.DataFrame:
-    surest = frame.filter(regex="^z_").abs().max(axis=1)
-    return frame.loc[surest.sort_values(ascending=False, kind="stable").index]
+def _largest_z_first(frame: pd.DataFrame) -> pd.DataFrame:
+    largest = frame.filter(regex="^z_").abs().max(axis=1)
+    return frame.loc[largest.sort_values(ascending=False, kind="stable").index]
 
 
 def _drift_figures(drifts: pd.DataFrame, names: Sequence[str]) -> list[Markup]:
-    """A drawing for each split but the first: the classes whose frequency differs most surely."""
+    """One plot for each split but the first: the classes with the largest z."""
     figures = []
     for other in names[1:]:
         rows = drifts.loc[drifts[f"z_{other}"].abs().sort_values(ascending=False, kind="stable").index]
@@ -275,7 +274,7 @@ def _drift_figures(drifts: pd.DataFrame, names: Sequence[str]) -> list[Markup]:
                 (100 * rows[f"frequency_{other}"]).tolist(),
                 names=(names[0], other),
                 title=f"Frequency of classes in {names[0]} and {other}",
-                x_label="images with the class, percent (logarithmic)",
+                x_label="images with the class, % (logarithmic)",
                 log=True,
             )
         )
@@ -287,7 +286,7 @@ def _light(brightness: Brightness | None) -> dict[str, Markup]:
         return {}
     return {
         "brightness": plots.histogram(
-            [BIN * place for place in range(len(brightness.counts) + 1)],
+            [BIN * edge for edge in range(len(brightness.counts) + 1)],
             brightness.counts,
             title="Photographs by their mean brightness",
             x_label="mean brightness, 0 (black) to 255 (white)",

@@ -1,41 +1,35 @@
-"""How unbalanced the labels of a data set are: AnnotationTable -> dataset.json, classes.csv, pairs.csv and a page."""
+"""Imbalance of the labels of a data set: AnnotationTable -> data frames. `cocotag.imbalance.write` writes them to files."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cocotag.data.annotations import AnnotationTable
+from cocotag.data.frequency import effective_number
 from cocotag.errors import DataError
-from cocotag.files import atomic_path
 from cocotag.imbalance import measures as measure
-from cocotag.imbalance.brightness import Brightness
-from cocotag.imbalance.integrity import Integrity
-from cocotag.imbalance.page import SHOWN_ROWS, draw_page
 from cocotag.pages.values import number, plain
 
-FILES = ("dataset.json", "classes.csv", "pairs.csv", "drift.csv", "imbalance.html")
-"""What `write` writes, ``drift.csv`` only for several splits."""
+SHOWN_ROWS = 20
+"""Rows of the page's shorter tables; the CSV files have all rows."""
 
 
 @dataclass(frozen=True)
 class Imbalance:
-    """What `imbalance` found in one split.
+    """The imbalance of one split, as measured by `imbalance`.
 
     Attributes:
-        split: Its name, empty if it has none.
-        measures: Plain numbers of the whole split; None where one is undefined.
-        classes: One row a class, in index order; NaN where a figure is undefined.
-        pairs: One row a pair of classes, see `cocotag.imbalance.measures.pairs`.
-        labelsets: The commonest combinations of labels: ``labels`` (names, a tuple) and ``images``.
-        labels_per_image: How many images have 0, 1, 2, ... labels.
+        split: Its name, or an empty string.
+        measures: Measures of the whole split; None if undefined.
+        classes: One row per class, in index order; NaN if undefined.
+        pairs: One row per pair of classes, see `cocotag.imbalance.measures.pairs`.
+        labelsets: The most common labelsets: ``labels`` (a tuple of names) and ``images``.
+        labels_per_image: Number of images with 0, 1, 2, ... labels.
     """
 
     split: str
@@ -46,12 +40,12 @@ class Imbalance:
     labels_per_image: list[int]
 
     def to_text(self) -> str:
-        """The headlines for a terminal."""
+        """One line for a terminal."""
         measures = self.measures
         return (
             f"{self.split or 'data set'}: {number(measures['images'])} images, {number(measures['classes_present'])} classes, "
             f"{number(measures['cardinality'])} labels per image, MeanIR {number(measures['mean_ir'])} "
-            f"(1 is balanced), {number(measures['tail_classes'])} classes in the tail"
+            f"(1 is balanced), {number(measures['tail_classes'])} tail classes"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -60,25 +54,28 @@ class Imbalance:
 
 
 def imbalance(table: AnnotationTable, *, split: str = "", input_features: int = 1) -> Imbalance:
-    """Measure how unbalanced the image-level labels of a split are.
+    """Measure the imbalance of the image-level labels of a split.
 
-    An unknown cell is neither positive nor negative: a class's frequency is its positives over its known images. An image
-    without labels counts. A class that never occurs has no IRLbl and is left out of means over classes, but not of
+    Unknown cells do not count: the frequency of a class is its positives over its known images. Images without labels
+    count. A class that never occurs has an undefined IRLbl and is excluded from means over classes, but not from
     ``density``, ``tcs`` and ``gini``.
 
     Args:
         table: The split.
-        split: What to call it.
-        input_features: Features that the complexity score TCS counts; images have no natural number of them.
+        split: Its name in the report.
+        input_features: Number of input features for the complexity score TCS; images have no natural number of them.
 
     Raises:
-        DataError: No images or no classes.
+        DataError: There are no images or no classes.
         ValueError: ``input_features`` is below 1.
     """
     if not len(table) or not len(table.vocabulary):
-        raise DataError(f"{len(table)} images and {len(table.vocabulary)} classes: nothing to measure. Check the file.")
+        raise DataError(
+            f"There is nothing to measure: {len(table)} images and {len(table.vocabulary)} classes. Check the annotation file.",
+            code="no_classes" if len(table) else "no_images",
+        )
     if input_features < 1:
-        raise ValueError(f"input_features is {input_features}; at least 1 is needed.")
+        raise ValueError(f"input_features is {input_features}; it must be at least 1.")
     targets = table.targets & table.known
     positives = targets.sum(axis=0)
     scumbles = measure.scumble(targets)
@@ -142,7 +139,7 @@ def _classes(table: AnnotationTable, targets: measure.Bools, scumbles: measure.F
         instances_per_image = np.where(positives > 0, instances / positives, np.nan)
     return pd.DataFrame(
         {
-            "class_id": measure.text(ids) if any(isinstance(one, str) for one in ids) else ids,
+            "class_id": measure.text(ids) if any(isinstance(entry, str) for entry in ids) else ids,
             "index": np.arange(len(positives)),
             "name": measure.text(table.vocabulary.names),
             "images": positives,
@@ -154,9 +151,9 @@ def _classes(table: AnnotationTable, targets: measure.Bools, scumbles: measure.F
             "known": known,
             "frequency": frequency,
             "negatives_per_positive": negatives_per_positive,
-            "effective_number": measure.effective_number(positives),
+            "effective_number": effective_number(positives, measure.BETA),
             "weight": measure.class_weights(positives),
-            "pos_weight": measure.pos_weights(positives, known),
+            "pos_weight": measure.effective_pos_weights(positives, known),
             "scumble_cv": measure.scumble_variation(targets, scumbles),
             "instances_per_image": instances_per_image,
         }
@@ -167,9 +164,9 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
     """Compare the frequency of each class between splits of one data set.
 
     Returns:
-        One row a class: ``class_id``, ``name``, ``frequency_SPLIT`` for every split, then for every split but the first
-        ``difference_SPLIT`` (its frequency less the first's) and ``z_SPLIT`` (that difference in standard errors: beyond
-        about 3 it is not chance).
+        One row per class: ``class_id``, ``name``, ``frequency_SPLIT`` for every split, then for every split but the first
+        ``difference_SPLIT`` (its frequency minus that of the first) and ``z_SPLIT`` (this difference in standard errors;
+        beyond about 3 it is not chance).
 
     Raises:
         DataError: The splits have different classes.
@@ -177,7 +174,10 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
     main, names = imbalances[0].classes, split_names(imbalances)
     for name, other in zip(names, imbalances, strict=True):
         if not main[["class_id", "name"]].equals(other.classes[["class_id", "name"]]):
-            raise DataError(f"Splits {names[0]!r} and {name!r} have different classes. Compare splits of one data set.")
+            raise DataError(
+                f"Splits {names[0]!r} and {name!r} have different classes. Compare splits of one data set.",
+                code="different_classes",
+            )
     frame = main[["class_id", "name"]].copy()
     for name, other in zip(names, imbalances, strict=True):
         frame[f"frequency_{name}"] = other.classes["frequency"]
@@ -189,61 +189,9 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
 
 
 def split_names(imbalances: Sequence[Imbalance]) -> list[str]:
-    """A different name for each split, whatever they are called."""
+    """A unique name for each split: a repeated name gets a number."""
     names: list[str] = []
-    for place, entry in enumerate(imbalances, start=1):
-        name = entry.split or f"split {place}"
-        names.append(f"{name} ({place})" if name in names else name)
+    for position, entry in enumerate(imbalances, start=1):
+        name = entry.split or f"split {position}"
+        names.append(f"{name} ({position})" if name in names else name)
     return names
-
-
-def write(
-    imbalances: Sequence[Imbalance],
-    out_dir: Path | str,
-    *,
-    brightness: Brightness | None = None,
-    integrity: Integrity | None = None,
-) -> None:
-    """Write ``classes.csv``, ``pairs.csv``, ``imbalance.html`` and, last, ``dataset.json``.
-
-    The first split is the main one. With several there is ``drift.csv`` too, and ``dataset.json`` has the measures of each
-    under ``splits``. Nothing takes its place before all is written, and whoever finds ``dataset.json`` finds the other files
-    complete and of the same run.
-
-    Args:
-        imbalances: At least one.
-        out_dir: Made if it is not there; files of an earlier report in it are replaced.
-        brightness: What the photographs of the main split look like; None if nobody looked.
-        integrity: What `cocotag check` finds in the main split; None if nobody looked.
-
-    Raises:
-        DataError: The splits have different classes.
-        OutputError: The folder cannot be written.
-    """
-    out_dir, main, names = Path(out_dir), imbalances[0], split_names(imbalances)
-    document = main.to_json()
-    files = {"classes.csv": _csv(main.classes), "pairs.csv": _csv(main.pairs)}
-    drifts = drift(imbalances) if len(imbalances) > 1 else None
-    if drifts is not None:
-        document["splits"] = [entry.to_json() for entry in imbalances]
-        files["drift.csv"] = _csv(drifts)
-    if brightness is not None:
-        document["brightness"] = plain(brightness.to_json())
-    if integrity is not None:
-        document["integrity"] = plain(integrity.to_json())
-    files["imbalance.html"] = draw_page(imbalances, names, drifts, brightness, integrity)
-    with ExitStack() as stack:  # what is entered first is put in its place last
-        put(stack, out_dir / "dataset.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
-        for name, text in files.items():
-            put(stack, out_dir / name, text)
-        for earlier in ("dataset.json", "drift.csv"):
-            (out_dir / earlier).unlink(missing_ok=True)
-
-
-def put(stack: ExitStack, path: Path, text: str) -> None:
-    """Write a text beside ``path``; it takes that place when the stack ends well."""
-    stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8", newline="")
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""Bundle and images in, probabilities out. Knows no folders and no outputs; runs without torch and pandas."""
+"""Inference: images -> probabilities, with a bundle. Does not depend on folders, outputs, torch or pandas."""

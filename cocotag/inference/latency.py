@@ -1,4 +1,4 @@
-"""How long a network takes for a batch, by each of the ways to run it. `models/ways.py` has torch's."""
+"""Latency of a network per batch, for several ways to run it. The ways with torch are in `models/ways.py`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cocotag.bundle import open_session
 
 Images = NDArray[np.uint8]
 Probs = NDArray[np.float32]
-PAUSE_SECONDS = 0.2  # for the threads of another pool to go to sleep
+PAUSE_SECONDS = 0.2  # until the threads of another pool sleep
 WARM_UP = 10
-"""Runs of each way that are not counted: buffers are made, clocks go up."""
+"""Runs of each way that are not counted, while buffers are allocated and clocks rise."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Way:
     """A way to run a network.
 
     Attributes:
-        name: For the table.
+        name: Name in the table.
         run: Images ``(N, S, S, 3)`` uint8 -> probs ``(N, C)``.
-        milliseconds: Runs and times itself, where a clock outside would not see the end (a GPU's work); None for that clock.
-        pool: Whose threads it runs on.
+        milliseconds: Runs and times the network, where an outside clock would miss the end (work on a GPU); None to use the
+            outside clock.
+        pool: Name of the thread pool that it runs on.
     """
 
     name: str
@@ -40,20 +41,20 @@ class Way:
 
 @dataclass(frozen=True)
 class Timing:
-    """One way with one batch and one number of threads.
+    """Latency of one way with one batch size and one number of threads.
 
     Attributes:
         way: Its name.
-        batch: Images at once.
-        threads: Within an operator.
-        mean: Milliseconds a batch.
+        batch: Images per batch.
+        threads: Threads within an operator.
+        mean: Mean milliseconds per batch.
         spread: Their standard deviation.
-        p50: Half of the runs took no longer.
-        p90: Nine tenths took no longer.
-        p99: 99 of 100 took no longer.
-        images_per_second: By the median.
-        difference: Largest difference in probability from the first way; None for that one.
-        error: Why it could not be timed; the figures are NaN then.
+        p50: Their median.
+        p90: Their 90th percentile.
+        p99: Their 99th percentile.
+        images_per_second: Throughput at the median.
+        difference: Largest difference in probability from the first way; None for the first way.
+        error: Why the way could not be timed; the numbers are NaN then.
     """
 
     way: str
@@ -69,7 +70,7 @@ class Timing:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; what is not known is null."""
+        """Plain JSON values, with null for NaN."""
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
@@ -83,32 +84,32 @@ def measure(
     warm_up: int = WARM_UP,
     progress: bool = True,
 ) -> list[Timing]:
-    """Time all ways. Those of one pool of threads take turns, so that a slow minute of the machine is everybody's.
+    """Time all ways. Those of one thread pool take turns, so that a slow minute of the machine affects all of them.
 
-    Ways of different pools do not: threads that have just worked spin for a while in case there is more, and would take the
-    processor from the other pool's.
+    Ways of different pools do not take turns: idle threads spin for a while before they sleep, and would take the processor
+    from the other pool.
 
     Args:
-        ways_for: The ways, set up for a number of threads. What one of them prints or raises is its own affair.
+        ways_for: Sets up the ways for a number of threads.
         image_size: Side of the square input, pixels.
-        batches: Images at once.
+        batches: Batch sizes.
         threads: Numbers of threads.
-        repeats: Counted runs of each.
-        warm_up: Runs before.
-        progress: Show a bar on stderr, if that is a terminal.
+        repeats: Counted runs per way.
+        warm_up: Uncounted runs before them.
+        progress: Show a progress bar if stderr is a terminal.
     """
-    made: list[Timing] = []
+    timings: list[Timing] = []
     with tqdm(unit="run", disable=None if progress else True) as bar:
         for count in threads:
             ways = ways_for(count)
             bar.total = (repeats + warm_up) * len(ways) * len(batches) * len(threads)
             for batch in batches:
-                made += _in_turns(ways, random_images(batch, image_size), count, repeats, warm_up, bar)
-    return made
+                timings += _in_turns(ways, random_images(batch, image_size), count, repeats, warm_up, bar)
+    return timings
 
 
 def random_images(count: int, side: int) -> Images:
-    """Noise to be timed on, ``(N, S, S, 3)``, always the same."""
+    """Images of noise with a fixed seed, ``(N, S, S, 3)``."""
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
@@ -117,11 +118,11 @@ def _in_turns(
 ) -> Iterator[Timing]:
     outputs: dict[str, Probs] = {}
     errors: dict[str, str] = {}
-    taken: dict[str, list[float]] = {way.name: [] for way in ways}
+    times: dict[str, list[float]] = {way.name: [] for way in ways}
     for way in ways:
         try:
             outputs[way.name] = way.run(images)
-        except Exception as error:  # compilers, most of all, fail in their own ways
+        except Exception as error:  # compilers raise many types
             errors[way.name] = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
     for pool in dict.fromkeys(way.pool for way in ways):
         time.sleep(PAUSE_SECONDS)
@@ -129,24 +130,24 @@ def _in_turns(
         for repetition in range(repeats + warm_up):
             for way in together:
                 if way.name not in errors:
-                    spent = _milliseconds(way, images)
+                    elapsed = _milliseconds(way, images)
                     if repetition >= warm_up:
-                        taken[way.name].append(spent)
+                        times[way.name].append(elapsed)
                 bar.update()
     first = next(iter(outputs), None)
     for way in ways:
         if way.name in errors:
             yield Timing(way.name, len(images), threads, error=errors[way.name])
             continue
-        spent_all = np.array(taken[way.name])
-        p50, p90, p99 = (float(value) for value in np.percentile(spent_all, (50, 90, 99)))
+        milliseconds = np.array(times[way.name])
+        p50, p90, p99 = (float(value) for value in np.percentile(milliseconds, (50, 90, 99)))
         difference = float(np.abs(outputs[way.name] - outputs[str(first)]).max())
         yield Timing(
             way=way.name,
             batch=len(images),
             threads=threads,
-            mean=float(spent_all.mean()),
-            spread=float(spent_all.std()),
+            mean=float(milliseconds.mean()),
+            spread=float(milliseconds.std()),
             p50=p50,
             p90=p90,
             p99=p99,
@@ -164,10 +165,10 @@ def _milliseconds(way: Way, images: Images) -> float:
 
 
 def bundle_way(path: Path | str, threads: int, name: str = "ONNX Runtime") -> Way:
-    """A bundle on ONNX Runtime.
+    """The way that runs a bundle on ONNX Runtime.
 
     Raises:
-        BundleError: As `open_session`.
+        BundleError: See `cocotag.bundle.open_session`.
     """
     session = open_session(path, threads=threads)
 
@@ -179,15 +180,15 @@ def bundle_way(path: Path | str, threads: int, name: str = "ONNX Runtime") -> Wa
 
 
 def to_text(timings: Sequence[Timing]) -> str:
-    """The table for a terminal: milliseconds a batch."""
+    """The table for a terminal, in milliseconds per batch."""
     head = f"{'mean':>8} {'spread':>7} {'p50':>8} {'p90':>8} {'p99':>8} {'images/s':>9}"
     lines = [f"{'way':<22} {'batch':>5} {'threads':>7} {head}  differs"]
     for timing in timings:
         start = f"{timing.way:<22} {timing.batch:>5} {timing.threads:>7}"
         if timing.error is not None:
-            lines.append(f"{start} not here: {timing.error}")
+            lines.append(f"{start} failed: {timing.error}")
             continue
         figures = f"{timing.mean:>8.2f} {timing.spread:>7.2f} {timing.p50:>8.2f} {timing.p90:>8.2f} {timing.p99:>8.2f}"
         differs = "" if timing.difference is None else f"{timing.difference:.1g}"
         lines.append(f"{start} {figures} {timing.images_per_second:>9.1f}  {differs}".rstrip())
-    return "\n".join([*lines, "Milliseconds a batch; differs is the largest difference in probability from the first way."])
+    return "\n".join([*lines, "Milliseconds per batch; differs is the largest difference in probability from the first way."])

@@ -1,10 +1,10 @@
-"""Files -> a stream of results, one for every file: decode and infer, on all cores. Knows no folders and no outputs."""
+"""Inference on many files: a stream with one result per file, on all cores. Does not depend on folders or outputs."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,67 +19,84 @@ from cocotag.errors import ImageError
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.decode import load_square
 
-MAX_DECODERS = 32  # beyond that they wait for Python's lock rather than work
+MAX_DECODERS = 32  # with more, threads mostly wait for Python's lock
 AHEAD, AHEAD_APART = 4, 2
-"""Tasks for each decoder that are begun before their turn, so that one slow file does not stop the others; fewer where they
-wait as pictures for a network that runs elsewhere."""
+"""Tasks per decoder that start before their turn, so that one slow file does not stop the others; fewer if decoded pictures
+wait for a network that runs elsewhere."""
 
 TASK_SECONDS, TASK_FILES = 0.04, 16
-"""What a task takes, about, and the most files in it: a core that decodes some files and then infers some does both faster than
-one that changes after every file, for each needs the core's cache for itself."""
+"""Approximate duration of a task, and the largest number of files in it. Decoding and inference each fill a core's cache, so a
+core that decodes several files and then infers them is faster than one that alternates after every file."""
+
+Measure = Callable[[NDArray[np.uint8]], float]
+"""Computes one number from a square input ``(S, S, 3)``."""
 
 Squares = dict[int, NDArray[np.uint8]]
-"""Images as the square inputs that are wanted of them, ``(N, S, S, 3)``, by their side."""
+"""Side ``S`` -> the images as square inputs of that side, ``(N, S, S, 3)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one file came to: probabilities ``(C,)``, or the error that names why there are none."""
+    """The result of one file: probabilities ``(C,)``, or an error.
+
+    Attributes:
+        path: The file.
+        probs: Probability of each class; None with an error.
+        error: Why the file cannot be used; None if it can.
+        measured: The value of the caller's ``measure`` on the square input; None without a measure or with an error.
+    """
 
     path: Path
     probs: NDArray[np.float32] | None = None
     error: ImageError | None = None
+    measured: float | None = None
 
 
 def predict_files(
     tagger: Tagger, paths: Iterable[Path], *, batch_size: int | None = None, decoders: int | None = None
 ) -> Generator[Prediction]:
-    """Run a tagger over files: exactly one result for each, in their order.
+    """Run a tagger on files: exactly one result per file, in the order of the files.
 
-    Several threads each take a few files, decode them, and then run the network on them, all on one core: no core ever waits
-    for another. OpenCV, libjpeg-turbo and ONNX Runtime release Python's lock. A GPU's network is run by the thread that asks
-    for results, while the others decode.
+    Each of several threads takes a few files, decodes them and then runs the network on them, all on one core, so no core
+    waits for another. OpenCV, libjpeg-turbo and ONNX Runtime release Python's lock. On a GPU, the consuming thread runs the
+    network while the others decode.
 
-    Memory does not grow with the number of files: each thread holds one picture in full size at a time and a few as squares,
-    and what waits for its turn is probabilities, or for a GPU a few batches of squares. Closing the generator ends the threads.
+    Memory does not grow with the number of files. Each thread holds one full-size picture at a time and a few squares;
+    probabilities wait for their turn, or for a GPU a few batches of squares. Closing the generator ends the threads.
 
     Args:
         tagger: A loaded bundle.
-        paths: Image files, taken when they are needed, in the thread that asks for results; what cannot be decoded gives its
-            `ImageError` and stops nothing.
-        batch_size: Files per run of the network, >= 1; by default what suits the tagger. The scores do not depend on it
-            beyond rounding.
-        decoders: Threads that decode, and run the network where it runs on the CPU; by default one for each core that the
+        paths: Image files, read lazily in the consuming thread; a file that cannot be decoded gives its `ImageError` and does
+            not stop the stream.
+        batch_size: Files per run of the network, >= 1; by default that of the tagger. The scores do not depend on it beyond
+            rounding.
+        decoders: Threads that decode, and that run the network if it runs on the CPU; by default one per core that the
             tagger may use, at most `MAX_DECODERS`.
 
     Raises:
         ValueError: ``batch_size`` or ``decoders`` is below 1.
     """
-    return _firsts(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders))
+    return _first_of_each(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders))
 
 
-def _firsts(groups: Generator[list[Prediction]]) -> Generator[Prediction]:
-    with closing(groups):  # when this one is closed
+def _first_of_each(groups: Generator[list[Prediction]]) -> Generator[Prediction]:
+    with closing(groups):  # closing this generator closes that one
         for group in groups:
             yield group[0]
 
 
 def predict_with_all(
-    taggers: Sequence[Tagger], paths: Iterable[Path], *, batch_size: int | None = None, decoders: int | None = None
+    taggers: Sequence[Tagger],
+    paths: Iterable[Path],
+    *,
+    batch_size: int | None = None,
+    decoders: int | None = None,
+    measure: Measure | None = None,
 ) -> Generator[list[Prediction]]:
-    """Run several taggers over files, as `predict_files` does one: for each file a prediction of each, in their order.
+    """Run several taggers on files, as `predict_files` does with one: for each file, a list with one prediction per tagger.
 
-    A file is decoded once for each input size that there is among the taggers, so each gets what it would get alone.
+    A file is decoded once per input size of the taggers, so the predictions equal those of each tagger alone. ``measure`` is
+    computed on the square input of the first tagger, in the thread that decoded it.
     """
     if batch_size is None:
         batch_size = min(tagger.batch_size for tagger in taggers)
@@ -87,23 +104,23 @@ def predict_with_all(
         decoders = min(max(tagger.threads for tagger in taggers), MAX_DECODERS)
     if batch_size < 1 or decoders < 1:
         raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
-    return _predict_files(taggers, iter(paths), batch_size, decoders)
+    return _predict_files(taggers, iter(paths), batch_size, decoders, measure)
 
 
 def _predict_files(
-    taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int
+    taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int, measure: Measure | None
 ) -> Generator[list[Prediction]]:
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
     pending: deque[Future[_Task]] = deque()
     on_cores = all(tagger.on_cores for tagger in taggers)
     most = decoders * (AHEAD if on_cores else AHEAD_APART)
-    batches = 1  # of the next task
+    batches = 1  # in the next task
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one image per thread is faster than many threads per image
     try:
         while True:
             while len(pending) < most and (files := list(islice(paths, batches * batch_size))):
-                pending.append(pool.submit(_decode_and_run, taggers, files, batch_size))
+                pending.append(pool.submit(_decode_and_run, taggers, files, batch_size, measure))
             if not pending:
                 return
             task = pending.popleft().result()
@@ -119,47 +136,50 @@ def _predict_files(
 
 @dataclass(slots=True)
 class _Batch:
-    """Some files, and what they came to so far."""
+    """Some files and their results so far."""
 
     paths: list[Path]
-    errors: dict[int, ImageError] = field(default_factory=dict)  # by their place
-    squares: Squares = field(default_factory=dict)  # of those without one; none where all taggers are done
-    probs: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by the tagger's place
+    errors: dict[int, ImageError] = field(default_factory=dict)  # by index of the file
+    squares: Squares = field(default_factory=dict)  # of the files without an error; empty when all taggers are done
+    probs: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by index of the tagger
+    measured: list[float] | None = None  # of the files without an error
 
 
 @dataclass(slots=True)
 class _Task:
-    """What a thread has done at once."""
+    """Some batches that one thread has processed."""
 
     batches: list[_Batch]
     files: int
     seconds: float
 
 
-def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path], batch_size: int) -> _Task:
+def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path], batch_size: int, measure: Measure | None) -> _Task:
     """Decode all files, then run the taggers that run on the cores, batch by batch."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     sides = {tagger.metadata.image_size for tagger in taggers}
-    batches = [_decode(paths[start : start + batch_size], sides) for start in range(0, len(paths), batch_size)]
+    batches = [_decode(paths[first : first + batch_size], sides) for first in range(0, len(paths), batch_size)]
     for batch in batches:
-        for place, tagger in enumerate(taggers):
+        if measure is not None:
+            batch.measured = list(map(measure, batch.squares[taggers[0].metadata.image_size]))
+        for index, tagger in enumerate(taggers):
             if tagger.on_cores:
-                batch.probs[place] = tagger.predict_here(batch.squares[tagger.metadata.image_size])
+                batch.probs[index] = tagger.predict_here(batch.squares[tagger.metadata.image_size])
         if len(batch.probs) == len(taggers):
-            batch.squares = {}  # a batch may wait long for its turn
-    return _Task(batches, len(paths), time.perf_counter() - begun)
+            batch.squares = {}  # free memory: a batch may wait long for its turn
+    return _Task(batches, len(paths), time.perf_counter() - start)
 
 
 def _decode(paths: list[Path], sides: Collection[int]) -> _Batch:
     batch = _Batch(paths)
     squares = {side: np.empty((len(paths), side, side, 3), np.uint8) for side in sides}
     good = 0
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         try:
             for side in sides:
                 squares[side][good] = load_square(path, side)
         except ImageError as error:
-            batch.errors[place] = error
+            batch.errors[index] = error
         else:
             good += 1
     batch.squares = {side: images[:good] for side, images in squares.items()}
@@ -167,14 +187,19 @@ def _decode(paths: list[Path], sides: Collection[int]) -> _Batch:
 
 
 def _finish(taggers: Sequence[Tagger], batch: _Batch) -> list[list[Prediction]]:
-    """Run the taggers that have not run; a group of predictions for each file."""
-    for place, tagger in enumerate(taggers):
-        if place not in batch.probs:
-            batch.probs[place] = tagger.predict(batch.squares[tagger.metadata.image_size])
-    rows = zip(*(batch.probs[place] for place in range(len(taggers))), strict=True)  # of each image, a row of each tagger
+    """Run the remaining taggers; for each file, a list with one prediction per tagger."""
+    for index, tagger in enumerate(taggers):
+        if index not in batch.probs:
+            batch.probs[index] = tagger.predict(batch.squares[tagger.metadata.image_size])
+    rows = zip(*(batch.probs[index] for index in range(len(taggers))), strict=True)  # for each image, a row per tagger
+    measured = iter(batch.measured or [])
     return [
-        [Prediction(path, error=batch.errors[place])] * len(taggers)
-        if place in batch.errors
-        else [Prediction(path, row) for row in next(rows)]
-        for place, path in enumerate(batch.paths)
+        [Prediction(path, error=batch.errors[index])] * len(taggers)
+        if index in batch.errors
+        else _predictions(path, next(rows), next(measured, None))
+        for index, path in enumerate(batch.paths)
     ]
+
+
+def _predictions(path: Path, rows: Sequence[NDArray[np.float32]], measured: float | None) -> list[Prediction]:
+    return [Prediction(path, row, measured=measured) for row in rows]

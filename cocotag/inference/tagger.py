@@ -1,4 +1,4 @@
-"""A bundle on ONNX Runtime: images -> probs -> tags. Knows no files but the bundle and the one image it is given."""
+"""The `Tagger`: a bundle on ONNX Runtime that turns images into probabilities and tags."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Tagger:
 
     Attributes:
         path: The bundle's file.
-        metadata: What it says of itself: vocabulary, input size, thresholds.
-        threads: CPU cores that it uses.
+        metadata: The bundle's metadata: vocabulary, input size, thresholds.
+        threads: Number of CPU cores that it uses.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
@@ -48,34 +48,34 @@ class Tagger:
         'CPU, 2 threads'
 
         Args:
-            path: The ``tagger.onnx`` of a training run, or what ``cocotag export`` wrote.
+            path: The ``tagger.onnx`` of a training run, or a bundle written by ``cocotag export``.
             threads: CPU cores to use; 0 for all that this process may use.
-            provider: What to run on, ``cpu``, ``cuda`` or ``openvino``. ``auto`` takes CUDA or OpenVINO where the installed
-                ONNX Runtime has it, it gives what the CPU gives, and it is faster; else the CPU. None for what the environment
-                variable ``COCOTAG_PROVIDER`` says, or else ``auto``. One that does not start is replaced by the CPU, with a
-                line of warning through `logging`.
+            provider: ``cpu``, ``cuda``, ``openvino`` or ``auto``. ``auto`` takes CUDA or OpenVINO if the installed ONNX
+                Runtime has it, it agrees with the CPU and it is faster; otherwise the CPU. None takes the value of the
+                environment variable ``COCOTAG_PROVIDER``, or else ``auto``. If a provider does not start, the CPU is used
+                and `logging` gets a warning.
 
         Raises:
-            BundleError: No such file, not a bundle, or damaged.
-            ConfigError: There is no such provider, or the installed ONNX Runtime is made without it; ``threads`` is below 0.
+            BundleError: The file does not exist, is not a bundle or is damaged.
+            ConfigError: The provider does not exist, the installed ONNX Runtime does not have it, or ``threads`` is below 0.
         """
         if threads < 0:
-            raise ConfigError(f"threads is {threads}; it must be at least 1, or 0 for all cores.")
+            raise ConfigError(f"threads is {threads}; it must be at least 1, or 0 for all cores.", code="threads_out_of_range")
         return cls(start(path, provider=provider, threads=threads), Path(path))
 
     @property
     def runs_on(self) -> str:
-        """What the network runs on: ``CPU, 2 threads``, ``CUDA``."""
+        """The device that runs the network: ``CPU, 2 threads``, ``CUDA``."""
         return str(self._engine)
 
     @property
     def on_cores(self) -> bool:
-        """Whether the network runs on CPU cores, which decoding images needs too."""
+        """Whether the network runs on CPU cores, as the decoding of images does."""
         return self._engine.on_cores
 
     @property
     def batch_size(self) -> int:
-        """Images per run of `predict_here` that make many images fastest."""
+        """Images per run of `predict_here` with the highest throughput."""
         return self._engine.batch_size
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -88,17 +88,17 @@ class Tagger:
             Probabilities, ``(N, C)`` float32.
 
         Raises:
-            ValueError: Another shape or dtype.
+            ValueError: The images have another shape or dtype.
         """
-        return self._predict(self._together, images)
+        return self._predict(self._all_threads, images)
 
     def predict_here(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As `predict`, but on the CPU the calling thread works alone: for several threads, each with a batch of its own."""
+        """Like `predict`, but on the CPU only the calling thread computes: for several threads with one batch each."""
         return self._predict(self._engine, images)
 
     @cached_property
-    def _together(self) -> Engine:
-        """All threads on one batch."""
+    def _all_threads(self) -> Engine:
+        """An engine that runs one batch with all threads."""
         if self._engine.provider != "cpu" or self.threads == 1:
             return self._engine
         return replace(self._engine, session=open_session(self.path, threads=self.threads))
@@ -106,21 +106,21 @@ class Tagger:
     def _predict(self, engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         side = self.metadata.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            raise ValueError(f"images are {images.dtype} {images.shape}; uint8 (N, {side}, {side}, 3) is needed.")
+            raise ValueError(f"images are {images.dtype} {images.shape}; uint8 (N, {side}, {side}, 3) is required.")
         if not len(images):
             return np.empty((0, len(self.metadata.vocabulary)), np.float32)
         return engine.run(np.ascontiguousarray(images))
 
     def thresholds(self, threshold: float | None = None) -> NDArray[np.float32]:
-        """The bundle's own thresholds, ``(C,)``, or one for all classes.
+        """The bundle's thresholds, ``(C,)``, or the given one for all classes.
 
         Raises:
-            ConfigError: It is not in 0..1.
+            ConfigError: ``threshold`` is not in 0..1.
         """
         if threshold is None:
             return self.metadata.threshold_array()
         if not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold is {threshold}; scores are in 0..1, so it must be too.")
+            raise ConfigError(f"threshold is {threshold}; it must be in 0..1.", code="threshold_out_of_range")
         return self.metadata.one_threshold(threshold)
 
     def tag(
@@ -141,18 +141,18 @@ class Tagger:
         True
 
         Args:
-            image: A file, the bytes of one, a Pillow image, or an RGB uint8 array ``(H, W, 3)``.
-            threshold: One for all classes; None for the bundle's own per class.
-            top_k: At most so many tags. For so many whatever their scores, set ``threshold`` to 0.
+            image: An image file, the bytes of one, a Pillow image, or an RGB uint8 array ``(H, W, 3)``.
+            threshold: One threshold for all classes; None for the bundle's own.
+            top_k: Largest number of tags. To get exactly ``top_k`` tags whatever their scores, set ``threshold`` to 0.
 
         Returns:
             The tags, highest score first.
 
         Raises:
-            ImageError: The file cannot be used; its ``reason`` says why.
+            ImageError: The file cannot be used; its ``code`` says why.
             ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
-            ValueError: An array of another shape or dtype.
-            TypeError: Something else.
+            ValueError: An array has another shape or dtype.
+            TypeError: ``image`` has another type.
         """
         thresholds = self.thresholds(threshold)
         check_top_k(top_k)
@@ -168,10 +168,10 @@ class Tagger:
         exclude: Sequence[str] = (),
         hidden: bool = False,
     ) -> TaggedFiles:
-        """Tag the images in folders: one result for every file whatever is in it, in an order that depends on names alone.
+        """Tag the images in folders: one result per file, also for broken files, in an order that depends only on names.
 
-        Decoding and the network run on all cores, and memory does not grow with the number of files. Nothing is kept on disk;
-        ``cocotag tag`` does, and goes on where it was stopped.
+        Decoding and the network run on all cores, and memory does not grow with the number of files. Nothing is written to
+        disk; ``cocotag tag`` caches results on disk and can resume.
 
         >>> from cocotag import Tagger
         >>> tagger = Tagger.load("tagger.onnx")
@@ -184,19 +184,19 @@ class Tagger:
         ['ok', 'ok', 'not_an_image']
 
         Args:
-            paths: Folders, image files and globs, or one of them.
-            threshold: One for all classes; None for the bundle's own per class.
-            top_k: At most so many tags of an image.
-            exclude: Globs of files and folders to leave out, or one of them, as for ``cocotag tag --exclude``.
-            hidden: Files and folders that begin with a dot too.
+            paths: One or several folders, image files and globs.
+            threshold: One threshold for all classes; None for the bundle's own.
+            top_k: Largest number of tags per image.
+            exclude: One or several globs of files and folders to skip, as for ``cocotag tag --exclude``.
+            hidden: Include files and folders whose name begins with a dot.
 
         Returns:
-            An iterator of `cocotag.tagging.tagged.Tagged`, with ``path``, ``tags`` and ``error``, to be gone through once; or
-            its ``to_frame()`` gives all as a DataFrame.
+            A one-pass iterator of `cocotag.tagging.tagged.Tagged`, with ``path``, ``tags`` and ``error``; its ``to_frame()``
+            returns all results as a DataFrame.
 
         Raises:
             ConfigError: ``threshold`` is not in 0..1, or ``top_k`` is below 1.
-            DataError: One of the paths does not exist or is an empty text, or a glob has no match.
+            DataError: A path does not exist or is an empty string, or a glob has no match.
         """
         from cocotag.tagging.tagged import TaggedFiles
 
@@ -209,8 +209,8 @@ class Tagger:
         if isinstance(image, Image.Image):
             return to_square(from_pillow(image), side)
         if not isinstance(image, np.ndarray):
-            needed = "a path, the bytes of a file, a Pillow image or an RGB uint8 array (H, W, 3) is needed"
-            raise TypeError(f"the image is a {type(image).__name__}; {needed}.")
+            expected = "a path, the bytes of a file, a Pillow image or an RGB uint8 array (H, W, 3)"
+            raise TypeError(f"The image is a {type(image).__name__}; it must be {expected}.")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"the image is {image.dtype} {image.shape}; RGB uint8 (H, W, 3) is needed.")
+            raise ValueError(f"The image is {image.dtype} {image.shape}; it must be RGB uint8 (H, W, 3).")
         return to_square(image, side)

@@ -1,9 +1,8 @@
-"""Probabilities -> tags: rounding, thresholds, top k. Knows no bundle and no image."""
+"""Tags from probabilities: rounding, thresholds, top k. Does not depend on bundles or images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +10,17 @@ from numpy.typing import NDArray
 from cocotag.errors import ConfigError
 from cocotag.labels import Id, Vocabulary
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One class that is in an image.
+    """A tag: one class found in an image.
 
     Attributes:
-        name: The class.
+        name: Name of the class.
         score: Its probability, rounded to float16.
         category_id: COCO's id, or the data set's own.
-        supercategory: The group of the class; empty where there is none.
-        classes: The bundle's names of the classes that a tag under other names came of; empty under the bundle's own.
+        supercategory: The group of the class, or an empty string.
+        classes: For a renamed tag, the bundle's names of its classes; otherwise empty.
     """
 
     name: str
@@ -35,23 +31,22 @@ class Tag:
 
 
 def round_scores(probs: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Probabilities as they are compared and written: rounded to float16, held as float32."""
+    """The scores that are compared with thresholds and written: probabilities rounded to float16, stored as float32."""
     return probs.astype(np.float16).astype(np.float32)
 
 
 def decide(probs: NDArray[np.floating], thresholds: NDArray[np.floating], top_k: int | None = None) -> NDArray[np.intp]:
-    """Which classes are in an image.
+    """The classes whose rounded score meets their threshold (``>=``, in float32).
 
-    A class is in where its rounded score meets its threshold (``>=``, in float32). The scores are rounded to float16
-    first, so that whoever stored them at that width and sets other thresholds later decides the same.
+    Scores are rounded to float16 first, so that a later decision on scores stored as float16 is the same.
 
     Args:
-        probs: Of one image, ``(C,)``.
-        thresholds: Per class, ``(C,)``, or one for all, ``()``.
-        top_k: At most so many, the highest; None for all.
+        probs: Probabilities of one image, ``(C,)``.
+        thresholds: One per class, ``(C,)``, or one for all, ``()``.
+        top_k: Largest number of classes, those with the highest scores; None for no limit.
 
     Returns:
-        Class indices, the highest score first; equal scores in the order of the classes.
+        Class indices, highest score first; equal scores in the order of the classes.
     """
     scores = round_scores(probs)
     order = np.argsort(-scores, kind="stable")
@@ -59,17 +54,20 @@ def decide(probs: NDArray[np.floating], thresholds: NDArray[np.floating], top_k:
 
 
 def make_tags(vocabulary: Vocabulary, probs: NDArray[np.floating], indices: NDArray[np.intp]) -> tuple[Tag, ...]:
-    """The tags of the classes that `decide` has chosen, in its order."""
+    """The tags of the classes that `decide` returned, in the same order."""
     scores = round_scores(probs)
     chosen = [(vocabulary.categories[index], float(scores[index])) for index in indices.tolist()]
     return tuple(Tag(category.name, score, category.id, category.supercategory) for category, score in chosen)
 
 
 def check_top_k(top_k: int | None) -> None:
-    """Refuse a number of tags below 1.
+    """Check that a number of tags is at least 1.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: It is below 1.
     """
     if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k is {top_k}; it must be at least 1. Leave it out for every tag that meets its threshold.")
+        raise ConfigError(
+            f"top_k is {top_k}; it must be at least 1. Omit it for all tags that meet their threshold.",
+            code="top_k_out_of_range",
+        )

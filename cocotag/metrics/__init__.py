@@ -1,9 +1,12 @@
-"""How good probabilities are: a frame per class and a summary with intervals. Knows no model, loss, file or threshold choice.
+"""Metrics of predicted probabilities: a data frame per class and a summary with intervals.
 
-Cells that are not known count nowhere. What is undefined is NaN and never a silent zero: a class without support has no
-recall, F1 or AP, a class without predictions no precision. Where only positives of a class are known, and on other images
-nobody looked, no tag can be wrong: precision, F1 and AP would be perfect whatever the scores, so they are undefined too. Means
-over classes are over the others with support; rows that end in ``_zero0`` count the undefined as 0, to compare with others.
+Does not depend on models, losses, files or the choice of thresholds.
+
+Unknown cells are never counted. An undefined measure is NaN, never a silent zero: a class without support has no recall, F1
+or AP, and a class without predictions has no precision. If only positives of a class are known and its other images are
+unknown, no tag can be wrong: precision, F1 and AP would be perfect whatever the scores. They are therefore undefined too.
+Means over classes use the remaining classes with support. Rows that end in ``_zero0`` count undefined values as 0, so that
+they can be compared with other tools.
 """
 
 from cocotag.metrics.calibration import CalibrationBins

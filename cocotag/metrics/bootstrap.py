@@ -1,4 +1,4 @@
-"""Drawing images with replacement, and intervals from the draws. Knows no measure.
+"""Bootstrap draws of images with replacement, and intervals from the draws. Does not depend on the measures.
 
 Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Davison & Hinkley 1997, Bootstrap Methods and their
 Application, 5.2.
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-"""Draws that an interval rests on, where nobody asks for another number."""
+"""Default number of bootstrap draws per interval."""
 
-CHUNK_CELLS = 4_000_000  # weights held at once, float32: 16 MB, and as much again for the sorted copy
+CHUNK_CELLS = 4_000_000  # weights in memory at once, float32: 16 MB, plus the same for the sorted copy
 
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
 
 def draws(images: int, resamples: int, seed: int) -> Iterator[Weights]:
-    """How often each image is drawn: ``(N, B)``, a bounded number of draws at a time."""
+    """Yield how often each image is drawn, as ``(N, B)`` arrays of a bounded number ``B`` of draws."""
     rng = np.random.default_rng(seed)
     chunk = max(1, CHUNK_CELLS // images)
     for done in range(0, resamples, chunk):
@@ -31,7 +31,7 @@ def draws(images: int, resamples: int, seed: int) -> Iterator[Weights]:
 
 
 def once(images: int) -> Weights:
-    """Every image once: ``(N, 1)``."""
+    """Weights that count every image once, ``(N, 1)``."""
     return np.ones((images, 1), np.float32)
 
 
@@ -47,17 +47,17 @@ def percentiles(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
 
 
 def mirrored(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
-    """The percentiles of the draws mirrored at the point (the basic bootstrap), ``(K,)`` each.
+    """The percentiles of the draws, mirrored at the point (the basic bootstrap), ``(K,)`` each.
 
-    Where drawing an image twice moves a measure to one side, as it raises the average precision of a rare class, the draws lie
-    to that side of the value and the truth to the other.
+    Drawing an image twice can bias a measure to one side; it raises the average precision of a rare class, for example. The
+    draws then lie on that side of the value, and the truth lies on the other side.
     """
     low, high = percentiles(drawn, point)
     return 2 * point - high, 2 * point - low
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """``part / whole``, NaN where that is 0 / 0."""
+    """``part / whole``, NaN where ``whole`` is 0."""
     out: Floats = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=out, where=np.asarray(whole) != 0)
     return out

@@ -1,4 +1,4 @@
-"""What is said instead when a class is missed: pairs of errors on the same image. Knows no probability."""
+"""Co-occurring errors: which wrong tag replaces a missed class on the same image. Works on decisions, not on probabilities."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from cocotag.metrics.bootstrap import ratio
 
 
 def co_errors(predicted: ArrayLike, targets: ArrayLike, known: ArrayLike) -> pd.DataFrame:
-    """Pairs of classes of which one is missed where the other is wrongly said, commonest first.
+    """Pairs of classes where one is missed and the other is a false positive on the same image, most frequent first.
 
-    A multi-label tagger confuses no class with another by itself: it may miss a cow and see a horse for reasons of their
-    own. So each pair is held against what chance would give: ``expected`` takes each image on which ``said`` is known to be
-    absent for as likely as the next to be tagged with it, and ``lift`` is how many times as often it is where ``missed`` is
-    missed.
+    A multi-label tagger does not choose between classes: it may miss a cow and see a horse for independent reasons. Each pair
+    is therefore compared with chance. ``expected`` assumes that every image on which ``said`` is known to be absent is equally
+    likely to be tagged with it. ``lift`` is how many times more often the pair occurs than expected.
 
     Args:
         predicted: Decisions, ``(N, C)`` bool.
         targets: Multi-hot, ``(N, C)`` bool.
-        known: False where nobody looked, ``(N, C)`` bool; such a cell is no error.
+        known: False where the label is unknown, ``(N, C)`` bool; an unknown cell is never an error.
 
     Returns:
-        A row for each pair that occurs, with columns ``missed, said`` (class indices), ``images`` (with both errors), ``of``
+        One row per pair that occurs, with columns ``missed, said`` (class indices), ``images`` (with both errors), ``of``
         (images where ``missed`` is missed), ``share`` (``images / of``), ``expected``, ``lift`` (``images / expected``).
 
     Raises:
@@ -32,7 +31,7 @@ def co_errors(predicted: ArrayLike, targets: ArrayLike, known: ArrayLike) -> pd.
     predicted, targets, known = (np.asarray(part, bool) for part in (predicted, targets, known))
     if predicted.ndim != 2 or not predicted.shape == targets.shape == known.shape:
         shapes = f"predicted {predicted.shape}, targets {targets.shape}, known {known.shape}"
-        raise ValueError(f"{shapes}: (N, C) three times is needed.")
+        raise ValueError(f"{shapes}: all three must have the same shape (N, C).")
     missed = (targets & ~predicted & known).astype(np.float32)  # whole numbers below 16 million: float32 sums are exact
     absent = (~targets & known).astype(np.float32)
     said = absent * predicted

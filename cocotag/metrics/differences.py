@@ -1,4 +1,4 @@
-"""Two taggers on the same images: how much more the second scores, with paired intervals."""
+"""Paired comparison of two taggers on the same images: differences of their measures, with intervals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _OF_CLASSES = ("f1", "ap")
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """How much more the second scores than the first. NaN where a measure is undefined.
+    """Measures of the second tagger minus those of the first. NaN where a measure is undefined.
 
     Attributes:
-        summary: A row for each of the summary's, with columns ``value, lo, hi``.
-        per_class: A row for each class in index order, with columns ``f1_first, f1_second, f1, f1_lo, f1_hi, ap_first,
+        summary: One row per row of the summary of `score`, with columns ``value, lo, hi``.
+        per_class: One row per class in index order, with columns ``f1_first, f1_second, f1, f1_lo, f1_hi, ap_first,
             ap_second, ap, ap_lo, ap_hi``; ``f1`` and ``ap`` are second minus first.
     """
 
@@ -40,18 +40,19 @@ def difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Differences:
-    """How much more the second scores than the first on the same images, with 95% bootstrap intervals over images.
+    """Measures of the second tagger minus those of the first on the same images, with 95% bootstrap intervals over images.
 
-    Both are measured on every draw of images, so what makes a draw easy or hard drops out (paired bootstrap). Intervals as in
-    the summary of `score`, of classes too, and never without the value; two fractions differ by at most 1.
+    Both taggers are measured on every draw of images, so the difficulty of a draw cancels out (paired bootstrap). Intervals
+    are computed as in the summary of `score`, for classes too, and always contain the value. Two fractions differ by at most
+    1.
 
     Args:
-        first: Probabilities and decisions, each ``(N, C)``, of one or several runs of a recipe, whose scores are averaged.
-        second: Likewise.
+        first: Probabilities and decisions, each ``(N, C)``, of one or several runs of a recipe; their measures are averaged.
+        second: The same for the second tagger.
         targets: Multi-hot, ``(N, C)`` bool.
-        known: False where nobody looked, ``(N, C)`` bool.
-        resamples: Draws; 0 leaves the intervals NaN.
-        seed: Of the draws.
+        known: False where the label is unknown, ``(N, C)`` bool.
+        resamples: Number of bootstrap draws; 0 leaves the intervals NaN.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: As `score`.
@@ -59,8 +60,8 @@ def difference(
     targets, known = np.asarray(targets, bool), np.asarray(known, bool)
 
     def prepared(runs: Sequence[tuple[NDArray[Any], Bools]]) -> list[Prepared]:
-        nowhere = np.zeros(targets.shape[1:])
-        return [Prepared.of(p, targets, known, checked_decisions(p, targets, known, nowhere, d)) for p, d in runs]
+        thresholds = np.zeros(targets.shape[1:])  # not used: the decisions are given
+        return [Prepared.of(p, targets, known, checked_decisions(p, targets, known, thresholds, d)) for p, d in runs]
 
     sides = prepared(first), prepared(second)
 
@@ -93,5 +94,5 @@ def difference(
 
 
 def _average(runs: list[Measures]) -> dict[str, Floats]:
-    """The mean over runs of what is compared."""
+    """The compared measures, averaged over runs."""
     return {name: np.mean([getattr(run, name) for run in runs], axis=0) for name in ("summary", *_OF_CLASSES)}

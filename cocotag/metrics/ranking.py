@@ -1,4 +1,4 @@
-"""Measures of order alone: of images within a class (average precision) and of classes within an image. Knows no threshold."""
+"""Ranking measures: of images within a class (average precision) and of classes within an image. Independent of thresholds."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """One class, sorted once: all that average precision needs under any weights.
+    """The images of one class, sorted once, so that average precision is fast under any weights.
 
-    Precision matters only where recall steps, at the end of a group of tied scores that holds a positive. So the images
-    from the highest score on are cut into segments that each end there, and what comes after the last is dropped.
+    Precision matters only where recall steps, that is at the end of a group of tied scores that contains a positive. The
+    images in falling order of score are therefore cut into segments that end there. Images after the last segment are dropped.
     """
 
-    rows: NDArray[np.intp]  # images by falling score
-    starts: NDArray[np.intp]  # of the segments, in ``rows``
-    positive_rows: NDArray[np.intp]  # the positives among ``rows``, same order
-    positive_starts: NDArray[np.intp]  # of the segments, in ``positive_rows``
+    rows: NDArray[np.intp]  # images in falling order of score
+    starts: NDArray[np.intp]  # where the segments start in ``rows``
+    positive_rows: NDArray[np.intp]  # the positives among ``rows``, in the same order
+    positive_starts: NDArray[np.intp]  # where the segments start in ``positive_rows``
 
     @classmethod
     def of(cls, probs: NDArray[np.floating], targets: Bools, known: Bools) -> Ranking:
-        """From one column of each, ``(N,)``."""
+        """Sort the images of one class; ``(N,)`` each."""
         rows = np.flatnonzero(known)
         rows = rows[np.argsort(-probs[rows], kind="stable")]
         scores, hits = probs[rows], np.flatnonzero(targets[rows])
@@ -37,7 +37,7 @@ class Ranking:
         return cls(rows[: ends[-1] if len(ends) else 0], starts, rows[hits], positive_starts)
 
     def average_precision(self, weights: Weights) -> Floats:
-        """Under weights ``(N, B)``: ``(B,)``, NaN where no positive has weight."""
+        """Average precision under weights ``(N, B)``: ``(B,)``, NaN where no positive has weight."""
         if not len(self.starts):
             return np.full(weights.shape[1], np.nan)
         seen = np.add.reduceat(weights[self.rows], self.starts, axis=0).cumsum(axis=0)
@@ -47,26 +47,26 @@ class Ranking:
 
 
 def hits_in_top(probs: NDArray[np.floating], targets: Bools, known: Bools, *, k: int) -> tuple[Floats, Floats]:
-    """How many of the ``k`` likeliest known classes of each image are its labels, and how many classes that are.
+    """How many of the ``k`` most likely known classes of each image are its labels, and how many classes were considered.
 
-    Of classes that tie for the last places each has the same share of them: what breaking the tie by lot gives on average.
+    Classes that tie for the last ranks share them equally: the average over random tie-breaking.
 
     Returns:
-        Hits ``(N,)``, and ``(N,)`` the lesser of ``k`` and the image's known classes.
+        Hits ``(N,)``, and the smaller of ``k`` and the number of known classes, ``(N,)``.
     """
     k = min(k, probs.shape[1])
     scores = np.where(known, probs.astype(np.float64), -np.inf)
     last = np.partition(scores, scores.shape[1] - k, axis=1)[:, [scores.shape[1] - k]]
     above, tied = known & (scores > last), known & (scores == last)
-    places = np.minimum(k, known.sum(axis=1)).astype(np.float64)
-    share = np.nan_to_num(ratio(places - above.sum(axis=1), tied.sum(axis=1)))
-    return (targets & above).sum(axis=1) + (targets & tied).sum(axis=1) * share, places
+    depth = np.minimum(k, known.sum(axis=1)).astype(np.float64)
+    share = np.nan_to_num(ratio(depth - above.sum(axis=1), tied.sum(axis=1)))
+    return (targets & above).sum(axis=1) + (targets & tied).sum(axis=1) * share, depth
 
 
 def coverage_depth(probs: NDArray[np.floating], targets: Bools, known: Bools) -> Floats:
     """How many known classes of each image score at least as high as its lowest label: ``(N,)``, NaN without a known label.
 
-    The mean is scikit-learn's ``coverage_error`` but for images without a label, which count 0 there. Tsoumakas, Katakis &
+    The mean equals scikit-learn's ``coverage_error``, except that images without a label count 0 there. Tsoumakas, Katakis &
     Vlahavas 2010, Mining Multi-label Data, https://doi.org/10.1007/978-0-387-09823-4_34.
     """
     labels = targets & known
@@ -75,15 +75,15 @@ def coverage_depth(probs: NDArray[np.floating], targets: Bools, known: Bools) ->
 
 
 def misordered_pairs(probs: NDArray[np.floating], targets: Bools, known: Bools) -> Floats:
-    """Of all pairs of a label and an absent class of an image, the share where the label does not score higher.
+    """The share of pairs of a label and an absent class, per image, in which the label does not score higher.
 
-    The mean is scikit-learn's ``label_ranking_loss`` but for images without such a pair, which count 0 there. Tsoumakas et
-    al. 2010, as `coverage_depth`.
+    The mean equals scikit-learn's ``label_ranking_loss``, except that images without such a pair count 0 there. Tsoumakas et
+    al. 2010, as for `coverage_depth`.
 
     Returns:
-        ``(N,)``, NaN where nothing is known to be on the image, or nothing to be absent.
+        ``(N,)``, NaN for an image without a known label or without a class known to be absent.
     """
-    order = np.lexsort((targets, -probs), axis=1)  # of equal scores the absent class first: a tie is an error
+    order = np.lexsort((targets, -probs), axis=1)  # among equal scores the absent class comes first: a tie is an error
     labels = np.take_along_axis(targets & known, order, axis=1)
     absent = np.take_along_axis(~targets & known, order, axis=1)
     wrong = (absent.cumsum(axis=1) * labels).sum(axis=1)

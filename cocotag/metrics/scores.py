@@ -1,4 +1,4 @@
-"""Probabilities against labels: a frame per class and a summary, with intervals."""
+"""Score probabilities against labels: a data frame per class and a summary, with intervals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Scores:
     """The measures of one set of probabilities.
 
     Attributes:
-        per_class: A row for each class in index order, with columns ``support, predicted, tp, fp, fn, tn, threshold,
+        per_class: One row per class in index order, with columns ``support, predicted, tp, fp, fn, tn, threshold,
             precision, recall, f1, ap, status, f1_lo, f1_hi, ap_lo, ap_hi, brier, ece, precision_lo, precision_hi, recall_lo,
             recall_hi``.
-        summary: A row for each of `SUMMARY`, and `TOP1` where it has a meaning, with columns ``value, lo, hi, n_classes``.
+        summary: One row per name in `SUMMARY`, and `TOP1` if every image has exactly one tag, with columns
+            ``value, lo, hi, n_classes``.
     """
 
     per_class: pd.DataFrame
@@ -43,46 +44,46 @@ def score(
 ) -> Scores:
     """Measure probabilities against targets, with 95% bootstrap intervals over images.
 
-    Per class: F1 is ``2TP / (2TP + FP + FN)``; AP is the step-wise average precision, ties taken together, as
-    scikit-learn's ``average_precision_score``; ``brier`` and ``ece`` as `cocotag.metrics.calibration` has them, NaN where
-    scores are no probabilities; ``status`` is ``ok``, ``no_positives``, ``no_predictions``, ``neither``, or
-    ``no_negatives`` where only positives are known; such a class counts in no row of the summary.
+    Per class: F1 is ``2TP / (2TP + FP + FN)``. AP is the step-wise average precision with tied scores taken together, as in
+    scikit-learn's ``average_precision_score``. ``brier`` and ``ece`` are defined in `cocotag.metrics.calibration`; they are
+    NaN where scores are not probabilities. ``status`` is ``ok``, ``no_positives``, ``no_predictions``, ``neither``, or
+    ``no_negatives`` if only positives are known; a class with ``no_negatives`` is not counted in the summary.
 
-    Summary: `cocotag.metrics.names.DEFINITIONS` has a sentence on each row. ``map``, ``macro_f1``, ``weighted_f1``,
-    ``macro_precision``, ``macro_recall`` and ``macro_ece`` are means over classes with support; ``cf1`` is the harmonic mean
-    of mean precision (undefined counts 0) and mean recall over them; ``of1`` is made of overall precision and recall and
-    so equals ``micro_f1``, but is 0 where nothing is predicted, as ``micro_precision`` is undefined there. Both definitions as
-    in Chen et al. 2019, https://arxiv.org/abs/1904.03582. Rows that end in ``_zero0`` divide by all classes of which something
-    is known instead, as others do who count what is undefined as 0. ``samples_f1`` is a mean over images, an image with
-    neither labels nor tags counting 1, since it is right (0 in ``samples_f1_zero0``); ``subset_accuracy`` is the share of
-    images whose known cells are all right. ``brier`` and ``ece`` are over all cells together.
+    Summary: `cocotag.metrics.names.DEFINITIONS` defines each row in a sentence. ``map``, ``macro_f1``, ``weighted_f1``,
+    ``macro_precision``, ``macro_recall`` and ``macro_ece`` are means over classes with support. ``cf1`` is the harmonic mean
+    of mean precision (undefined counts 0) and mean recall over these classes. ``of1`` is the harmonic mean of overall
+    precision and recall and so equals ``micro_f1``; if nothing is predicted it is 0, while ``micro_precision`` is undefined.
+    Both definitions follow Chen et al. 2019, https://arxiv.org/abs/1904.03582. Rows that end in ``_zero0`` divide by all
+    classes with a known cell instead, as tools do that count undefined values as 0. ``samples_f1`` is a mean over images; an
+    image without labels and tags is correct and counts 1 (0 in ``samples_f1_zero0``). ``subset_accuracy`` is the share of
+    images whose known cells are all correct. ``brier`` and ``ece`` are over all cells together.
 
-    ``precision_at_3`` takes the three likeliest known classes of an image (all, where fewer are known), and
-    ``recall_at_3`` images with a known label; classes that tie for the last places share them. ``coverage`` and
-    ``ranking_loss`` are scikit-learn's over the known cells of an image, but images without a known label are left out,
-    which count 0 there, and in ``ranking_loss`` those where nothing is known to be absent. Means over images leave out images
-    without a known cell.
+    ``precision_at_3`` uses the three most likely known classes of an image, or all if fewer are known. ``recall_at_3`` uses
+    images with a known label. Classes that tie for the last ranks share them. ``coverage`` and ``ranking_loss`` are
+    scikit-learn's over the known cells of an image, except that images without a known label, which count 0 there, are left
+    out. ``ranking_loss`` also leaves out images without a class known to be absent. Means over images leave out images without
+    a known cell.
 
-    ``top1_accuracy`` joins them where every image has exactly one tag.
+    ``top1_accuracy`` is added if every image has exactly one tag.
 
-    Intervals: images are drawn with replacement; a class without support in a draw is left out of that draw. Per class
-    they are the percentiles of the draws. In the summary they are the percentiles mirrored at the value (the basic
-    bootstrap), clipped to the limits of the measure (0..1; for ``coverage`` 0 to the classes looked at) and never without the
-    value: drawing an image twice raises the AP of a rare class, so the draws of ``map`` lie above the value and their
-    percentiles would leave the truth out. Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Davison &
+    Intervals: images are drawn with replacement; a class without support in a draw is left out of that draw. Per class the
+    intervals are percentiles of the draws. In the summary the percentiles are mirrored at the value (the basic bootstrap),
+    clipped to the range of the measure (0..1; for ``coverage`` 0 to the number of classes), and always contain the value.
+    The reason: drawing an image twice raises the AP of a rare class, so the draws of ``map`` lie above the value, and plain
+    percentiles would miss the truth. Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Davison &
     Hinkley 1997, Bootstrap Methods and their Application, 5.2.
 
     Args:
         probs: Probabilities, ``(N, C)``, finite.
         targets: Multi-hot, ``(N, C)`` bool.
-        known: False where nobody looked, ``(N, C)`` bool.
-        thresholds: ``(C,)``; a class is predicted where ``probs >= threshold``.
-        predicted: The decisions, ``(N, C)`` bool, where they were not made on ``probs`` as they are (rounded, say).
-        resamples: Draws of the bootstrap; 0 leaves the intervals NaN.
-        seed: Of the draws.
+        known: False where the label is unknown, ``(N, C)`` bool.
+        thresholds: Thresholds, ``(C,)``; a class is predicted where ``probs >= threshold``.
+        predicted: The decisions, ``(N, C)`` bool, if they were not made on exactly these ``probs`` (on rounded ones, say).
+        resamples: Number of bootstrap draws; 0 leaves the intervals NaN.
+        seed: Seed of the draws.
 
     Raises:
-        ValueError: Shapes differ, nothing to measure, or probabilities that are not finite.
+        ValueError: Shapes differ, the arrays are empty, or a probability is not finite.
     """
     probs, thresholds = np.asarray(probs), np.asarray(thresholds)
     targets, known = np.asarray(targets, bool), np.asarray(known, bool)
@@ -103,7 +104,7 @@ def score(
 
 
 def per_class(probs: ArrayLike, targets: ArrayLike, known: ArrayLike, thresholds: ArrayLike) -> pd.DataFrame:
-    """The frame per class of `score`, without intervals."""
+    """The data frame per class of `score`, without intervals."""
     frame = score(probs, targets, known, thresholds, resamples=0).per_class
     return frame.drop(columns=[f"{name}_{end}" for name in _WITH_INTERVALS for end in ("lo", "hi")])
 

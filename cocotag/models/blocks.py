@@ -1,4 +1,4 @@
-"""What the MobileNets are built of: channels, strides that turn into dilation, convolution blocks, squeeze-and-excitation."""
+"""Building blocks of the MobileNets: channel rounding, strides and dilation, convolution blocks, squeeze-and-excitation."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDES = (2, 2, 2, 2, 2)
-"""Where the papers' networks halve the picture: in the stem, then at the head of four stages."""
+"""The strides of the papers' networks: the stem and the first block of four stages halve the feature map."""
 
 
 relu6 = partial(nn.ReLU6, inplace=True)
 
 
 class Feature(NamedTuple):
-    """What a layer group gives."""
+    """Channels and stride of the output of a layer group."""
 
     channels: int
     stride: int
-    """Side of the network's input over the side of this map."""
+    """Side of the network's input divided by the side of this feature map."""
 
 
 class Place(NamedTuple):
-    """Of a block among strides."""
+    """Stride and dilation of one block."""
 
     stride: int
     dilation: int
     halves: bool
-    """Whether it halves the picture, or would if the output stride were not reached. Such a block has no shortcut, dilated or
-    not, so that the same weights are the same network."""
+    """Whether the block halves the feature map, or would if the output stride were not reached. Such a block never has a
+    shortcut, dilated or not, so that the same weights give the same network."""
 
 
 class Strides:
-    """Gives every block its stride and dilation, from the input on.
+    """Assigns stride and dilation to every block, from the input on.
 
-    Once the output stride is reached, later strides become 1 and the kernels behind them are dilated, so that each sees as
-    much of the image as before and the weights keep their meaning; Chen et al. 2017, https://arxiv.org/abs/1706.05587.
+    Once the output stride is reached, later strides become 1 and the kernels after them are dilated. Each kernel then sees as
+    much of the image as before, and the weights keep their meaning; Chen et al. 2017, https://arxiv.org/abs/1706.05587.
 
     Args:
-        strides: Of the five places of `STRIDES`; a 1 there is no stride at all, so nothing is dilated for it.
-        output_stride: 4, 8, 16 or 32: the most that the strides may multiply to.
+        strides: The five strides in the positions of `STRIDES`, each 1 or 2; a 1 causes no dilation.
+        output_stride: Largest product of the strides: 4, 8, 16 or 32.
 
     Attributes:
         reached: Product of the strides so far.
 
     Raises:
-        ValueError: Other numbers.
+        ValueError: A number is invalid.
     """
 
     def __init__(self, strides: Sequence[int] = STRIDES, output_stride: int = 32) -> None:
@@ -59,14 +59,14 @@ class Strides:
         self.output_stride = output_stride
         self.reached = 1
         self.dilation = 1
-        self._left = iter(strides)
+        self._remaining = iter(strides)
 
     def next(self, *, halves: bool) -> Place:
-        """Of the next block; ``halves`` says whether it is one of the five places.
+        """Stride and dilation of the next block; ``halves`` is True for the five blocks that have a stride in `STRIDES`.
 
-        A block that gives up its stride still reads the undilated grid; only what follows is dilated.
+        A block that gives up its stride still reads the undilated grid; only the blocks after it are dilated.
         """
-        wanted = next(self._left) if halves else 1
+        wanted = next(self._remaining) if halves else 1
         stride = wanted if self.reached * wanted <= self.output_stride else 1
         dilation = self.dilation
         self.reached *= stride
@@ -94,20 +94,20 @@ def conv_norm_act(
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     activation: Callable[[], nn.Module] | None = relu6,
 ) -> nn.Sequential:
-    """Convolution, norm, activation; the padding keeps the side at stride 1, whatever the dilation."""
+    """Convolution, norm and activation; the padding keeps the side of the feature map at stride 1, whatever the dilation."""
     padding = dilation * (kernel - 1) // 2
     layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False), norm(outputs)]
     return nn.Sequential(*layers, *([activation()] if activation is not None else []))
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh each channel by what the whole map has of all channels.
+    """Squeeze-and-excitation: weight each channel by a function of the global averages of all channels.
 
     Hu et al. 2017, https://arxiv.org/abs/1709.01507, with the hard sigmoid of MobileNetV3.
 
     Args:
-        channels: In and out.
-        squeezed: Channels between.
+        channels: Channels in and out.
+        squeezed: Channels of the hidden layer.
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
@@ -116,7 +116,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, channels, H, W)`` in and out."""
+        """Weight the channels of a feature map; ``(N, channels, H, W)`` in and out."""
         pooled = x.mean(dim=(2, 3), keepdim=True)
         weights = F.hardsigmoid(cast(Tensor, self.fc2(F.relu(self.fc1(pooled)))))
         return x * weights

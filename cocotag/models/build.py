@@ -1,4 +1,4 @@
-"""ModelConfig -> network with its weights. The only file that joins config and network."""
+"""ModelConfig -> network with its weights. This is the only module that connects config and network."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ from cocotag.models.heads import HEADS, Head, Prior
 from cocotag.models.network import Backbone, TaggerNetwork
 from cocotag.models.weights import Loaded, load_weights
 
-FIRST_PRIOR = 0.03  # where each class's own share is wanted, but there are no data
+FIRST_PRIOR = 0.03  # if the config asks for each class's own share, but there are no data
 
 
 def build_network(
     config: ModelConfig, num_classes: int, *, exclusive: bool = False, shares: Sequence[float] | None = None
 ) -> TaggerNetwork:
-    """Make the network, initialised; `load` brings the weights that the config names.
+    """Build and initialise the network; `load` then loads the weights that the config names.
 
     Args:
         config: The model part of a training config.
-        num_classes: Logits; the config's own ``num_classes`` must agree where it is set.
+        num_classes: Number of logits; the config's own ``num_classes`` must agree if it is set.
         exclusive: Whether every image has exactly one of the classes.
-        shares: Of each class's positives in training, in (0, 1), where the config takes them as first probabilities.
+        shares: Share of positives of each class in training, in (0, 1), if the config takes them as first probabilities.
 
     Raises:
         ConfigError: The numbers of classes disagree.
     """
     if config.num_classes not in (None, num_classes):
-        raise ConfigError(f"model.num_classes is {config.num_classes}, but the data have {num_classes} classes. Leave it out.")
+        raise ConfigError(
+            f"model.num_classes is {config.num_classes}, but the data have {num_classes} classes. Leave it out.",
+            code="class_count_mismatch",
+        )
     backbone = _backbone(config)
     initialise(backbone, config.initialisation)
     prior: Prior = shares or FIRST_PRIOR if isinstance(config.prior, str) else config.prior
@@ -52,7 +55,7 @@ def load(
     """Load the weights that the config names; None if it names none.
 
     Args:
-        network: As `build_network` made it.
+        network: The network of `build_network`.
         config: The model part of a training config.
         classes: Names of the network's classes.
         imagenet: As for `load_weights`.
@@ -80,7 +83,7 @@ def _backbone(config: ModelConfig) -> nn.Module:
 
 def _head(config: ModelConfig, backbone: Backbone, classes: int, prior: Prior) -> Head:
     if config.head not in HEADS:
-        raise ConfigError(f"model.head is {config.head!r}, it must be one of {', '.join(HEADS)}.")
+        raise ConfigError(f"model.head is {config.head!r}; it must be one of {', '.join(HEADS)}.", code="unknown_head")
     row = HEADS[config.head]
     options = {name: getattr(config, key) for name, key in row.options.items()}
     if row.takes_hidden:
@@ -89,12 +92,12 @@ def _head(config: ModelConfig, backbone: Backbone, classes: int, prior: Prior) -
 
 
 def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) -> None:
-    """He initialisation for convolutions, one and zero for the norms.
+    """Initialise convolutions after He et al., the weights of the norms with one and their biases with zero.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out: the variance of the gradients stays level. With
-    ``zero_branches`` the last norm of a residual branch is zero. Branches that start as nothing make the network a shallow one
-    that deepens as it learns, Goyal et al. 2017, section 5.1, https://arxiv.org/abs/1706.02677: from scratch, a short training
-    gets much further.
+    He et al. 2015, https://arxiv.org/abs/1502.01852, by fan-out, which keeps the variance of the gradients constant. With
+    ``zero_branches`` the last norm of each residual branch starts at zero. The network then starts shallow and deepens as it
+    learns (Goyal et al. 2017, section 5.1, https://arxiv.org/abs/1706.02677): a short training from scratch gets much
+    further.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
@@ -110,7 +113,7 @@ def initialise(backbone: nn.Module, kind: Literal["zero_branches", "original"]) 
 
 
 def initialise_as_original(head: nn.Module) -> None:
-    """Normal(0, 1) for linear layers and zero for their biases, as in the reimplementation that cocotag grew from."""
+    """Initialise linear layers with Normal(0, 1) and their biases with zero, as in the code that cocotag grew from."""
     for module in head.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight)

@@ -1,8 +1,8 @@
-"""A tagger out of a detector: torchvision's SSDlite320 MobileNetV3-Large, trained on COCO.
+"""A tagger built from a detector: torchvision's SSDlite320 MobileNetV3-Large, trained on COCO.
 
-The probability of a tag is the highest score of its class over all anchors: the best detection that torchvision would find with
-its thresholds off. Boxes are not computed. Howard et al. 2019, https://arxiv.org/abs/1905.02244; Liu et al. 2015,
-https://arxiv.org/abs/1512.02325.
+The probability of a tag is the highest score of its class over all anchors, that is the score of the best detection of
+torchvision without its thresholds. Boxes are not computed. Howard et al. 2019, https://arxiv.org/abs/1905.02244; Liu et al.
+2015, https://arxiv.org/abs/1512.02325.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cocotag.models.weights import check_shape, read_weights
 
 IMAGE_SIZE = 320
 CLASSES = 91
-"""Of the detector: background, and COCO's category ids with their gaps."""
+"""Classes of the detector: the background, and COCO's category ids with their gaps."""
 
 
 class DetectorTagger(nn.Module):
-    """Images to the 80 classes' highest scores.
+    """A network from images to the highest score of each of the 80 classes.
 
     Args:
         detector: torchvision's ``ssdlite320_mobilenet_v3_large``.
@@ -34,7 +34,7 @@ class DetectorTagger(nn.Module):
     std: Tensor
     columns: Tensor
 
-    def __init__(self, detector: Any) -> None:  # noqa: ANN401 (torch does not know the parts of a module)
+    def __init__(self, detector: Any) -> None:  # noqa: ANN401 (torch does not type the parts of a module)
         super().__init__()
         self.backbone: nn.Module = detector.backbone
         self.classify: nn.Module = detector.head.classification_head
@@ -54,10 +54,11 @@ def build_detector(weights: str | None = None) -> nn.Module:
     """Torchvision's detector with weights.
 
     Args:
-        weights: A file with its state dict; None for those that torchvision publishes and fetches.
+        weights: A file with its state dict; None downloads the weights that torchvision publishes.
 
     Raises:
-        ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
+        ConfigError: The weights cannot be downloaded or are not a state dict, or a parameter is missing or has another shape;
+            the message names the first.
     """
     detector: nn.Module = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES)
     if weights is None:
@@ -65,14 +66,18 @@ def build_detector(weights: str | None = None) -> nn.Module:
             state = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:  # no network, or a download cut short
             raise ConfigError(
-                f"torchvision could not fetch the detector's weights ({error}). Download "
-                f"{SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url} elsewhere and give the file with --weights FILE."
+                f"torchvision could not download the detector's weights ({error}). Download "
+                f"{SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url} elsewhere and give the file with --weights FILE.",
+                code="download_failed",
             ) from None
     else:
         state = read_weights(Path(weights), "--weights")
     for name, own in detector.state_dict().items():
         if name not in state:
-            raise ConfigError(f"--weights: {weights} has no {name}, so it is not of ssdlite320_mobilenet_v3_large.")
+            raise ConfigError(
+                f"--weights: {weights} has no {name}, so it is not a state dict of ssdlite320_mobilenet_v3_large.",
+                code="weights_mismatch",
+            )
         check_shape("--weights", str(weights), name, state[name], own)
     detector.load_state_dict({name: state[name] for name in detector.state_dict()})
     return detector.eval()

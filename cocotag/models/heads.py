@@ -1,7 +1,7 @@
-"""Feature map -> logits: three heads that any backbone may have.
+"""Feature map -> logits: three heads that fit any backbone.
 
-Each says in ``class_axes`` along which axis of which parameter its classes lie, so that a class's weights can be carried over
-to a network with other classes.
+Each head lists in ``class_axes`` the class axis of each parameter that has one. A class's weights can then be copied to a
+network with other classes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Prior = float | Sequence[float]
 
 
 def prior_bias(prior: float) -> float:
-    """The bias at which a logit of 0 is the probability ``prior``: ``log(prior / (1 - prior))``.
+    """The bias that gives a head with zero weights the probability ``prior``: ``log(prior / (1 - prior))``.
 
-    Where few cells are positive, starting at 0.5 spends the first steps on learning that nothing is there, through gradients
-    that upset the backbone; Lin et al. 2017, section 4.1, https://arxiv.org/abs/1708.02002.
+    If few cells are positive, a network that starts at 0.5 spends the first steps on learning that most classes are absent,
+    and the large gradients disturb the backbone; Lin et al. 2017, section 4.1, https://arxiv.org/abs/1708.02002.
 
     Raises:
-        ValueError: Not between 0 and 1.
+        ValueError: The prior is not between 0 and 1.
     """
     if not 0 < prior < 1:
         raise ValueError(f"prior is {prior}; it must lie between 0 and 1")
@@ -33,10 +33,10 @@ def prior_bias(prior: float) -> float:
 
 
 def first_bias(prior: Prior, classes: int) -> Tensor:
-    """The biases of a head of which nothing is learned yet, ``(classes,)``.
+    """The initial biases of a head, ``(classes,)``.
 
     Raises:
-        ValueError: A prior that is not between 0 and 1, or as many as there are no classes.
+        ValueError: A prior is not between 0 and 1, or the number of priors differs from the number of classes.
     """
     priors = [prior] * classes if isinstance(prior, int | float) else list(prior)
     if len(priors) != classes:
@@ -45,23 +45,23 @@ def first_bias(prior: Prior, classes: int) -> Tensor:
 
 
 class Head(nn.Module):
-    """A head in two steps: what it needs of the feature map, which no parameter has a part in, and the logits.
+    """A head in two steps: a reduction of the feature map without parameters, and the logits.
 
-    Where the backbone stands still, the first step's result can be kept and the second learned from it.
+    While the backbone is frozen, the reduced features can be cached and the second step trained from them.
 
     Attributes:
-        class_axes: Parameter -> axis along which its classes lie.
+        class_axes: Name of a parameter -> its class axis.
     """
 
     class_axes: dict[str, int]
 
     @staticmethod
     def reduce(features: Tensor) -> Tensor:
-        """What the head needs of a feature map ``(N, channels, h, w)``, ``(N, ...)``."""
+        """The features that the head uses, ``(N, ...)``, from a feature map ``(N, channels, h, w)``."""
         raise NotImplementedError
 
     def score(self, reduced: Tensor) -> Tensor:
-        """What `reduce` gives -> logits ``(N, classes)``."""
+        """Logits ``(N, classes)`` from the output of `reduce`."""
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
@@ -70,16 +70,16 @@ class Head(nn.Module):
 
 
 class LinearHead(Head):
-    """Average over the map, a hidden layer where the backbone's paper has one, dropout, one linear layer.
+    """Average pooling, a hidden layer if the backbone's paper has one, dropout, one linear layer.
 
     The linear layer starts with zero weights, so that every first prediction is exactly ``prior``.
 
     Args:
         channels: Channels of the feature map.
-        classes: Logits.
-        hidden: Channels between, with hard-swish, as in MobileNetV3 (Howard et al. 2019); None for none.
+        classes: Number of logits.
+        hidden: Channels of the hidden layer with hard-swish, as in MobileNetV3 (Howard et al. 2019); None for no such layer.
         dropout: Probability of dropping a pooled feature in training.
-        prior: First predicted probability, in (0, 1): one for all, or one for each class.
+        prior: First predicted probability, in (0, 1): one for all classes, or one per class.
     """
 
     def __init__(
@@ -95,39 +95,39 @@ class LinearHead(Head):
 
     @staticmethod
     def reduce(features: Tensor) -> Tensor:
-        """What the head needs of a feature map ``(N, channels, h, w)``: the average, ``(N, channels)``."""
+        """The average over the feature map ``(N, channels, h, w)``, ``(N, channels)``."""
         return torch.mean(features, dim=(2, 3))
 
     def score(self, pooled: Tensor) -> Tensor:
-        """What `reduce` gives -> logits ``(N, classes)``."""
+        """Logits ``(N, classes)`` from the output of `reduce`."""
         if self.hidden is not None:
             pooled = F.hardswish(self.hidden(pooled))
         return cast(Tensor, self.linear(self.dropout(pooled)))
 
 
 def csra_temperatures(heads: int) -> list[float]:
-    """Of each head: whole numbers from 1 on, but 4 in place of 3 where there are four heads, and last the maximum."""
+    """The temperature of each head: 1, 2, 3, ... with infinity (the maximum) for the last; of four heads the third has 4."""
     if heads == 1:
         return [1]
     return [*((1, 2, 4) if heads == 4 else range(1, heads)), math.inf]
 
 
 class CSRAHead(Head):
-    """Class-specific residual attention: to a class's mean score over the map comes its score where it is highest.
+    """Class-specific residual attention: the mean score of a class over the map, plus its attention-weighted score.
 
     Zhu and Wu 2021, https://arxiv.org/abs/2108.02456: ``mean(scores) + weight * sum(softmax(temperature * scores) * scores)``.
-    Several heads have a classifier each, with temperatures of their own and, for the last, the maximum; their logits are added.
-    The temperatures are those of the authors' code for 1, 2, 4, 6 and 8 heads, https://github.com/Kevinz-code/CSRA. The paper
-    divides scores by the norm of the class's weights; here the weights start as zero and the scores are taken as they are, so
-    that every first prediction is exactly ``prior``.
+    Each of several heads has its own classifier and temperature; the last takes the maximum. Their logits are added. The
+    temperatures are those of the authors' code for 1, 2, 4, 6 and 8 heads, https://github.com/Kevinz-code/CSRA. The paper
+    divides scores by the norm of the class's weights. Here the weights start at zero and scores are not divided, so that every
+    first prediction is exactly ``prior``.
 
     Args:
         channels: Channels of the feature map.
-        classes: Logits.
-        heads: Classifiers.
-        weight: Of the attention against the mean; 0 is average pooling with a linear layer.
+        classes: Number of logits.
+        heads: Number of classifiers.
+        weight: Weight of the attention relative to the mean; 0 is average pooling with a linear layer.
         dropout: Probability of dropping a channel of the map in training.
-        prior: First predicted probability, in (0, 1): one for all, or one for each class.
+        prior: First predicted probability, in (0, 1): one for all classes, or one per class.
     """
 
     def __init__(
@@ -143,15 +143,15 @@ class CSRAHead(Head):
 
     @staticmethod
     def reduce(features: Tensor) -> Tensor:
-        """What the head needs of a feature map ``(N, channels, h, w)``: all of it, ``(N, channels, h * w)``."""
+        """The whole feature map ``(N, channels, h, w)``, flattened to ``(N, channels, h * w)``."""
         return features.flatten(2)
 
-    def score(self, places: Tensor) -> Tensor:
-        """What `reduce` gives -> logits ``(N, classes)``."""
-        places = self.dropout(places[..., None])[..., 0]
+    def score(self, features: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` from the output of `reduce`."""
+        features = self.dropout(features[..., None])[..., 0]
         logits: Tensor = self.bias
         for weight, temperature in zip(self.weight, self.temperatures, strict=True):
-            scores = torch.matmul(weight, places)  # (N, classes, h * w)
+            scores = torch.matmul(weight, features)  # (N, classes, h * w)
             if temperature == math.inf:
                 attended = scores.amax(dim=2)
             else:
@@ -161,21 +161,21 @@ class CSRAHead(Head):
 
 
 class MLDecoderHead(Head):
-    """ML-Decoder: fixed queries look over the map, each speaks for a group of classes.
+    """ML-Decoder: fixed queries attend to the map, and each query predicts a group of classes.
 
     Ridnik et al. 2021, https://arxiv.org/abs/2111.12933: a transformer decoder layer without self-attention, whose queries are
-    random and stay so; with more classes than groups, each group's output goes to its own small linear layer.
+    random and not trained. With more classes than groups, each group's output has its own small linear layer.
 
     Args:
         channels: Channels of the feature map.
-        classes: Logits.
-        groups: Queries at most; as many classes as that have a query each.
+        classes: Number of logits.
+        groups: Largest number of queries; up to this number of classes, each class has its own query.
         width: Channels of the decoder.
-        dropout: Of the decoder, in training.
-        prior: First predicted probability, in (0, 1): one for all, or one for each class.
+        dropout: Dropout probability of the decoder in training.
+        prior: First predicted probability, in (0, 1): one for all classes, or one per class.
 
     Raises:
-        ValueError: ``width`` is no multiple of the 8 attention heads.
+        ValueError: ``width`` is not a multiple of the 8 attention heads.
     """
 
     HEADS = 8
@@ -189,9 +189,9 @@ class MLDecoderHead(Head):
             raise ValueError(f"the decoder's width is {width}; it must be a multiple of {self.HEADS}")
         groups = min(groups, classes)
         self.classes = classes
-        # A query of its own for each class can go along with it; a group's cannot.
+        # If each class has its own query, the query can be copied with the class; the query of a group cannot.
         self.class_axes = {"queries": 0, "weight": 0, "bias": 0} if groups == classes else {}
-        each = math.ceil(classes / groups)
+        per_group = math.ceil(classes / groups)
         inner = round(self.FEED_FORWARD * width)
         self.embed = nn.Linear(channels, width)
         self.queries: Tensor
@@ -202,34 +202,34 @@ class MLDecoderHead(Head):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
-        self.weight = nn.Parameter(torch.zeros(groups, width, each))
+        self.weight = nn.Parameter(torch.zeros(groups, width, per_group))
         self.bias = nn.Parameter(first_bias(prior, classes))
 
     @staticmethod
     def reduce(features: Tensor) -> Tensor:
-        """What the head needs of a feature map ``(N, channels, h, w)``: all of it, ``(N, h * w, channels)``."""
+        """The whole feature map ``(N, channels, h, w)``, flattened to ``(N, h * w, channels)``."""
         return features.flatten(2).transpose(1, 2)
 
-    def score(self, places: Tensor) -> Tensor:
-        """What `reduce` gives -> logits ``(N, classes)``."""
-        places = F.relu(self.embed(places))  # (N, h * w, width)
-        queries = self.norms[0](self.queries + self.dropout(self.queries)).expand(places.shape[0], -1, -1)
-        key, value = self.key_value(places).chunk(2, dim=2)
+    def score(self, features: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` from the output of `reduce`."""
+        embedded = F.relu(self.embed(features))  # (N, h * w, width)
+        queries = self.norms[0](self.queries + self.dropout(self.queries)).expand(embedded.shape[0], -1, -1)
+        key, value = self.key_value(embedded).chunk(2, dim=2)
         attended = F.scaled_dot_product_attention(self._split(self.query(queries)), self._split(key), self._split(value))
-        found = self.mix(attended.transpose(1, 2).flatten(2))
-        out = self.norms[1](queries + self.dropout(found))
+        mixed = self.mix(attended.transpose(1, 2).flatten(2))
+        out = self.norms[1](queries + self.dropout(mixed))
         out = self.norms[2](out + self.dropout(self.feed_forward(out)))  # (N, groups, width)
         scores = torch.einsum("ngw,gwe->nge", out, self.weight)
         return scores.flatten(1)[:, : self.classes] + self.bias
 
     def _split(self, x: Tensor) -> Tensor:
-        """``(N, L, width)`` -> ``(N, heads, L, width / heads)``."""
+        """Split the attention heads: ``(N, L, width)`` -> ``(N, heads, L, width / heads)``."""
         return x.view(*x.shape[:2], self.HEADS, -1).transpose(1, 2)
 
 
 @dataclass(frozen=True)
 class HeadRow:
-    """A head as a config names it.
+    """One head of the table.
 
     Attributes:
         make: ``make(channels, classes, *, dropout, prior, **options)``.
@@ -247,4 +247,4 @@ HEADS: dict[str, HeadRow] = {
     "csra": HeadRow(CSRAHead, {"heads": "csra_heads", "weight": "csra_weight"}),
     "ml_decoder": HeadRow(MLDecoderHead, {"width": "decoder_width"}),
 }
-"""The table of heads. To add one, write its class and row here, and its name and fields in ``config.py``."""
+"""The table of heads. To add one, write its class and its row here, and add its name and fields to ``config.py``."""

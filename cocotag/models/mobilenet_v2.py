@@ -1,7 +1,7 @@
-"""MobileNetV2 whose output stride is a choice: dilation takes the place of strides.
+"""MobileNetV2 with a configurable output stride: dilation replaces strides.
 
 Sandler et al. 2018, https://arxiv.org/abs/1801.04381. Parameter names and shapes are those of torchvision's
-``mobilenet_v2``, whose weights fit at every output stride, because dilation moves a kernel's taps apart without adding any.
+``mobilenet_v2``. Its weights fit at every output stride, because dilation moves a kernel's taps apart without adding any.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from cocotag.models.blocks import STRIDES, Feature, Place, Strides, conv_norm_act, round_channels
 
-# The paper's table 2: expansion factor, output channels, blocks, stride of the first of them.
+# The paper's table 2: expansion factor, output channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel on its own, project; the input is added where shapes allow.
+    """Inverted residual block: expand, depthwise convolution, project; the input is added if the shapes match.
 
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        place: Stride and dilation of the depthwise convolution, which alone has an extent and alone is padded.
-        expansion: Channels within, over channels in.
+        place: Stride and dilation of the depthwise convolution, the only one that is larger than 1 x 1 and padded.
+        expansion: Hidden channels divided by channels in.
     """
 
     def __init__(self, inputs: int, outputs: int, place: Place, *, expansion: int) -> None:
@@ -47,7 +47,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Of the branch."""
+        """The last norm of the residual branch."""
         return cast(nn.BatchNorm2d, self.conv[-1])
 
 
@@ -56,18 +56,18 @@ class MobileNetV2(nn.Module):
 
     Args:
         width: Multiplier of all channels; the last layer never falls below the paper's 1,280.
-        output_stride: Input side over feature map side, at most: 4, 8, 16 or 32; see `Strides`.
-        strides: Of the stem and the four stages that halve the picture in the paper.
-        divisor: Channels are multiples of it.
+        output_stride: Largest ratio of input side to feature map side: 4, 8, 16 or 32; see `Strides`.
+        strides: Strides of the stem and of the four stages that halve the feature map in the paper.
+        divisor: Channels are rounded to multiples of it.
 
     Attributes:
         out_channels: Channels of the feature map.
-        hidden_channels: None: here nothing is between pooling and classifier.
-        feature_info: Channels and stride of what each of `layer_groups` gives.
+        hidden_channels: None: the paper has no layer between pooling and classifier.
+        feature_info: Channels and stride of the output of each of `layer_groups`.
         torchvision_head: Parameter of a linear head -> torchvision's name for it.
 
     Raises:
-        ValueError: Another output stride, or strides.
+        ValueError: The output stride or a stride is invalid.
     """
 
     hidden_channels: int | None = None
@@ -86,10 +86,10 @@ class MobileNetV2(nn.Module):
         info = [Feature(channels, places.reached)]
         for expansion, outputs, count, first_stride in STAGES:
             for block in range(count):
-                made = round_channels(outputs * width, divisor)
+                rounded = round_channels(outputs * width, divisor)
                 place = places.next(halves=block == 0 and first_stride == 2)
-                blocks.append(InvertedResidual(channels, made, place, expansion=expansion))
-                channels = made
+                blocks.append(InvertedResidual(channels, rounded, place, expansion=expansion))
+                channels = rounded
                 info.append(Feature(channels, places.reached))
         self.out_channels = round_channels(LAST_CHANNELS * max(1.0, width), divisor)
         blocks.append(conv_norm_act(channels, self.out_channels, 1))
@@ -97,11 +97,11 @@ class MobileNetV2(nn.Module):
         self.features = nn.Sequential(OrderedDict((str(number), block) for number, block in enumerate(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, out_channels, H / stride, W / stride)``, sides rounded up."""
+        """Normalised images ``(N, 3, H, W)`` -> ``(N, out_channels, H / stride, W / stride)``, sides rounded up."""
         return cast(Tensor, self.features(x))
 
     def layer_groups(self) -> list[nn.Module]:
-        """Stem, the 17 blocks, last convolution: from the input on."""
+        """The stem, the 17 blocks and the last convolution, in order from the input."""
         return list(self.features)
 
     def branch_norms(self) -> list[nn.BatchNorm2d]:

@@ -1,7 +1,7 @@
-"""MobileNetV3, small and large, whose output stride is a choice: dilation takes the place of strides.
+"""MobileNetV3, small and large, with a configurable output stride: dilation replaces strides.
 
 Howard et al. 2019, https://arxiv.org/abs/1905.02244. Parameter names and shapes are those of torchvision's
-``mobilenet_v3_small`` and ``mobilenet_v3_large``, whose weights fit at every output stride.
+``mobilenet_v3_small`` and ``mobilenet_v3_large``; their weights fit at every output stride.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Bneck(NamedTuple):
     """A row of the paper's tables 1 and 2."""
 
     kernel: int
-    expanded: int  # channels within
+    expanded: int  # hidden channels
     outputs: int
     squeezes: bool
     activation: Literal["RE", "HS"]
@@ -64,18 +64,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "RE": partial(nn.ReLU, inplace=True),
     "HS": partial(nn.Hardswish, inplace=True),
 }
-# The paper's: running statistics over many batches, and an epsilon that half precision can tell from 0.
+# As in the paper: running statistics over many batches, and an epsilon that is not 0 in half precision.
 norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel on its own, squeeze and excite, project; the input is added where shapes allow.
+    """Expand, depthwise convolution, squeeze-and-excitation, project; the input is added if the shapes match.
 
     Args:
         inputs: Channels in.
-        row: Of the table, its channels multiplied by the width already.
-        place: Stride and dilation of the depthwise convolution, which alone has an extent and alone is padded.
-        squeezed: Channels within squeeze-and-excitation.
+        row: Row of the table; its channels are already multiplied by the width.
+        place: Stride and dilation of the depthwise convolution, the only one that is larger than 1 x 1 and padded.
+        squeezed: Hidden channels of squeeze-and-excitation.
     """
 
     def __init__(self, inputs: int, row: Bneck, place: Place, squeezed: int) -> None:
@@ -97,7 +97,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Of the branch."""
+        """The last norm of the residual branch."""
         return cast(nn.BatchNorm2d, cast(nn.Sequential, self.block[-1])[1])
 
 
@@ -107,18 +107,18 @@ class MobileNetV3(nn.Module):
     Args:
         size: ``small`` or ``large``.
         width: Multiplier of all channels.
-        output_stride: Input side over feature map side, at most: 4, 8, 16 or 32; see `Strides`.
-        strides: Of the stem and the four stages that halve the picture in the paper.
-        divisor: Channels are multiples of it.
+        output_stride: Largest ratio of input side to feature map side: 4, 8, 16 or 32; see `Strides`.
+        strides: Strides of the stem and of the four stages that halve the feature map in the paper.
+        divisor: Channels are rounded to multiples of it.
 
     Attributes:
         out_channels: Channels of the feature map.
-        hidden_channels: Of the layer that the paper has between pooling and classifier.
-        feature_info: Channels and stride of what each of `layer_groups` gives.
+        hidden_channels: Channels of the paper's layer between pooling and classifier.
+        feature_info: Channels and stride of the output of each of `layer_groups`.
         torchvision_head: Parameter of a linear head -> torchvision's name for it.
 
     Raises:
-        ValueError: Another size, output stride or strides.
+        ValueError: The size, the output stride or a stride is invalid.
     """
 
     torchvision_head: ClassVar[Mapping[str, str]] = {
@@ -142,33 +142,33 @@ class MobileNetV3(nn.Module):
             raise ValueError(f"size is {size!r}; it must be small or large")
         places = Strides(strides, output_stride)
 
-        def made(channels: int) -> int:
+        def scaled(channels: int) -> int:
             return round_channels(channels * width, divisor)
 
-        channels = made(STEM_CHANNELS)
+        channels = scaled(STEM_CHANNELS)
         hard_swish = ACTIVATIONS["HS"]
         blocks: list[nn.Module] = [
             conv_norm_act(3, channels, 3, stride=places.next(halves=True).stride, norm=norm, activation=hard_swish)
         ]
         info = [Feature(channels, places.reached)]
         for plain in TABLES[size]:
-            row = plain._replace(expanded=made(plain.expanded), outputs=made(plain.outputs))
+            row = plain._replace(expanded=scaled(plain.expanded), outputs=scaled(plain.outputs))
             squeezed = round_channels(row.expanded // 4, divisor)
             blocks.append(InvertedResidual(channels, row, places.next(halves=row.halves), squeezed))
             channels = row.outputs
             info.append(Feature(channels, places.reached))
         self.out_channels = 6 * channels
-        self.hidden_channels = made(HIDDEN_CHANNELS[size])
+        self.hidden_channels = scaled(HIDDEN_CHANNELS[size])
         blocks.append(conv_norm_act(channels, self.out_channels, 1, norm=norm, activation=hard_swish))
         self.feature_info = (*info, Feature(self.out_channels, places.reached))
         self.features = nn.Sequential(OrderedDict((str(number), block) for number, block in enumerate(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, out_channels, H / stride, W / stride)``, sides rounded up."""
+        """Normalised images ``(N, 3, H, W)`` -> ``(N, out_channels, H / stride, W / stride)``, sides rounded up."""
         return cast(Tensor, self.features(x))
 
     def layer_groups(self) -> list[nn.Module]:
-        """Stem, the 11 or 15 blocks, last convolution: from the input on."""
+        """The stem, the 11 or 15 blocks and the last convolution, in order from the input."""
         return list(self.features)
 
     def branch_norms(self) -> list[nn.BatchNorm2d]:

@@ -1,4 +1,4 @@
-"""TaggerNetwork: normalisation, backbone, head. uint8 images in, logits out; it carries its own preprocessing."""
+"""TaggerNetwork: normalisation, backbone, head. Takes uint8 images and returns logits; preprocessing is part of the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cocotag.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(Protocol):
-    """What a backbone offers besides being a module."""
+    """The interface of a backbone beyond that of a module."""
 
     out_channels: int
     hidden_channels: int | None
@@ -22,23 +22,23 @@ class Backbone(Protocol):
     torchvision_head: ClassVar[Mapping[str, str]]
 
     def layer_groups(self) -> list[nn.Module]:
-        """Its parts in order from the input."""
+        """The parts of the backbone in order from the input."""
         ...
 
     def branch_norms(self) -> list[nn.BatchNorm2d]:
-        """The last norm of each residual branch, which may start as zero."""
+        """The last norm of each residual branch, which may start at zero."""
         ...
 
 
 class Normalize(nn.Module):
-    """uint8 RGB ``(N, H, W, 3)``, 0..255 -> float32 ``(N, 3, H, W)``, about zero mean and unit spread."""
+    """uint8 RGB ``(N, H, W, 3)``, 0..255 -> float32 ``(N, 3, H, W)`` with about zero mean and unit variance."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Fixed by the weights' training, not learned: kept out of the state dict.
+        # Constants of the published weights, not learned: not part of the state dict.
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -48,11 +48,11 @@ class Normalize(nn.Module):
 
 
 class TaggerNetwork(nn.Module):
-    """Images to one logit per class.
+    """A network from images to one logit per class.
 
     Args:
-        backbone: Normalised images to a feature map; has ``layer_groups()``.
-        head: Feature map to logits.
+        backbone: Normalised images -> feature map; has ``layer_groups()``.
+        head: Feature map -> logits.
         exclusive: Whether every image has exactly one of the classes.
     """
 
@@ -66,7 +66,7 @@ class TaggerNetwork(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         """uint8 ``(N, H, W, 3)`` -> feature map ``(N, channels, h, w)``."""
         x = self.normalize(images)
-        # Permuted NHWC is channels-last already, but only if said so; ONNX knows no strides and wants plain NCHW.
+        # Permuted NHWC is channels-last already, but must be declared so; ONNX has no strides and needs plain NCHW.
         layout = torch.contiguous_format if torch.compiler.is_exporting() else torch.channels_last
         x = x.contiguous(memory_format=layout)
         return cast(Tensor, self.backbone(x))
@@ -76,22 +76,22 @@ class TaggerNetwork(nn.Module):
         return cast(Tensor, self.head(self.forward_features(images)))
 
     def forward_reduced(self, images: Tensor) -> Tensor:
-        """Uint8 RGB ``(N, H, W, 3)`` -> what the head needs of the feature map, ``(N, ...)``; `forward_head` does the rest."""
+        """Uint8 RGB ``(N, H, W, 3)`` -> the features that the head uses, ``(N, ...)``; `forward_head` does the rest."""
         return self.head.reduce(self.forward_features(images))
 
     def forward_head(self, reduced: Tensor) -> Tensor:
-        """What `forward_reduced` gives -> logits ``(N, C)``."""
+        """The output of `forward_reduced` -> logits ``(N, C)``."""
         return self.head.score(reduced)
 
     def probs(self, logits: Tensor) -> Tensor:
-        """Logits -> probabilities, ``(N, C)`` float32: each for itself, or adding up to 1 where classes exclude each other."""
+        """Logits -> probabilities, ``(N, C)`` float32: independent ones, or adding up to 1 if the classes are exclusive."""
         return logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid()
 
     @property
     def feature_info(self) -> tuple[Feature, ...]:
-        """Channels and stride of what each layer group but the head gives."""
+        """Channels and stride of the output of each layer group except the head."""
         return cast(Backbone, self.backbone).feature_info
 
     def layer_groups(self) -> list[nn.Module]:
-        """The parts that are frozen and trained as one, from the input to the head, which is the last."""
+        """The parts that are frozen and trained as units, in order from the input; the head is the last."""
         return [*cast(Backbone, self.backbone).layer_groups(), self.head]

@@ -1,4 +1,4 @@
-"""A network's layers, parameters and multiply-adds, as torchinfo counts them."""
+"""The layers, parameters and multiply-adds of a network, as counted by torchinfo."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from cocotag.models.heads import LinearHead
 from cocotag.models.network import TaggerNetwork
 
 COLUMNS = ("output_size", "kernel_size", "num_params", "mult_adds")
-UNITS = {"(Units.MEGABYTES)": "(M)", "(Units.GIGABYTES)": "(G)", "(Units.TERABYTES)": "(T)"}  # of torchinfo's total
+UNITS = {"(Units.MEGABYTES)": "(M)", "(Units.GIGABYTES)": "(G)", "(Units.TERABYTES)": "(T)"}  # in torchinfo's total
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One row: a module without parts.
+    """One layer: a module without submodules.
 
     Attributes:
-        name: Where it is in the network.
+        name: Its path in the network.
         kind: Its class.
-        output: Shape of what it gives.
-        parameters: Of its own.
-        multiply_adds: For the batch.
+        output: Shape of its output.
+        parameters: Number of its own parameters.
+        multiply_adds: Multiply-adds for the batch.
     """
 
     name: str
@@ -38,20 +38,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network takes, for one batch.
+    """The cost of a network for one batch.
 
     Attributes:
-        batch: Images.
-        image_size: Their side, pixels.
-        parameters: All of them.
-        trainable_parameters: Of those, the ones that learn.
-        multiply_adds: Of convolutions, linear layers and norms; of a head that is not linear those of its matrix products,
-            which torchinfo does not see, or sees once for all places of the map.
+        batch: Number of images.
+        image_size: Side of the images, pixels.
+        parameters: Number of parameters.
+        trainable_parameters: Number of parameters that are trained.
+        multiply_adds: Multiply-adds of convolutions, linear layers and norms. For a head that is not linear they are those of
+            its matrix products, which torchinfo does not count, or counts only once for all positions of the map.
         parameter_bytes: Memory of the parameters.
-        activation_bytes: Memory of what the layers give, there and back.
-        input_bytes: Of the images.
-        layers: In order.
-        table: For people: torchinfo's own.
+        activation_bytes: Memory of the layers' outputs, forward and backward.
+        input_bytes: Memory of the images.
+        layers: The layers in order.
+        table: torchinfo's table, for people.
     """
 
     batch: int
@@ -73,13 +73,13 @@ class Summary:
 
 
 def summarise(network: TaggerNetwork, image_size: int, *, batch: int = 1, depth: int = 3) -> Summary:
-    """Run the network once and count.
+    """Run the network once and count its cost.
 
     Args:
-        network: Any; it is left in evaluation mode.
+        network: Any network; it is left in evaluation mode.
         image_size: Side of the square input, pixels.
-        batch: Images.
-        depth: Of the table: how far into the modules it goes.
+        batch: Number of images.
+        depth: Levels of nested modules that the table shows.
     """
     images = torch.zeros(batch, image_size, image_size, 3, dtype=torch.uint8)
     found = torchinfo.summary(
@@ -92,16 +92,17 @@ def summarise(network: TaggerNetwork, image_size: int, *, batch: int = 1, depth:
         if row.is_leaf_layer
     ]
     table = str(found)
-    for ugly, plain in UNITS.items():
-        table = table.replace(ugly, plain)
+    for unit, symbol in UNITS.items():
+        table = table.replace(unit, symbol)
     multiply_adds = found.total_mult_adds
     if not isinstance(network.head, LinearHead):
         head = _head(network, images)
-        seen = [layer for layer in layers if layer.name.startswith("head.")]
-        multiply_adds += head.multiply_adds - sum(layer.multiply_adds for layer in seen)
-        layers = [*(layer for layer in layers if layer not in seen), head]
+        counted = [layer for layer in layers if layer.name.startswith("head.")]
+        multiply_adds += head.multiply_adds - sum(layer.multiply_adds for layer in counted)
+        layers = [*(layer for layer in layers if layer not in counted), head]
         lines = (
-            f"Total mult-adds (M): {multiply_adds / 1e6:.2f}, the head's matrix products {head.multiply_adds / 1e6:.2f}"
+            f"Total mult-adds (M): {multiply_adds / 1e6:.2f}, of these the head's matrix products "
+            f"{head.multiply_adds / 1e6:.2f}"
             if line.startswith("Total mult-adds")
             else line
             for line in table.splitlines()
@@ -122,10 +123,10 @@ def summarise(network: TaggerNetwork, image_size: int, *, batch: int = 1, depth:
 
 
 def _head(network: TaggerNetwork, images: torch.Tensor) -> Layer:
-    """The head as one row, by torch's counter of floating-point operations, of which a multiply-add is two."""
+    """The head as one layer, counted by torch's FLOP counter; a multiply-add is two operations."""
     with torch.no_grad():
         features = network.forward_features(images)
-        # The counter does not know the CPU's fused attention, which is the same products.
+        # The counter does not support the CPU's fused attention, which computes the same products.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             logits = network.head(features)
     parameters = sum(parameter.numel() for parameter in network.head.parameters())

@@ -1,4 +1,4 @@
-"""Weights from elsewhere -> a network: torchvision's, by name or from a file, or a cocotag checkpoint's. And back."""
+"""Load weights into a network: torchvision's, by name or from a file, or those of a cocotag checkpoint. And export them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from cocotag.models.heads import CSRAHead, LinearHead
 from cocotag.models.network import Backbone, TaggerNetwork
 
 State = dict[str, Tensor]
-KEY = "model.weights"  # what names them in a config
+KEY = "model.weights"  # the field of the config that names the weights
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What weights gave to a network.
+    """A record of loading weights into a network.
 
     Attributes:
         source: File, or ``imagenet``.
-        loaded: Parameters and buffers of the network that were set, counted; those of `classes` too.
-        skipped: Names in the file that the network has no use for.
+        loaded: Number of parameters and buffers of the network that were set, including those of `classes`.
+        skipped: Names in the file that the network does not use.
         missing: Names in the network that keep their initial values.
-        classes: Names of the classes whose part of the head was carried over; None where the file has none to carry.
-        classifier: Whether that was made of an ImageNet classifier's.
+        classes: Names of the classes whose part of the head was copied; None if the file has no classes to copy.
+        classifier: Whether these parts come from an ImageNet classifier.
     """
 
     source: str
@@ -44,7 +44,7 @@ class Loaded:
     classifier: bool = False
 
     def to_text(self) -> str:
-        """For the screen: one line."""
+        """One line for the terminal."""
         parts = [f"{self.loaded} tensors loaded"]
         for what, names in (("skipped", self.skipped), ("new", self.missing)):
             if names:
@@ -57,8 +57,8 @@ class Loaded:
 
 
 CARRIED = 0.75
-"""How strongly an ImageNet classifier speaks through a head that starts from it. A classifier of one class an image is surer of
-itself than a tagger may be; on folds of training photographs this was about the best factor (reports/study.md)."""
+"""Factor on the weights of an ImageNet classifier from which a head starts. A classifier with one class per image is more
+confident than a tagger should be. On folds of training photographs this was about the best factor (reports/study.md)."""
 
 
 def imagenet_classes() -> list[str]:
@@ -76,24 +76,25 @@ def load_weights(
     classes: Sequence[str] | None = None,
     imagenet: NDArray[np.int64] | None = None,
 ) -> Loaded:
-    """Load what a file, or torchvision, has for this network.
+    """Load weights from a file, or from torchvision, into this network.
 
-    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer. Of its ImageNet classifier a linear or CSRA head
-      takes what it knows of the network's classes: the mean of the rows of all that belong to one (a class's many breeds),
-      against the mean of all rows, as the first weights of that class.
-    - a cocotag checkpoint: the backbone, and of the head what does not depend on the classes if it is the same head; classes
-      that both have, by name, whatever its case, keep their weights.
+    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer. A linear or CSRA head also starts from the
+      ImageNet classifier. The first weights of a class are the mean of the rows of all ImageNet classes that belong to it
+      (the many breeds of dogs), minus the mean of all rows.
+    - a cocotag checkpoint: the backbone, and, if the head is the same, the parameters of the head without a class axis.
+      Classes with the same name in both, whatever its case, keep their weights.
 
     Args:
-        network: It is changed only if everything fits.
+        network: The network; it is changed only if everything fits.
         weights: ``imagenet``, or the path of a file.
         architecture: Name of the network's backbone, as in the config.
-        classes: The names of the network's classes; without them no class is carried over.
-        imagenet: Index of the network's class that each of ImageNet's is, -1 where it is none, ``(1000,)``; without it nothing
-            of the classifier is carried over.
+        classes: Names of the network's classes; without them the parts of classes are not copied.
+        imagenet: For each ImageNet class the index of the network's class that it belongs to, -1 for none, ``(1000,)``;
+            without it the classifier is not used.
 
     Raises:
-        ConfigError: Not to be had, not a state dict, or the first parameter that is missing or of another shape.
+        ConfigError: The weights cannot be downloaded or are not a state dict, or a parameter is missing or has another shape;
+            the message names the first.
     """
     state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(KEY, Path(weights))
     if isinstance(state.get("cocotag"), dict):
@@ -109,7 +110,7 @@ def to_torchvision(network: TaggerNetwork) -> State:
     """The state dict of torchvision's network with the same weights.
 
     Raises:
-        ValueError: The head is not linear; torchvision has no other.
+        ValueError: The head is not linear; torchvision has only linear heads.
     """
     if not isinstance(network.head, LinearHead):
         raise ValueError(f"torchvision's networks have a linear head, this one has {type(network.head).__name__}")
@@ -118,10 +119,10 @@ def to_torchvision(network: TaggerNetwork) -> State:
 
 
 def from_torchvision(network: TaggerNetwork, state: State) -> None:
-    """Load all of torchvision's state dict, classifier included: the reverse of `to_torchvision`.
+    """Load a complete state dict of torchvision, including the classifier: the inverse of `to_torchvision`.
 
     Raises:
-        RuntimeError: Something is missing, too much, or of another shape (torch's own message).
+        RuntimeError: A parameter is missing, unexpected, or has another shape (torch's own message).
     """
     names = {_torchvision_name(name, _torchvision_head(network)): name for name in network.state_dict()}
     network.load_state_dict({names.get(name, name): value for name, value in state.items()})
@@ -143,7 +144,8 @@ def _load_torchvision(network: TaggerNetwork, source: str, state: State, archite
     for name, theirs in wanted.items():
         if theirs not in state:
             raise ConfigError(
-                f"model.weights: {source} has no {theirs}, so it is not a state dict of torchvision's {architecture}."
+                f"model.weights: {source} has no {theirs}, so it is not a state dict of torchvision's {architecture}.",
+                code="weights_mismatch",
             )
         check_shape(KEY, source, theirs, state[theirs], own[name])
     network.load_state_dict({name: state[theirs] for name, theirs in wanted.items()}, strict=False)
@@ -154,15 +156,15 @@ def _load_torchvision(network: TaggerNetwork, source: str, state: State, archite
 
 
 def _carry_classifier(network: TaggerNetwork, state: State, imagenet: NDArray[np.int64]) -> list[int]:
-    """Start a head from an ImageNet classifier; the indices of the classes that it knows something of."""
+    """Start a head from an ImageNet classifier; return the indices of the classes that it covers."""
     head = network.head
     rows = state.get(_torchvision_head(network).get("head.linear.weight", ""))
     weight = head.linear.weight if isinstance(head, LinearHead) else head.weight if isinstance(head, CSRAHead) else None
     if rows is None or weight is None or rows.shape != (len(imagenet), weight.shape[-1]):
-        return []  # no classifier, a head of another kind, or one that reads other features than the classifier did
+        return []  # no classifier, another kind of head, or a head on other features than the classifier's
     rows = rows.float() - rows.float().mean(dim=0)
     found = sorted(set(imagenet[imagenet >= 0].tolist()))
-    heads = weight.shape[0] if weight.ndim == 3 else 1  # csra adds up the scores of its heads
+    heads = weight.shape[0] if weight.ndim == 3 else 1  # csra adds the scores of its heads
     with torch.no_grad():
         for index in found:
             weight[..., index, :] = CARRIED / heads * rows[torch.from_numpy(imagenet == index)].mean(dim=0)
@@ -174,62 +176,70 @@ def _load_checkpoint(network: TaggerNetwork, source: str, file: dict[str, Any], 
     try:
         stored = {key.removeprefix(prefix): value for key, value in file["state_dict"].items() if key.startswith(prefix)}
         names = [str(category["name"]) for category in file["cocotag"]["vocabulary"]]
-        sound = all(isinstance(value, Tensor) for value in stored.values())
+        valid = all(isinstance(value, Tensor) for value in stored.values())
     except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise ConfigError(f"model.weights: {source} is a damaged checkpoint, or one of another version.")
+        valid = False
+    if not valid:
+        raise ConfigError(
+            f"model.weights: {source} is a damaged checkpoint, or one of another version. Give another file.",
+            code="checkpoint_damaged",
+        )
     own = network.state_dict()
     axes: dict[str, int] = {f"head.{name}": axis for name, axis in cast(Any, network.head).class_axes.items()}
     body = {name for name in own if name.startswith("backbone.")}
     for name in own:
         if name in body and name not in stored:
-            raise ConfigError(f"model.weights: {source} has no {name}, so it is of another network.")
+            raise ConfigError(
+                f"model.weights: {source} has no {name}, so it is a checkpoint of another network.", code="weights_mismatch"
+            )
         if name in body:
             check_shape(KEY, source, name, stored[name], own[name])
-    made = {name: stored[name] for name in body}
-    # Of the head: whole parameters where they fit, and of those that lie along the classes only the classes that both have.
+    values = {name: stored[name] for name in body}
+    # From the head: all parameters without a class axis if they fit, and of the others only the classes that both have.
     same_head = {name for name in stored if name.startswith("head.")} == {name for name in own if name.startswith("head.")}
     fits = same_head and all(_fits(stored[name], own[name], axes.get(name)) for name in own if name.startswith("head."))
-    places = _same_classes(list(classes or ()), names) if fits and axes else []
-    shared = [list(classes or ())[here] for here, _ in places]
+    pairs = _same_classes(list(classes or ()), names) if fits and axes else []
+    shared = [list(classes or ())[here] for here, _ in pairs]
     if fits and (axes or list(classes or ()) == names):
-        made |= {name: stored[name] for name in own if name.startswith("head.") and name not in axes}
+        values |= {name: stored[name] for name in own if name.startswith("head.") and name not in axes}
         for name, axis in axes.items() if shared else ():
             value = own[name].clone()
-            for here, there in places:
+            for here, there in pairs:
                 value.select(axis, here).copy_(stored[name].select(axis, there))
-            made[name] = value
-    network.load_state_dict(made, strict=False)
-    skipped = [name for name in stored if name not in made]
-    return Loaded(source, len(made), skipped, [name for name in own if name not in made], shared)
+            values[name] = value
+    network.load_state_dict(values, strict=False)
+    skipped = [name for name in stored if name not in values]
+    return Loaded(source, len(values), skipped, [name for name in own if name not in values], shared)
 
 
 def _same_classes(here: list[str], there: list[str]) -> list[tuple[int, int]]:
-    """Index here and there of the classes that both have: by name, else by what no other there is called but for its case."""
-    exact = {name: place for place, name in reversed(list(enumerate(there)))}
+    """Indices here and there of the classes that both have: by exact name, else by folded name if it is unique there."""
+    exact = {name: index for index, name in reversed(list(enumerate(there)))}
     times = Counter(map(fold, there))
-    loose = {fold(name): place for place, name in enumerate(there) if times[fold(name)] == 1}
-    found = [(place, exact.get(name, loose.get(fold(name)))) for place, name in enumerate(here)]
-    return [(place, other) for place, other in found if other is not None]
+    loose = {fold(name): index for index, name in enumerate(there) if times[fold(name)] == 1}
+    found = [(index, exact.get(name, loose.get(fold(name)))) for index, name in enumerate(here)]
+    return [(index, other) for index, other in found if other is not None]
 
 
 def _fits(stored: Tensor, own: Tensor, axis: int | None) -> bool:
-    """Whether the shapes agree, along the classes' axis apart."""
+    """Whether the shapes are equal in all axes but the class axis."""
     if stored.ndim != own.ndim:
         return False
-    return all(a == b or place == axis for place, (a, b) in enumerate(zip(stored.shape, own.shape, strict=True)))
+    return all(a == b or index == axis for index, (a, b) in enumerate(zip(stored.shape, own.shape, strict=True)))
 
 
 def check_shape(key: str, source: str, name: str, stored: Tensor, own: Tensor) -> None:
-    """Refuse a tensor of another shape than the network's.
+    """Check that a stored tensor has the shape of the network's own.
 
     Raises:
-        ConfigError: With both shapes.
+        ConfigError: The shapes differ; the message has both.
     """
     if stored.shape != own.shape:
         found, need = tuple(stored.shape), tuple(own.shape)
-        raise ConfigError(f"{key}: {name} of {source} has shape {found}, the network needs {need}. Is it of this network?")
+        raise ConfigError(
+            f"{key}: {name} of {source} has shape {found}, but the network needs {need}. Give weights of the same network.",
+            code="weights_mismatch",
+        )
 
 
 def _fetch_imagenet(architecture: str) -> dict[str, Any]:
@@ -237,13 +247,17 @@ def _fetch_imagenet(architecture: str) -> dict[str, Any]:
 
     weights = backbone_row(architecture).torchvision_weights
     if weights is None:
-        raise ConfigError(f"model.weights is imagenet, but torchvision has none of {architecture}. Give a file, or null.")
+        raise ConfigError(
+            f"model.weights is imagenet, but torchvision does not have weights of {architecture}. Give a file, or null.",
+            code="weights_missing",
+        )
     try:
         state: State = getattr(models, weights).DEFAULT.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, or a download cut short
         raise ConfigError(
-            f"model.weights is imagenet, but torchvision could not fetch them ({error}). "
-            f"Download {architecture} weights elsewhere and give the file with --model.weights FILE."
+            f"model.weights is imagenet, but torchvision could not download them ({error}). "
+            f"Download {architecture} weights elsewhere and give the file with --model.weights FILE.",
+            code="download_failed",
         ) from None
     return cast(dict[str, Any], state)
 
@@ -252,11 +266,11 @@ def read_weights(path: Path, key: str) -> State:
     """A state dict from a file.
 
     Args:
-        path: Of the file.
-        key: What named it, for the message.
+        path: The file.
+        key: The flag or field that names it, for the message.
 
     Raises:
-        ConfigError: It cannot be loaded safely, or is something else.
+        ConfigError: The file cannot be loaded safely, or is not a state dict.
     """
     return _tensors(key, str(path), _read(key, path))
 
@@ -264,13 +278,18 @@ def read_weights(path: Path, key: str) -> State:
 def _read(key: str, path: Path) -> dict[str, Any]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling what is no pickle can raise anything
+    except Exception as error:  # unpickling a file that is not a pickle can raise anything
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ConfigError(f"{key}: {path} is not a state dict that torch can load safely ({reason}).") from None
+        raise ConfigError(
+            f"{key}: {path} is not a state dict that torch can load safely ({reason}).", code="not_a_state_dict"
+        ) from None
     return state if isinstance(state, dict) else {"": state}
 
 
 def _tensors(key: str, source: str, state: dict[str, Any]) -> State:
     if not all(isinstance(value, Tensor) for value in state.values()) or "" in state:
-        raise ConfigError(f"{key}: {source} holds no state dict of tensors. Save one with torch.save(model.state_dict()).")
+        raise ConfigError(
+            f"{key}: {source} does not contain a state dict of tensors. Save one with torch.save(model.state_dict()).",
+            code="not_a_state_dict",
+        )
     return state

@@ -1,1 +1,1 @@
-"""What all HTML pages are made of: drawings, plots, formats of numbers, the template environment. Knows no metrics."""
+"""Building blocks of the HTML pages: drawings, plots, number formats, the template environment. Does not depend on metrics."""

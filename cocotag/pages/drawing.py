@@ -1,7 +1,7 @@
-"""What every drawing is made of: number axes, grids, words, lines and the SVG around them. Knows no kind of plot.
+"""Building blocks of every drawing: numeric axes, grids, text, lines and the SVG around them. Does not depend on a plot.
 
-Colours come from the page's CSS classes, so that one drawing serves light, dark and paper. Every label is escaped. A value
-that is None or NaN is no number: it is drawn as a dash or left out, never as zero.
+Colours come from the page's CSS classes, so one drawing serves light mode, dark mode and print. Every label is escaped. A
+value of None or NaN is drawn as a dash or left out, never as zero.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Values = Sequence[float | None]
 WIDTH, ROW = 640, 18
 """Pixels: width of a drawing, height of one labelled row."""
 GLYPH = 6.4
-"""Mean width of a character at the page's 12 px, in pixels: browsers differ, so it is on the generous side."""
+"""Mean width of a character at the page's 12 px, in pixels; a generous estimate, since browsers differ."""
 LONGEST = 205.0
-"""Pixels of a label that are drawn; the whole label is in the tooltip."""
+"""Pixels after which a label is cut; the tooltip has the whole label."""
 TOP, RIGHT, BOTTOM, LEFT = 10, 16, 46, 66
-"""Margins around plots with two number axes, in pixels; long figures at the left get more room."""
+"""Margins around plots with two numeric axes, in pixels; long numbers at the left get more room."""
 MANY = 25
-"""Rows from which the axis' figures stand above them too: its lower end is off the screen."""
+"""With more rows than this, the axis' numbers are also written above them: the lower end is off the screen."""
 DASH = "\N{EN DASH}"
-"""What is drawn for a figure that does not exist."""
+"""Drawn for an undefined value."""
 
 _FILE_STYLE = (
     'text { font: 12px system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; fill: #1b1f24; } .paper { fill: #fff; } '
@@ -44,12 +44,12 @@ _FILE_STYLE = (
     ".hatching { stroke: #fff; stroke-width: 1.8; stroke-opacity: .85; } .hatch { pointer-events: none; }"
 )
 _WIDTHS = (("ijlI.,:;'|! ", 4.2), ('ftr()[]/\\-"`', 5.6), ("mwMW@%…—", 12.1), ("<>=+~^&#OQGDHNU", 10.2))
-"""Letters and how wide they are at 12 px in DejaVu Sans, where they differ from their like."""
+"""Widths at 12 px in DejaVu Sans of the letters that differ from the mean of their kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Values ``lo`` to ``hi`` lie on pixels ``start`` to ``stop``."""
+    """A numeric axis that maps values ``lo`` to ``hi`` to pixels ``start`` to ``stop``."""
 
     lo: float
     hi: float
@@ -63,12 +63,12 @@ class Axis:
         return self.start + (value - lo) / (hi - lo) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
-        """Powers of ten on a logarithmic axis, else multiples of 1, 2 or 5 times one."""
+        """Powers of ten on a logarithmic axis, else multiples of 1, 2 or 5 times a power of ten."""
         if self.log:
             return [10.0**power for power in range(math.ceil(math.log10(self.lo)), math.floor(math.log10(self.hi)) + 1)]
         step = _step(self.lo, self.hi)
         first, last = math.ceil(self.lo / step - 1e-9), math.floor(self.hi / step + 1e-9)
-        return [place * step for place in range(first, last + 1)]
+        return [index * step for index in range(first, last + 1)]
 
 
 def fit_axis(
@@ -82,17 +82,17 @@ def fit_axis(
     tight: bool = False,
     room_below: bool = False,
 ) -> Axis:
-    """Fit an axis to values, by default from the tick below them to the tick above.
+    """An axis that fits the values, by default from the tick below them to the tick above.
 
     Args:
-        values: What has to be shown; of a logarithmic axis those above 0.
+        values: Values to show; a logarithmic axis ignores those at or below 0.
         start: Pixel of the lower end.
-        stop: Pixel of the upper end; smaller than ``start`` for an axis that goes up.
-        log: Logarithmic.
-        zero: 0 is on it as well.
-        fraction: 0 to 1 if all values are.
-        tight: It ends at the outermost values.
-        room_below: A logarithmic axis starts below the smallest value, so that its bar is seen as well.
+        stop: Pixel of the upper end; smaller than ``start`` for a vertical axis.
+        log: Logarithmic axis.
+        zero: Include 0.
+        fraction: Run from 0 to 1 if all values do.
+        tight: End at the smallest and largest value.
+        room_below: Start a logarithmic axis below the smallest value, so that its bar is visible.
     """
     if log:
         values = [value for value in values if value > 0] or [1.0, 10.0]
@@ -100,7 +100,7 @@ def fit_axis(
         power = 10.0 ** math.floor(math.log10(min(values) if room_below else lo))
         if room_below:
             lo, hi = power / 2 if power == min(values) else power, max(values)
-        if math.floor(math.log10(hi)) <= math.ceil(math.log10(lo)):  # two ticks at least
+        if math.floor(math.log10(hi)) <= math.ceil(math.log10(lo)):  # at least two ticks
             lo, hi = min(lo, power), max(hi, power * 10)
         return Axis(lo, hi, start, stop, log=True)
     lo, hi = min(values, default=0.0), max(values, default=1.0)
@@ -123,7 +123,7 @@ def _step(lo: float, hi: float) -> float:
 
 
 def grid_down(axis: Axis, top: float, bottom: float, x_label: str, *, above: bool = False) -> list[str]:
-    """Vertical lines with figures and a label below, for plots of rows; with ``above``, figures above as well."""
+    """Vertical grid lines with numbers and a label below, for plots of rows; ``above`` adds numbers above the rows."""
     if not axis.ticks():
         return []
     edge = axis.stop + RIGHT
@@ -132,7 +132,7 @@ def grid_down(axis: Axis, top: float, bottom: float, x_label: str, *, above: boo
     taken = -math.inf
     for tick in axis.ticks():
         shown, half = figure(tick), width_of(figure(tick)) / 2
-        x = max(min(axis.at(tick), edge - half - 1), half + 1)  # the outermost ones would stick out
+        x = max(min(axis.at(tick), edge - half - 1), half + 1)  # the first and last would otherwise stick out
         if x - half < taken + 4:
             continue
         taken = x + half
@@ -143,7 +143,7 @@ def grid_down(axis: Axis, top: float, bottom: float, x_label: str, *, above: boo
 
 
 def grid(across: Axis, up: Axis, x_label: str, y_label: str) -> list[str]:
-    """Lines, figures and labels of two number axes."""
+    """Grid lines, numbers and labels of two numeric axes."""
     parts = grid_down(across, up.stop, up.start, x_label)
     lines = "".join(f"M{px(across.start)} {px(up.at(tick))}H{px(across.stop)}" for tick in up.ticks())
     parts.append(f'<path class="grid" d="{lines}"/>')
@@ -156,14 +156,14 @@ def grid(across: Axis, up: Axis, x_label: str, y_label: str) -> list[str]:
 
 
 def side_label(label: str, top: float, bottom: float) -> str:
-    """The label of an axis that goes up, written up along it; squeezed if it is longer."""
+    """The label of a vertical axis, rotated to run along it; squeezed if it is longer than the axis."""
     squeeze = _squeeze(label, bottom - top + 30)
     middle = (top + bottom) / 2
     return f'<text text-anchor="middle"{squeeze} transform="translate(14 {px(middle)}) rotate(-90)">{clean(label)}</text>'
 
 
 def _fitted(x: float, y: float, label: str, left: float, right: float) -> str:
-    """Words about a middle, moved where they would stick out at a side, squeezed if there is no room at all."""
+    """Text centred at ``x``, shifted if it would stick out at a side, squeezed if it is wider than the room."""
     half, room = width_of(label) / 2 + 2, right - left - 4
     x = (left + right) / 2 if 2 * half > room else min(max(x, left + half), right - half)
     return f'<text x="{px(x)}" y="{px(y)}" text-anchor="middle"{_squeeze(label, room)}>{clean(label)}</text>'
@@ -174,14 +174,14 @@ def _squeeze(label: str, room: float) -> str:
 
 
 def left_margin(up: Axis, least: float = LEFT) -> float:
-    """Room at the left for the figures and the label of an axis that goes up, in pixels."""
+    """Room at the left for the numbers and the label of a vertical axis, in pixels."""
     return max(least, 30 + max((width_of(figure(tick)) for tick in up.ticks()), default=0.0))
 
 
 def path(across: Axis, up: Axis, x: Values, y: Values, css: str, *, steps: bool = False) -> list[str]:
-    """A line through the points in the order given; a missing value interrupts it.
+    """A line through the points in the given order; a missing value interrupts it.
 
-    With ``steps`` it goes up or down first, then across: each value holds back to the place before it.
+    With ``steps`` it is a step function: it moves vertically first, so each value holds back to the previous ``x``.
     """
     marks, pen = [], "M"
     for a, b in zip(x, y, strict=True):
@@ -195,9 +195,9 @@ def path(across: Axis, up: Axis, x: Values, y: Values, css: str, *, steps: bool 
 
 
 def words(x: float, y: float, text: str, anchor: str = "start", css: str = "") -> str:
-    """A text element; the text is escaped already or ours."""
-    kind, place = f' class="{css}"' if css else "", f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text{kind} x="{px(x)}" y="{px(y)}"{place}>{text}</text>'
+    """A text element; the caller has escaped the text."""
+    style, align = f' class="{css}"' if css else "", f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text{style} x="{px(x)}" y="{px(y)}"{align}>{text}</text>'
 
 
 def segment(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
@@ -206,7 +206,7 @@ def segment(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 
 def legend(x: float, y: float, entries: Iterable[tuple[str, str]], room: float) -> list[str]:
-    """Keys with their names in one line from ``x`` on: each a drawing about (0, 0), 10 px wide, and what it stands for."""
+    """A legend in one line that starts at ``x``; an entry is a symbol, 10 px wide and centred at (0, 0), and its name."""
     parts, entries = [], list(entries)
     spare = room - 29 * len(entries)
     most = math.inf if sum(width_of(name) for _, name in entries) <= spare else max(spare / len(entries), 40)
@@ -219,17 +219,17 @@ def legend(x: float, y: float, entries: Iterable[tuple[str, str]], room: float) 
 
 
 def nothing(x: float, y: float) -> str:
-    """What stands where there is nothing to draw, so that an empty box is no riddle."""
+    """Text for a plot without data, so that an empty box explains itself."""
     return words(x, y, "nothing to draw", "middle", "muted")
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
-    """Whether it can be drawn: neither None nor NaN nor infinite."""
+    """Whether the value can be drawn: it is not None, NaN or infinite."""
     return value is not None and math.isfinite(value)
 
 
 def figure(value: float | None) -> str:
-    """A figure for a tick or a tooltip: four digits, thousands apart."""
+    """A number for a tick or a tooltip: four significant digits, with thousands separators."""
     if not is_number(value):
         return DASH
     text = f"{abs(value):,.0f}" if abs(value) >= 1000 else f"{abs(float(f'{value:.4g}')):g}" if abs(value) > 1e-12 else "0"
@@ -237,15 +237,15 @@ def figure(value: float | None) -> str:
 
 
 def px(value: float) -> str:
-    """A coordinate: one decimal, or none if it is 0."""
+    """A coordinate with one decimal, which is dropped if it is 0."""
     text = f"{value:.1f}"
     return text[:-2] if text.endswith(".0") else text
 
 
 def clean(text: str) -> Markup:
-    """Escape; what cannot be shown (control characters, which are not allowed in XML either) becomes a space.
+    """The escaped text; control characters, which XML does not allow, become spaces.
 
-    A label with letters that run from right to left is set apart, so that it does not turn round what stands beside it.
+    A label with right-to-left letters is isolated, so that it does not reverse the text beside it.
     """
     text = _printable(text)
     if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text):
@@ -254,19 +254,19 @@ def clean(text: str) -> Markup:
 
 
 def _printable(text: str) -> str:
-    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # part of how some scripts are written
+    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # some scripts need them
     return "".join(letter if letter.isprintable() or letter in joiners else " " for letter in str(text))
 
 
 def cut(text: str, room: float = LONGEST) -> str:
-    """A label that fits ``room`` pixels: as it is, or without its middle, for its end may be what tells it apart."""
+    """The label cut to ``room`` pixels. The middle is cut, since the end may be what distinguishes it from other labels."""
     text = _printable(text)
     widths = [_width(letter) for letter in text]
     if sum(widths) <= room:
         return text
     head, tail, at_head, at_tail = 0, len(text), 0.0, 0.0
     while head < tail:
-        from_head = at_head <= 2 * at_tail  # two thirds of what is left are from the beginning
+        from_head = at_head <= 2 * at_tail  # two thirds of the kept text are from the beginning
         more = widths[head] if from_head else widths[tail - 1]
         if at_head + at_tail + more > room - _width("…"):
             break
@@ -280,12 +280,12 @@ def cut(text: str, room: float = LONGEST) -> str:
 
 
 def short(text: str) -> Markup:
-    """A label as it is drawn: cut to `LONGEST`, escaped."""
+    """The label cut to `LONGEST` and escaped."""
     return clean(cut(text))
 
 
 def width_of(text: str) -> float:
-    """Pixels that a text takes at 12 px in DejaVu Sans, the widest of the usual fonts: only the browser knows which it has."""
+    """Width of the text in pixels, at 12 px in DejaVu Sans: the widest of the fonts that a browser may choose."""
     return sum(_width(letter) for letter in _printable(text))
 
 
@@ -311,13 +311,13 @@ def gutter(labels: Sequence[str]) -> float:
 
 
 def svg(width: float, height: float, title: str, parts: Sequence[str]) -> Markup:
-    """The drawing around its parts; ``title`` is what it says, for those who do not see it."""
-    size = f"min-width:{width * 0.8:.0f}px;max-width:{width * 1.25:.0f}px"  # the text stays legible on a phone: the box scrolls
+    """The SVG element around the parts of a drawing; ``title`` is its text alternative, for screen readers."""
+    size = f"min-width:{width * 0.8:.0f}px;max-width:{width * 1.25:.0f}px"  # legible text on a phone, where the box scrolls
     head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:.0f} {height:.0f}" style="{size}">'
     return Markup(f"{head}<title>{clean(title)}</title>{''.join(parts)}</svg>")
 
 
 def standalone(drawing: Markup, style: str = _FILE_STYLE) -> str:
-    """A drawing as a file of its own, with its colours; the usual ones are dark on white whatever is around it."""
+    """The text of an SVG file: the drawing with its own colours, by default dark on white."""
     head, rest = drawing.split(">", 1)
     return f'{head}><style>{style}</style><rect class="paper" width="100%" height="100%"/>{rest}\n'

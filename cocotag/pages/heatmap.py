@@ -1,4 +1,4 @@
-"""A matrix -> an SVG of coloured cells, for pages on which there may be thousands of them. Knows no metrics and no page."""
+"""Heatmap of a matrix as an SVG that may have thousands of cells. Does not depend on metrics or on a page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cocotag.pages.drawing import Values, clean, cut, figure, gutter, is_number,
 CELL = 14
 """Pixels from one cell to the next."""
 LEVELS = 16
-"""Shades of a colour: cells of the same shade are drawn together, which takes a third of the bytes."""
+"""Shades of a colour: cells of the same shade are drawn in one group, which takes a third of the bytes."""
 _PALEST = 0.08
 _SLOPE = math.radians(60)  # of the column labels
-_REPEAT = 40  # rows from which the columns are named at the bottom too
+_REPEAT = 40  # with more rows than this, the columns are also labelled at the bottom
 
 
 def heatmap(
@@ -32,24 +32,24 @@ def heatmap(
     columns: Sequence[str] | None = None,
     show: Callable[[float], str] = figure,
 ) -> Markup:
-    """Cells, row label against column label: the further from the scale's start, the stronger. A missing cell stays empty.
+    """Heatmap of a matrix; the further a value is from the scale's start, the stronger its colour. Missing cells are empty.
 
-    A dense matrix takes about 90 bytes a cell; above a hundred rows choose which to show.
+    A dense matrix takes about 90 bytes per cell; with more than a hundred rows, choose which to show.
 
     Args:
-        labels: Of the rows, ``(R,)``.
+        labels: Labels of the rows, ``(R,)``.
         matrix: ``(R, K)``.
-        title: What the drawing says, for those who do not see it.
-        low: What the one end of the colours means.
-        high: What the other end means.
-        hatched: Cells with too little behind them, ``(R, K)``: they get thin slanting lines.
+        title: Text alternative of the drawing, for screen readers.
+        low: Meaning of the low end of the colour scale.
+        high: Meaning of the high end.
+        hatched: Cells with too little data, ``(R, K)``: they are hatched.
         diverging: Two colours that meet at 0: blue above, vermilion below, as strong at -x as at x. The scale ends where
-            the outermost 2 % of the values begin, so that one odd value does not make all others pale.
-        columns: Labels of the columns, ``(K,)``; those of the rows if not given.
-        show: A value in words, for tooltips and the key.
+            the outermost 2 % of the values begin, so that one outlier does not make all other cells pale.
+        columns: Labels of the columns, ``(K,)``; by default those of the rows.
+        show: Formats a value for tooltips and the key.
 
     Raises:
-        ValueError: Labels, matrix or hatching of different sizes.
+        ValueError: The labels, the matrix and the hatching have different sizes.
     """
     columns = labels if columns is None else columns
     for name, rows in (("matrix", matrix), ("hatching", hatched)):
@@ -88,20 +88,20 @@ def heatmap(
     key, end = _key(left, below, scale, low, high, show)
     parts += key
     if weak:
-        # A page may have several drawings, and a pattern is found by its id: the same one only for the same drawing.
+        # Ids are shared by all drawings of a page, so the pattern's id is a hash of this drawing.
         mark = "hatch-" + hashlib.sha256("".join((title, *labels, *weak)).encode("utf-8", "replace")).hexdigest()[:10]
         parts.insert(0, _pattern(mark))
         parts.append(f'<path class="hatch" fill="url(#{mark})" d="{"".join(weak)}"/>')
         shade = 'class="c1" fill-opacity=".6"'
         parts += [f'<path {paint} d="{_cell(left, below + 26)}"/>' for paint in (shade, f'fill="url(#{mark})"')]
-        parts.append(words(left + 20, below + 37, "hatched: rests on too little", css="muted"))
-        end = max(end, left + 20 + width_of("hatched: rests on too little"))
+        parts.append(words(left + 20, below + 37, "hatched: too little data", css="muted"))
+        end = max(end, left + 20 + width_of("hatched: too little data"))
     over = max((left + CELL * column + 16 + width_of(cut(label)) / 2 for column, label in enumerate(columns)), default=0.0)
     return svg(max(right + 6, over, end + 6, 120.0), below + (46 if weak else 24), title, parts)
 
 
 class _Scale:
-    """Which colour a value has, and how strong it is."""
+    """The colour scale: the colour of a value and its opacity."""
 
     def __init__(self, values: Sequence[float], diverging: bool) -> None:
         self.diverging = diverging
@@ -115,7 +115,7 @@ class _Scale:
         self.outside = min(values, default=self.lo) < self.lo, max(values, default=self.hi) > self.hi
 
     def shade(self, value: float) -> tuple[str, str]:
-        """The CSS class and the opacity, which are the same for -x and x on a diverging scale but for the class."""
+        """The CSS class and the opacity of a value; on a diverging scale, -x and x differ only in the class."""
         span = self.hi if self.diverging else self.hi - self.lo
         part = abs(value) if self.diverging else value - self.lo
         level = math.ceil(LEVELS * min(part / (span or 1.0), 1.0) - 1e-9)
@@ -124,18 +124,18 @@ class _Scale:
 
 
 def _key(x: float, y: float, scale: _Scale, low: str, high: str, show: Callable[[float], str]) -> tuple[list[str], float]:
-    """The colours with what they mean, from ``x`` on, and where they end at the right."""
+    """The key of the colour scale, starting at ``x``, and the pixel at which it ends."""
     first = cut(low, 260)
     start, boxes = x + width_of(first) + 8, 9 if scale.diverging else 5
     parts = [words(start - 8, y, clean(first), "end", "muted")]
-    places = [scale.lo + (scale.hi - scale.lo) * box / (boxes - 1) for box in range(boxes)]
-    for box, value in enumerate(places):
+    values = [scale.lo + (scale.hi - scale.lo) * box / (boxes - 1) for box in range(boxes)]
+    for box, value in enumerate(values):
         css, opacity = scale.shade(value)
         at = f'x="{px(start + 18 * box)}" y="{px(y - 10)}" width="17" height="12"'
         parts.append(f'<rect class="{css}" fill-opacity="{opacity}" {at}/>')
     for box in (0, boxes // 2, boxes - 1) if scale.diverging else (0, boxes - 1):
         sign = "≤ " if box == 0 and scale.outside[0] else "≥ " if box == boxes - 1 and scale.outside[1] else ""
-        parts.append(words(start + 18 * box + 8, y + 15, f"{sign}{clean(show(places[box]))}", "middle", "muted"))
+        parts.append(words(start + 18 * box + 8, y + 15, f"{sign}{clean(show(values[box]))}", "middle", "muted"))
     last = cut(high, 260)
     parts.append(words(start + 18 * boxes + 8, y, clean(last), css="muted"))
     return parts, start + 18 * boxes + 8 + width_of(last)

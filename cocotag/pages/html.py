@@ -1,4 +1,4 @@
-"""Values -> one self-contained HTML page, through jinja2 templates. Knows no metrics; imports neither pandas nor torch."""
+"""Rendering of self-contained HTML pages from jinja2 templates. Does not depend on metrics, pandas or torch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _FEW_HEADINGS = 4
 
 
 def render(package: str, template: str, **values: Any) -> str:  # noqa: ANN401 (a page shows whatever it is given)
-    """Fill the template of a report page.
+    """The HTML text of a report page.
 
-    Every value is escaped, so class and file names may hold anything; SVG from `cocotag.pages.plots` goes in as it is.
-    A name that the template uses and ``values`` lacks is an error, not an empty place.
+    Every value is escaped, so class and file names may contain anything; SVG from `cocotag.pages.plots` is inserted as is.
+    A name that the template uses and ``values`` lacks is an error, not an empty string.
 
     Args:
-        package: Whose template, such as ``cocotag.evaluation``.
+        package: The package with the template, such as ``cocotag.evaluation``.
         template: File name in the package's ``templates``.
-        **values: What the template shows.
+        **values: Variables of the template.
     """
     text = _report_environment(package).get_template(template).render(**values)
     return encodable(text.replace(_CONTENTS, _contents(text), 1))
 
 
 def _contents(text: str) -> str:
-    """Links to the headings with an id, ``<h2 id="...">``, if there are enough to get lost among."""
-    headings = re.findall(r'<h2 id="([^"<>]+)">(.*?)</h2>', text, flags=re.DOTALL)  # data cannot write one: it is escaped
+    """A table of contents of the headings with an id, ``<h2 id="...">``; empty if the page has few headings."""
+    headings = re.findall(r'<h2 id="([^"<>]+)">(.*?)</h2>', text, flags=re.DOTALL)  # data cannot forge one: it is escaped
     if len(headings) < _FEW_HEADINGS:
         return ""
     links = "".join(f'<li><a href="#{name}">{title.strip()}</a></li>' for name, title in headings)
@@ -44,55 +44,55 @@ def _contents(text: str) -> str:
 
 
 def environment(package: str, *, style: str, script: str, content_security_policy: str) -> Environment:
-    """The template environment of one kind of page: the package's own templates, then the shared ones.
+    """The template environment for one kind of page: the package's own templates, then the shared ones.
 
     Args:
-        package: Has a folder ``templates``, such as ``cocotag.evaluation``.
+        package: A package with a folder ``templates``, such as ``cocotag.evaluation``.
         style: The page's style sheet.
         script: The page's script.
         content_security_policy: What the browser may load and run on this page.
     """
-    made = Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(_SHARED)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {
+    templates.globals |= {
         "page_css": Markup(style),
         "page_js": Markup(script),
         "contents_go_here": Markup(_CONTENTS),
         "content_security_policy": Markup(content_security_policy),
     }
-    made.filters |= {"percent": percent, "number": number, "signed": signed, "interval": interval}
-    return made
+    templates.filters |= {"percent": percent, "number": number, "signed": signed, "interval": interval}
+    return templates
 
 
 def template_text(package: str, *names: str) -> str:
-    """Files in a package's ``templates``, one after the other."""
+    """The concatenated text of files in a package's ``templates``."""
     folder = files(package) / "templates"
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def page_style() -> str:
-    """The colours and letters that all pages share."""
+    """The style sheet that all pages share."""
     return template_text(_SHARED, "page.css")
 
 
 def source_hash(text: str) -> str:
-    """A script or style as a content security policy names it."""
+    """The hash of a script or style, as a content security policy writes it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def encodable(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON and file names may carry and a file in UTF-8 may not."""
+    """The text without lone surrogates, which JSON and file names may contain but UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
 def _report_environment(package: str) -> Environment:
     script = template_text(_SHARED, "page.js")
-    # The browser itself holds the page to what it promises: nothing is fetched, and no script runs but this one.
+    # The browser enforces what the page promises: it fetches nothing and runs no script but this one.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{source_hash(script)}'"
     return environment(package, style=page_style(), script=script, content_security_policy=policy)

@@ -1,6 +1,6 @@
-"""Lines over one axis that several panels share -> one SVG file, light or dark as the reader's system is.
+"""Line plots in panels with a shared axis, as one SVG file that follows the reader's light or dark mode.
 
-As `cocotag.pages.plots`, it knows no metrics.
+Does not depend on metrics.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from cocotag.pages.drawing import (
 )
 
 HEIGHT, GAP, ABOVE, BELOW = 132, 22, 44, 46
-"""Pixels: height of a panel, between two of them, above the first for two lines of text, below the last for the axis."""
+"""Pixels: height of a panel, gap between panels, room above for two lines of text, room below for the axis."""
 LEFT = 76
-"""Pixels left of the panels: small learning rates have long figures."""
-_KEY = 22  # pixels of a label's piece of line
+"""Pixels left of the panels: small learning rates are long numbers."""
+_KEY = 22  # pixels of the short line beside a label
 # Series colours as on the report pages: Okabe and Ito, https://jfly.uni-koeln.de/color/
 _STYLE = (
     "svg { --paper: #fff; --ink: #1b1f24; --muted: #59626d; --grid: #e6e9ed; "
@@ -50,11 +50,11 @@ class Line:
     """One series.
 
     Attributes:
-        label: What is written at its end.
-        values: One for each place of the shared axis; a missing one interrupts the line.
+        label: Text at its end.
+        values: One for each ``x`` of the shared axis; a missing value interrupts the line.
         color: ``c1`` blue, ``c3`` vermilion, ``c4`` green or ``c7`` grey.
-        dots: Draw points that nothing joins.
-        ring: Place among the values that gets a ring; None for none.
+        dots: Draw unconnected points instead of a line.
+        ring: Index of the value that gets a ring; None for no ring.
     """
 
     label: str
@@ -66,13 +66,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel shows.
+    """One panel: lines over the shared axis.
 
     Attributes:
         y_label: Quantity and unit.
-        lines: In the order in which they are drawn; one without a value is left out.
+        lines: In drawing order; a line without any value is left out.
         log: Logarithmic axis.
-        top: Values above it are left out; None shows all.
+        top: Largest value to show; None shows all.
     """
 
     y_label: str
@@ -93,34 +93,34 @@ def draw_panels(
     log_x: bool = False,
     whole: bool = False,
 ) -> str:
-    """Panels one under the other over the same axis, each line with its name at its end.
+    """Panels stacked over a shared axis, each line with its label at its end.
 
     Args:
-        x: Places that all lines share, rising, ``(N,)``.
+        x: Values of the shared axis, rising, ``(N,)``.
         panels: From the top down.
-        title: What the drawing says, for those who do not see it.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit of the shared axis.
         note: A line of text at the top.
-        rules: Thin lines down through all panels, from left to right, with what is written at their right.
-        ends: Of the shared axis; None takes those of ``x``.
+        rules: Thin vertical lines through all panels, from left to right, each with the text at its right.
+        ends: Limits of the shared axis; None takes those of ``x``.
         log_x: Logarithmic shared axis.
-        whole: Only whole numbers on the shared axis.
+        whole: Label only whole numbers on the shared axis.
 
     Returns:
-        An SVG file's text, with its colours for light and dark.
+        The text of an SVG file, with colours for light and dark mode.
 
     Raises:
-        ValueError: A line has more or fewer values than there are places.
+        ValueError: A line has more or fewer values than ``x``.
     """
-    shown = [_shown(panel) for panel in panels]
-    longest = max((len(line.label) for panel in shown for line in panel.lines), default=0)
+    visible = [_drawable(panel) for panel in panels]
+    longest = max((len(line.label) for panel in visible for line in panel.lines), default=0)
     low, high = ends or (min(x, default=0.0), max(x, default=1.0))
     across = Axis(low, high if high > low else low + 1, LEFT, WIDTH - _KEY - 8 - GLYPH * (longest + 1), log=log_x)
     ticks = [tick for tick in across.ticks() if not whole or float(tick).is_integer()]
-    bottom = ABOVE + (HEIGHT + GAP) * len(shown) - GAP
+    bottom = ABOVE + (HEIGHT + GAP) * len(visible) - GAP
     parts = [words(LEFT, 14, clean(note), css="muted")] if note else []
-    for place, panel in enumerate(shown):
-        top = ABOVE + (HEIGHT + GAP) * place
+    for index, panel in enumerate(visible):
+        top = ABOVE + (HEIGHT + GAP) * index
         parts += [segment(across.at(tick), top, across.at(tick), top + HEIGHT, "grid") for tick in ticks]
         parts += [segment(across.at(at), top, across.at(at), top + HEIGHT, "rule") for at, _ in rules]
         parts += _panel(across, top, x, panel)
@@ -130,8 +130,8 @@ def draw_panels(
     return standalone(svg(WIDTH, bottom + BELOW, title, parts), _STYLE)
 
 
-def _shown(panel: Panel) -> Panel:
-    """The panel without what cannot be shown."""
+def _drawable(panel: Panel) -> Panel:
+    """The panel without values that cannot be drawn and lines without any value."""
     lines = []
     for line in panel.lines:
         values = [
@@ -160,34 +160,34 @@ def _panel(across: Axis, top: float, x: Sequence[float], panel: Panel) -> list[s
 
 
 def _dots(across: Axis, up: Axis, x: Sequence[float], line: Line) -> list[str]:
-    """Points of a series of points; of a line those that it does not reach, having no neighbour; and the ring."""
+    """Circles for a series of dots, for the isolated points of a line, and for the ring."""
     parts = []
     around = [None, *line.values, None]
-    for place, (at, value) in enumerate(zip(x, line.values, strict=True)):
-        lonely = around[place] is None and around[place + 2] is None
-        if value is not None and (line.dots or lonely):
+    for index, (at, value) in enumerate(zip(x, line.values, strict=True)):
+        isolated = around[index] is None and around[index + 2] is None
+        if value is not None and (line.dots or isolated):
             radius = 1.6 if line.dots else 3
             parts.append(f'<circle class="dot {line.color}" cx="{across.at(at):.1f}" cy="{up.at(value):.1f}" r="{radius}"/>')
-        if value is not None and place == line.ring:
+        if value is not None and index == line.ring:
             parts.append(f'<circle class="ring" cx="{across.at(at):.1f}" cy="{up.at(value):.1f}" r="5"/>')
     return parts
 
 
 def _line_names(across: Axis, up: Axis, lines: Sequence[Line]) -> list[str]:
-    """Each line's name beside its last point, moved up or down where two would lie on each other."""
+    """Each line's label beside its last point, shifted up or down where labels would overlap."""
     apart = 14.0
     last = [next(value for value in reversed(line.values) if value is not None) for line in lines]
-    order = sorted(range(len(lines)), key=lambda place: up.at(last[place]))
-    heights = [up.at(last[place]) for place in order]
-    for place in range(1, len(heights)):  # down where it is narrow, then up again from the panel's end
-        heights[place] = max(heights[place], heights[place - 1] + apart)
+    order = sorted(range(len(lines)), key=lambda index: up.at(last[index]))
+    heights = [up.at(last[index]) for index in order]
+    for index in range(1, len(heights)):  # shift overlapping labels down, then up again from the panel's end
+        heights[index] = max(heights[index], heights[index - 1] + apart)
     limit = up.start
-    for place in range(len(heights) - 1, -1, -1):
-        heights[place] = limit = min(heights[place], limit)
+    for index in range(len(heights) - 1, -1, -1):
+        heights[index] = limit = min(heights[index], limit)
         limit -= apart
     parts = []
-    for y, place in zip(heights, order, strict=True):
-        line, start = lines[place], across.stop + 6
+    for y, index in zip(heights, order, strict=True):
+        line, start = lines[index], across.stop + 6
         if line.dots:
             parts.append(f'<circle class="dot {line.color}" cx="{start + 7:.1f}" cy="{y:.1f}" r="2.5"/>')
         else:
@@ -197,7 +197,7 @@ def _line_names(across: Axis, up: Axis, lines: Sequence[Line]) -> list[str]:
 
 
 def _rule_names(across: Axis, rules: Sequence[tuple[float, str]]) -> list[str]:
-    """What the rules are, at their right; only the last word where it is narrow, and nothing where that is too long."""
+    """The text at the right of each rule: only its last word if there is little room, and nothing if that does not fit."""
     parts = []
     limits = [*(across.at(following) for following, _ in rules[1:]), float(WIDTH)]
     for (at, label), limit in zip(rules, limits, strict=False):

@@ -1,6 +1,6 @@
-"""Numbers -> SVG drawings for report pages: rows of labels, and plots with two number axes. Knows no metrics and no page.
+"""SVG plots for report pages: labelled rows, and plots with two numeric axes. Does not depend on metrics or on a page.
 
-The square of cells is in `cocotag.pages.heatmap`, the drawings for one class in `cocotag.pages.small_plots`.
+Heatmaps are in `cocotag.pages.heatmap`, the small plots of a single class in `cocotag.pages.small_plots`.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ def bars(
     log: bool = False,
     colors: Sequence[str] | None = None,
 ) -> Markup:
-    """Horizontal bars in the order given (rank them first), each with its value at its end.
+    """Horizontal bars in the given order (sort them first), each with its value at its end.
 
     Args:
-        labels: One a row.
-        values: On a logarithmic axis zero has no bar, only its figure.
-        title: What the drawing says, for those who do not see it.
+        labels: One per row.
+        values: On a logarithmic axis, zero has no bar, only its number.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit.
         log: Logarithmic axis.
-        colors: A CSS class a row, ``c1`` to ``c8``; all ``c1`` if not given.
+        colors: One CSS class per row, ``c1`` to ``c8``; all ``c1`` by default.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     shown = [value for value in values if is_number(value)]
     widest = max((width_of(figure(value)) for value in values), default=0.0)
-    below = widest + 6 if any(value < 0 for value in shown) and not log else 0.0  # the figure of a bar to the left
+    below = widest + 6 if any(value < 0 for value in shown) and not log else 0.0  # room for the number of a bar that goes left
     left = gutter(labels)
     axis = fit_axis(shown, left + below, WIDTH - RIGHT - widest, log=log, zero=True, room_below=log)
     base = axis.start if log else axis.at(0)
@@ -100,23 +100,23 @@ def dots(
     zero: bool = False,
     colors: Sequence[str] | None = None,
 ) -> Markup:
-    """One row a label: a dot, its interval as a line, and at the right a bar and a figure for what it rests on.
+    """One row per label: a dot, its interval as a line, and at the right a bar and a number for its support.
 
     Args:
-        labels: One a row, drawn in the order given.
+        labels: One per row, drawn in the given order.
         values: Fractions get an axis from 0 to 1; None draws a dash.
         lo: Lower ends of the intervals; None draws no line.
         hi: Upper ends.
-        title: What the drawing says, for those who do not see it.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit.
-        counts: What each row rests on, such as its support. The bar's length is its square root, since counts of
-            classes differ a hundredfold.
+        counts: How much data each row rests on, such as its support. A bar's length is proportional to the square root
+            of the count, since the counts of classes differ a hundredfold.
         counts_label: Name of the counts, written above them.
-        zero: The values are differences: the axis fits them with 0 on it, and a line stands at 0.
-        colors: A CSS class a row, ``c1`` to ``c8``; all ``c1`` if not given.
+        zero: The values are differences: the axis includes 0 and has a line there.
+        colors: One CSS class per row, ``c1`` to ``c8``; all ``c1`` by default.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     widest = max((width_of(figure(count)) for count in counts or ()), default=0.0)
     right = 0.0 if counts is None else max(_COUNT + 8 + widest, width_of(counts_label)) + 14
@@ -162,19 +162,19 @@ def dumbbells(
     x_label: str,
     log: bool = False,
 ) -> Markup:
-    """One row a label: a hollow dot for one value and a full one for the other, joined by a line.
+    """One row per label: a hollow dot for the first value and a filled dot for the second, joined by a line.
 
     Args:
-        labels: One a row, drawn in the order given.
+        labels: One per row, drawn in the given order.
         first: The hollow dots; None draws none.
-        second: The full dots.
-        names: What the two are.
-        title: What the drawing says, for those who do not see it.
+        second: The filled dots.
+        names: Names of the two series.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit.
-        log: Logarithmic axis; a value of 0 is a figure at its left end.
+        log: Logarithmic axis; a value of 0 is written as a number at its left end.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     numbers = [value for value in (*first, *second) if is_number(value)]
     room = 14 if log and min(numbers, default=1.0) <= 0 else 0
@@ -188,15 +188,15 @@ def dumbbells(
         y = top + ROW * row + ROW / 2
         named = ", ".join(f"{clean(name)} {figure(value)}" for name, value in zip(names, (one, other), strict=True))
         parts.append(f"<g><title>{clean(label)}: {named}</title>{words(left - 6, y + 4, short(label), 'end')}")
-        places = [_place(axis, value) for value in (one, other)]
-        if places[0] is not None and places[1] is not None and places[0] != places[1]:
-            parts.append(segment(places[0], y, places[1], y, "join"))
+        pixels = [_pixel(axis, value) for value in (one, other)]
+        if pixels[0] is not None and pixels[1] is not None and pixels[0] != pixels[1]:
+            parts.append(segment(pixels[0], y, pixels[1], y, "join"))
         if 0 in (one, other) and log:
             parts.append(words(axis.start - room + 2, y + 4, "0", css="muted"))
-        for place, value, css, radius in zip(places, (one, other), ("hollow c1", "c1"), ("3.5", "4"), strict=True):
-            if place is not None and is_number(value) and (value > 0 or not log):
-                parts.append(f'<circle class="{css}" cx="{px(place)}" cy="{px(y)}" r="{radius}"/>')
-        if places == [None, None]:
+        for pixel, value, css, radius in zip(pixels, (one, other), ("hollow c1", "c1"), ("3.5", "4"), strict=True):
+            if pixel is not None and is_number(value) and (value > 0 or not log):
+                parts.append(f'<circle class="{css}" cx="{px(pixel)}" cy="{px(y)}" r="{radius}"/>')
+        if pixels == [None, None]:
             parts.append(words(axis.start + 4, y + 4, DASH, css="muted"))
         parts.append("</g>")
     return svg(WIDTH, bottom + BOTTOM, title, parts)
@@ -214,13 +214,13 @@ def scatter(
     log_y: bool = False,
     colors: Sequence[str] | None = None,
 ) -> Markup:
-    """Points, each with a tooltip; those that lie far out are named where there is room.
+    """Points, each with a tooltip; outlying points are named where there is room.
 
-    A point with a missing coordinate, or one that a logarithmic axis cannot show, is left out. ``colors`` are CSS classes,
-    ``c1`` to ``c8``; all ``c1`` if not given.
+    A point with a missing coordinate, or one that a logarithmic axis cannot show, is left out. ``colors`` has one CSS class
+    per point, ``c1`` to ``c8``; all ``c1`` by default.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     points = [
         (a, b, label, color)
@@ -242,10 +242,10 @@ def scatter(
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], *, title: str, x_label: str, y_label: str) -> Markup:
-    """Bins that touch: ``len(counts) + 1`` edges in rising order.
+    """Histogram with adjacent bins: ``len(counts) + 1`` edges in rising order.
 
     Raises:
-        ValueError: The edges do not fit the counts.
+        ValueError: The number of edges does not match the counts.
     """
     if len(edges) != len(counts) + 1:
         raise ValueError(f"{len(counts)} counts need {len(counts) + 1} edges, not {len(edges)}.")
@@ -265,18 +265,18 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, title: str, x_la
 
 
 def curve(x: Values, y: Values, *, title: str, x_label: str, y_label: str, diagonal: bool = False) -> Markup:
-    """A line through the points in the order given; axes of fractions run from 0 to 1.
+    """A line through the points in the given order; an axis of fractions runs from 0 to 1.
 
     Args:
         x: ``(N,)``; a missing value interrupts the line.
-        y: ``(N,)``; likewise.
-        title: What the drawing says, for those who do not see it.
+        y: ``(N,)``; the same.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit.
         y_label: Quantity and unit.
-        diagonal: Draw the line from corner to corner, dashed, to compare with.
+        diagonal: Draw a dashed line from corner to corner, as a reference.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     height = 400
     up = fit_axis([b for b in y if is_number(b)], height - BOTTOM, TOP, zero=True, fraction=True)
@@ -293,7 +293,7 @@ def _colors(labels: Sequence[str], colors: Sequence[str] | None) -> Sequence[str
 
 
 def _rows(labels: Sequence[str], axis: Axis, x_label: str, *, head: bool = False) -> tuple[float, float, list[str]]:
-    """Where the rows begin and end, and the grid behind them; with ``head`` there is room for a line of words above."""
+    """Top and bottom of the rows, and the grid behind them; ``head`` leaves room for a line of text above."""
     many = len(labels) > MANY
     top = TOP + (16 if many or head else 0) + (18 if many and head else 0)
     bottom = top + ROW * max(len(labels), 1)
@@ -301,15 +301,15 @@ def _rows(labels: Sequence[str], axis: Axis, x_label: str, *, head: bool = False
     return top, bottom, parts if labels else [*parts, nothing((axis.start + axis.stop) / 2, top + 13)]
 
 
-def _place(axis: Axis, value: float | None) -> float | None:
-    """The pixel of a value; what lies below a logarithmic axis is at its start."""
+def _pixel(axis: Axis, value: float | None) -> float | None:
+    """The pixel of a value; a value below a logarithmic axis is at its start."""
     if not is_number(value):
         return None
     return axis.start if axis.log and value <= 0 else axis.at(value)
 
 
 def _names(placed: Sequence[tuple[float, float, str]], across: Axis, up: Axis, most: int = 14) -> list[str]:
-    """Name the points farthest from the middle of the crowd, where neither a name nor a point is in the way."""
+    """Labels of the points farthest from the median, where they overlap no other label and no point."""
     middle_x, middle_y = median(x for x, _, _ in placed), median(y for _, y, _ in placed)
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y, _ in placed]
     parts: list[str] = []

@@ -1,6 +1,6 @@
-"""Drawings for one class, small enough to stand side by side in an opened row of a table. Knows no metrics and no page.
+"""Small plots of a single class, shown side by side in an opened table row. Does not depend on metrics or on a page.
 
-A page has them for every class, so each takes a few kilobytes: figures are rounded to a tenth of a pixel, bars are paths.
+A page has them for every class, so each takes only a few kilobytes: coordinates have one decimal, bars are paths.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cocotag.pages.drawing import (
 WIDTH, HEIGHT = 300, 212
 """Pixels of a small drawing."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 10, 46
-_LEAST, _MOST = 2.5, 7.0  # pixels, radii of the dots of a calibration
+_LEAST, _MOST = 2.5, 7.0  # smallest and largest radius of the dots of a calibration plot, in pixels
 
 
 def small_curve(
@@ -44,22 +44,22 @@ def small_curve(
     mark: tuple[float, float] | None = None,
     rule: float | None = None,
 ) -> Markup:
-    """A line of steps on axes from 0 to 1: precision over recall, or F1 over the threshold.
+    """A step function on axes from 0 to 1: precision over recall, or F1 over the threshold.
 
-    Both change only where a score occurs, so the value at a place holds back to the place before it (the first to 0),
-    and the area below precision over recall is average precision. Straight lines between points would flatter.
+    Both change only where a score occurs, so each value holds back to the previous ``x`` (the first to 0). The area below
+    precision over recall is then average precision; straight lines between the points would overestimate it.
 
     Args:
         x: ``(N,)``, rising or falling; a missing value interrupts the line.
-        y: ``(N,)``; likewise.
-        title: What the drawing says, for those who do not see it.
+        y: ``(N,)``; the same.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity.
         y_label: Quantity.
-        mark: A point on it, such as the one of the threshold in use; outside the axes or with a NaN there is none.
-        rule: A dashed line across at this height, such as the precision of guessing.
+        mark: A point to mark, such as the one at the threshold in use; not drawn if it has a NaN or is outside the axes.
+        rule: Height of a dashed horizontal line, such as the precision of random guessing.
 
     Raises:
-        ValueError: ``x`` and ``y`` of different lengths.
+        ValueError: ``x`` and ``y`` have different lengths.
     """
     across, up = _axes()
     parts = grid(across, up, x_label, y_label)
@@ -90,21 +90,21 @@ def small_histogram(
     x_label: str,
     y_label: str,
 ) -> Markup:
-    """Two series of counts over the same bins, the first upwards and the second downwards, each with its own colour.
+    """Two histograms over the same bins, the first upwards and the second downwards, each with its own colour.
 
-    Heights are the logarithm of 1 + count, the same both ways: ten positives are seen beside thousands of negatives.
+    Heights are the logarithm of 1 + count, on the same scale: ten positives are visible beside thousands of negatives.
 
     Args:
-        edges: Of the bins, rising, ``(B + 1,)``.
-        first: ``(B,)``.
-        second: ``(B,)``.
-        names: What the two are.
-        title: What the drawing says, for those who do not see it.
+        edges: Edges of the bins, rising, ``(B + 1,)``.
+        first: Counts that go up, ``(B,)``.
+        second: Counts that go down, ``(B,)``.
+        names: Names of the two series.
+        title: Text alternative of the drawing, for screen readers.
         x_label: Quantity.
         y_label: What is counted.
 
     Raises:
-        ValueError: The edges do not fit the counts.
+        ValueError: The number of edges does not match the counts.
     """
     if len(first) != len(second) or (len(edges) != len(first) + 1 and (len(edges) or len(first))):
         raise ValueError(f"{len(first)} and {len(second)} counts need as many edges and one more, not {len(edges)}.")
@@ -117,7 +117,7 @@ def small_histogram(
     parts = grid_down(across, top, bottom, x_label)
     for tick in _log_ticks(most):
         away = half * math.log1p(tick) / math.log1p(most)
-        if 0 < away < 12:  # its figure would lie on that of 0
+        if 0 < away < 12:  # its number would overlap that of 0
             continue
         for y in (middle - away, middle + away) if tick else (middle,):
             parts.append(segment(across.start, y, across.stop, y, "grid" if tick else "axis"))
@@ -144,21 +144,21 @@ def small_histogram(
 def small_calibration(
     predicted: Values, observed: Values, lo: Values, hi: Values, counts: Sequence[int], *, title: str
 ) -> Markup:
-    """How often it was true against how likely it was said to be: on the dashed line the two agree.
+    """Reliability diagram: the observed frequency over the predicted probability, which agree on the dashed line.
 
     Args:
         predicted: Mean probability of each bin, ``(B,)``.
-        observed: How often it was true there.
+        observed: Fraction of positives in each bin.
         lo: Lower ends of the intervals.
         hi: Upper ends.
-        counts: What each bin rests on: the area of its dot, though the smallest dots are still seen.
-        title: What the drawing says, for those who do not see it.
+        counts: Images in each bin: the area of its dot, with a minimum so that every dot is visible.
+        title: Text alternative of the drawing, for screen readers.
 
     Raises:
-        ValueError: Arguments of different lengths.
+        ValueError: The arguments have different lengths.
     """
     across, up = _axes()
-    parts = grid(across, up, "mean probability", "how often true")
+    parts = grid(across, up, "mean predicted probability", "fraction of positives")
     diagonal = segment(across.start, up.start, across.stop, up.stop, "dashed")
     most, drawn = max([*counts, 1]), False
     for at, value, low, high, count in zip(predicted, observed, lo, hi, counts, strict=True):
@@ -171,7 +171,7 @@ def small_calibration(
         radius = max(_LEAST, _MOST * math.sqrt(count / most))
         parts.append(
             f'<circle class="point c1" cx="{px(x)}" cy="{px(up.at(value))}" r="{px(radius)}">'
-            f"<title>{figure(at)} said, {figure(value)} true{between}, {figure(count)} of them</title></circle>"
+            f"<title>{figure(at)} predicted, {figure(value)} positive{between}, {figure(count)} images</title></circle>"
         )
     parts.append(diagonal if drawn else nothing((across.start + across.stop) / 2, HEIGHT / 2))
     return svg(WIDTH, HEIGHT, title, parts)
@@ -182,6 +182,6 @@ def _axes() -> tuple[Axis, Axis]:
 
 
 def _log_ticks(most: int) -> list[int]:
-    """0, 1 and powers of ten up to the largest count; few enough to be read."""
+    """Ticks at 0, 1 and powers of ten up to the largest count, thinned out to stay legible."""
     powers = [10**power for power in range(math.floor(math.log10(most)) + 1)]
     return [0, *(powers if len(powers) < 4 else powers[1::2] if len(powers) > 5 else powers[1:])]

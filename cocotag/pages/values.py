@@ -1,4 +1,4 @@
-"""Values as pages and tables show them, and as JSON takes them. Knows no page; imports neither pandas nor torch."""
+"""Formats of values for pages and tables, and plain values for JSON. Does not import pandas or torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 UNDEFINED = "\N{EN DASH}"
-"""What a page shows for a figure that does not exist."""
+"""Shown on a page for an undefined value."""
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (numpy, pandas and nested containers of them)
-    """Turn numpy, pandas, paths, dataclasses and containers of them into what ``json.dumps(allow_nan=False)`` takes.
+    """Plain values that ``json.dumps(allow_nan=False)`` takes, from numpy, pandas, paths, dataclasses and containers.
 
-    NaN, infinities and pandas' missing values become None; a data frame becomes a list with one dict a row.
+    NaN, infinities and pandas' missing values become None; a data frame becomes a list with one dict per row.
     """
     if value is None or isinstance(value, str | bool | int):
         return value
@@ -33,23 +33,23 @@ def plain(value: Any) -> Any:  # noqa: ANN401 (numpy, pandas and nested containe
         return plain(asdict(value))
     if isinstance(value, PurePath):
         return str(value)
-    # pandas is told by what it offers: a page may be made where pandas must not be imported.
+    # pandas types are recognised by their attributes: some pages are written where pandas must not be imported.
     if hasattr(value, "columns"):
         return plain(value.to_dict("records"))
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
-    raise TypeError(f"{type(value).__name__} has no plain form.")
+    raise TypeError(f"{type(value).__name__} cannot be converted to JSON.")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Show a fraction as percent without the sign: 0.617 -> '61.7'."""
+    """A fraction as a percentage without the percent sign: 0.617 -> '61.7'."""
     return UNDEFINED if _missing(value) else _minus(f"{100 * float(value):.{digits}f}")  # type: ignore[arg-type]
 
 
 def signed(value: float | None, digits: int = 1) -> str:
-    """Show a difference of fractions as percentage points with its sign: 0.021 -> '+2.1', and -0.0001 -> '0.0'."""
+    """A difference of fractions as signed percentage points: 0.021 -> '+2.1', and -0.0001 -> '0.0'."""
     text = percent(value, digits)
     if text == UNDEFINED or not text.strip("0.\N{MINUS SIGN}"):
         return text.removeprefix("\N{MINUS SIGN}")
@@ -57,7 +57,7 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None) -> str:
-    """Show a count with thousands separators, a measure with three digits: 1234 -> '1,234', 0.036 -> '0.0360'."""
+    """A count with thousands separators, or a measure with three digits: 1234 -> '1,234', 0.036 -> '0.0360'."""
     if _missing(value):
         return UNDEFINED
     value = float(value)  # type: ignore[arg-type]
@@ -69,14 +69,14 @@ def number(value: float | None) -> str:
 
 
 def interval(bounds: tuple[float | None, float | None] | None) -> str:
-    """Show the two ends of an interval as percent: (0.58, 0.641) -> '58.0 – 64.1'."""
+    """The two ends of an interval as percentages: (0.58, 0.641) -> '58.0 – 64.1'."""
     if bounds is None or any(_missing(bound) for bound in bounds):
         return UNDEFINED
     return f"{percent(bounds[0])} \N{EN DASH} {percent(bounds[1])}"
 
 
 def shorten(text: str, most: int = 60) -> str:
-    """The beginning of a class name, if it has more than ``most`` characters: names may hold anything, a page has a size."""
+    """The class name, cut to at most ``most`` characters: names may be of any length, and a page must not be."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +20,13 @@ from cocotag.errors import DataError
 from cocotag.inference.stream import Prediction, predict_with_all
 from cocotag.inference.tagger import Tagger
 from cocotag.interrupt import NotedInterrupt
-from cocotag.photos.decode import MAX_BYTES
 from cocotag.photos.walk import Part, Walk
+from cocotag.tagging.decisions.failures import FIRST_FAILURES
 from cocotag.tagging.progress import Progress
 from cocotag.tagging.state.models import Model
+from cocotag.tagging.state.stamps import hash_file, stat_file
 from cocotag.tagging.state.store import UNRELIABLE, Known, Result, State
-from cocotag.tagging.summary import FIRST_FAILURES, INSTALL_RAW, TagSummary, counted, skipped_text
+from cocotag.tagging.summary import INSTALL_RAW, TagSummary, counted, skipped_text
 
 _MOMENTARY = frozenset({"missing", "unreadable", "changed", "needs_raw"})
 """Failures that say nothing of the file's content: such a file is tried again in every run."""
@@ -104,16 +103,6 @@ def tag_paths(
     return summary
 
 
-def was_rewritten(path: Path, state: State) -> None:
-    """Have the state take over the size and modification time of a file to which something was added that is no picture."""
-    folder, name = os.path.split(os.path.abspath(os.fsencode(path)))  # noqa: PTH100 (bytes)
-    before, status = state.known(folder, [name]).get(name), _stat(path)
-    if before is not None and status is not None:
-        hashed = None if before.hash is None else _hash(os.fsencode(path))
-        state.is_as(before.id, (status.st_size, status.st_mtime_ns), hashed)
-        state.commit_when_due()
-
-
 @dataclass(slots=True)
 class _File:
     """A file to work on, as it was when it was met."""
@@ -127,7 +116,7 @@ class _File:
 
     def stamp(self) -> tuple[int, int]:
         """Size and modification time to know it by; unreliable if it changed since it was met, or might without a trace."""
-        now = _stat(self.path)
+        now = stat_file(self.path)
         if self.status is None or now is None or _identity(now) != _identity(self.status):
             return UNRELIABLE, UNRELIABLE
         mtime = self.status.st_mtime_ns
@@ -260,7 +249,7 @@ class _Job:
         return True
 
     def _hash(self, paths: Sequence[bytes]) -> Iterable[bytes | None]:
-        return [None] * len(paths) if self._hashers is None else self._hashers.map(_hash, paths)
+        return [None] * len(paths) if self._hashers is None else self._hashers.map(hash_file, paths)
 
     def _leave(self, part: _OpenPart, files: Sequence[_File]) -> None:
         """Do without the last files of a part."""
@@ -305,13 +294,6 @@ class _Job:
         self._met[file] = 1
 
 
-def _stat(path: Path | bytes, folder: int | None = None) -> os.stat_result | None:
-    try:
-        return os.stat(path, dir_fd=folder)
-    except (OSError, ValueError):  # ValueError: a NUL in a name
-        return None
-
-
 def _smaller(parts: Iterable[Part]) -> Iterator[Part]:
     for part in parts:
         for place in range(0, len(part.names), _HASHED_TOGETHER):
@@ -323,9 +305,9 @@ def _stat_all(part: Part) -> list[os.stat_result | None]:
     try:
         folder = os.open(part.folder or b".", os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, ValueError, AttributeError):  # AttributeError: Windows has no such flag
-        return [_stat(part.prefix + name) for name in part.names]
+        return [stat_file(part.prefix + name) for name in part.names]
     try:
-        return [_stat(name, folder) for name in part.names]
+        return [stat_file(name, folder) for name in part.names]
     finally:
         os.close(folder)
 
@@ -333,15 +315,3 @@ def _stat_all(part: Part) -> list[os.stat_result | None]:
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     """What differs after any change, also one that sets the old modification time again."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _hash(path: bytes) -> bytes | None:
-    """BLAKE2b of a file's content, 16 bytes; None if it cannot be read."""
-    status = _stat(path)
-    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        return None
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 (bytes)
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-    except OSError:
-        return None

@@ -72,10 +72,15 @@ class Progress:
                 self._marks.popleft()
             self._tell()
 
-    def say(self, text: str) -> None:
+    @property
+    def as_json(self) -> bool:
+        """Whether it writes JSON lines."""
+        return self._kind == "json"
+
+    def say(self, text: str, *, code: str | None = None) -> None:
         """Tell a line of words."""
         if self._kind == "json":
-            self._write_json({"event": "message", "text": text})
+            self._write_json({"event": "message", "text": text, **({} if code is None else {"code": code})})
         else:
             self._write(f"{_CLEAR if self._kind else ''}{text}\n")
 

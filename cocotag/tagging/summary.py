@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-FIRST_FAILURES = 3
+from cocotag.tagging.decisions.failures import failure_lines
+
 FIRST_ENDINGS = 5
 INSTALL_RAW = "pip install 'cocotag[raw]'"
 
@@ -95,9 +95,3 @@ def skipped_text(skipped: Counter[str]) -> str:
     some = ", ".join(f"{count} {ending or 'without'}" for ending, count in skipped.most_common(FIRST_ENDINGS))
     some += ", ..." if len(skipped) > FIRST_ENDINGS else ""
     return f"{counted(skipped.total(), 'other file')} left alone, by ending: {some}"
-
-
-def failure_lines(first: Sequence[str], total: int) -> list[str]:
-    """The messages of the first failures, a line each, and how many there are more."""
-    more = total - len(first)
-    return [f"  {message}" for message in first] + ([f"  and {more} more"] if more else [])

@@ -18,41 +18,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
-from cocotag.config import TrainConfig
-from cocotag.data.loading.datamodule import TaggingData
-from cocotag.errors import BundleError, DataError, OutputError
+from cocotag.errors import BundleError, OutputError
 from cocotag.export.checkpoint import checkpoint_facts
 from cocotag.files import atomic_path
 from cocotag.training.loop.runtime import first_process
-
-
-def facts_of(config: TrainConfig, data: TaggingData) -> dict[str, Any]:
-    """What a bundle needs to know of training, as plain values."""
-    return {
-        "config": config.to_json(),
-        "vocabulary": data.vocabulary.to_json(),
-        "positives": data.train.positives.tolist(),
-        "train_images": len(data.train),
-        "tuned_on": data.tuned_on(),
-    }
-
-
-def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse data that are not those of the run: other images would be held out, and some of them were learned from.
-
-    Raises:
-        DataError: Saying what differs.
-    """
-    if [category["name"] for category in before["vocabulary"]] != [category["name"] for category in now["vocabulary"]]:
-        what = f"their {len(now['vocabulary'])} classes are not the {len(before['vocabulary'])} of the run, in its order"
-    elif any(before["tuned_on"].get(key) != now["tuned_on"].get(key) for key in ("sha256", "train_split_sha256")):
-        images = [part["train_images"] + part["tuned_on"]["images"] for part in (now, before)]
-        what = f"their {images[0]} images are not the run's {images[1]}"
-    elif before["positives"] != now["positives"]:
-        what = "the labels of some classes are others"
-    else:
-        return
-    raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")
 
 
 @contextmanager

@@ -22,19 +22,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cocotag.config import TrainConfig
-from cocotag.config_problems import check
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, Interrupted, OutputError
 from cocotag.files import probe_folder, write_text
 from cocotag.pages.lines import Line, Panel, draw_panels
-from cocotag.training.checkpoints import facts_of
 from cocotag.training.failures import told_plainly
 from cocotag.training.loop.interrupt import StopOnInterrupt
 from cocotag.training.loop.loss import Loss
 from cocotag.training.loop.module import NotFinite, TaggerModule
-from cocotag.training.loop.runtime import keep_freed_memory, precision, quiet, say
+from cocotag.training.loop.runtime import keep_freed_memory, quiet, say
 from cocotag.training.loop.schedule import Schedule
-from cocotag.training.preflight import make_data, make_network
+from cocotag.training.preflight import preflight
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
 """Rates at the first and at the last step, and how many there are."""
@@ -84,18 +82,16 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
         OutputError: The directory is there already, or cannot be made.
         Interrupted: Ctrl-C.
     """
-    check(config)
     if directory.exists():
-        raise OutputError(f"{directory} is there already. Choose another --out.")
+        raise OutputError(f"{directory} already exists. Choose another --out.", code="output_exists")
     probe_folder(directory)
-    lightning_precision = precision(config)
-    data = make_data(config)
-    network = make_network(config, data)
+    ready = preflight(config)
+    config, data, network = ready.config, ready.data, ready.network
     seed_everything(config.seed, verbose=False)
     batches = len(data.train_sampler()) // config.batch_size
     schedule = _Rising(config.stages[:1], len(network.layer_groups()), batches, config.accumulate)
     loss = Loss(config.loss, data.train.positives, data.train.known.sum(axis=0))
-    module = TaggerModule(config, network, schedule, loss, facts_of(config, data))
+    module = TaggerModule(config, network, schedule, loss, ready.facts)
     record, interrupt = _Record(), StopOnInterrupt()
     quiet()
     trainer = Trainer(
@@ -104,7 +100,7 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
         devices=1,
         use_distributed_sampler=False,
         accumulate_grad_batches=config.accumulate,
-        precision=cast(Any, lightning_precision),
+        precision=cast(Any, ready.precision),
         gradient_clip_val=config.gradient_clip,
         callbacks=[interrupt, record],
         logger=False,
@@ -117,7 +113,9 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
         keep_freed_memory()
     _run(trainer, module, data, interrupt)
     if not record.losses:
-        raise CocotagError("The loss is no number before any step, whatever the learning rate. Look at model.weights and loss.")
+        raise CocotagError(
+            "The loss is NaN or infinite before the first step. Check model.weights and loss.", code="loss_not_finite"
+        )
     rates, losses = np.array([rate_at(step) for step in range(len(record.losses))]), np.array(record.losses)
     smoothed, plot = smooth(losses), directory / "lr.svg"
     _write_csv(directory / "lr.csv", rates, losses, smoothed)
@@ -125,7 +123,8 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
     if found is None:
         write_text(plot, _drawing(rates, losses, smoothed))
         raise CocotagError(
-            f"The loss fell at no learning rate between {rates[0]:g} and {rates[-1]:.2g}, so none can be suggested. See {plot}."
+            f"The loss fell at no learning rate from {rates[0]:g} to {rates[-1]:.2g}: no rate can be suggested. See {plot}.",
+            code="no_rate_found",
         )
     slowing, rising = found
     suggestion = slowing if rising is None else min(slowing, rising / _BELOW_RISING)

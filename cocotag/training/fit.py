@@ -1,10 +1,9 @@
-"""fit(config) -> Run: the directory of a run, resume, and at the end the bundle and its report."""
+"""A training run: its directory, resuming it, and at the end the bundle and its report."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,24 +13,21 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 
 from cocotag.bundle import BundleMetadata
-from cocotag.config import TrainConfig, root_of
-from cocotag.config_problems import check
+from cocotag.config import TrainConfig
 from cocotag.data.loading.datamodule import TaggingData
-from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
+from cocotag.errors import ConfigError, Interrupted, OutputError
 from cocotag.evaluation.result import Evaluation
 from cocotag.evaluation.run import evaluate_bundle
+from cocotag.evaluation.write import write_evaluation
 from cocotag.export.bundles import export_checkpoint
 from cocotag.export.checkpoint import checkpoint_facts
 from cocotag.files import write_text
 from cocotag.inference.tagger import Tagger
-from cocotag.models.network import TaggerNetwork
-from cocotag.thresholds import Rule, parse_rule
+from cocotag.thresholds import parse_rule
 from cocotag.training.checkpoints import (
     KeepPrevious,
     OneCheckpoint,
     WholeFiles,
-    check_same,
-    facts_of,
     held,
     last_checkpoint,
     resumable,
@@ -46,9 +42,12 @@ from cocotag.training.loop.features import KeepFeatures, kept_epochs
 from cocotag.training.loop.interrupt import StopOnInterrupt
 from cocotag.training.loop.loss import Loss
 from cocotag.training.loop.module import TaggerModule
-from cocotag.training.loop.runtime import Together, check_started, first_process, keep_freed_memory, precision, quiet, say
+from cocotag.training.loop.runtime import Together, first_process, keep_freed_memory, quiet, say
 from cocotag.training.loop.schedule import Schedule
-from cocotag.training.preflight import check_all, make_data, make_network, open_data, val_table
+from cocotag.training.preflight import Prepared, preflight, val_table
+
+_BEST_BY: dict[str, tuple[str | None, str]] = {"map": ("tune/map", "max"), "loss": ("tune/loss", "min"), "last": (None, "min")}
+"""``best_by`` -> the figure that checkpoints are compared by, and which end of it is better."""
 
 
 @dataclass(frozen=True)
@@ -71,39 +70,52 @@ class Run:
 def fit(config: TrainConfig, directory: Path) -> Run | None:
     """Train as the config says, in a new directory.
 
+    The story of a run:
+
+    1. `preflight` checks config, machine, data and weights; a run that cannot work leaves nothing behind.
+    2. The directory is made and held by a lock; ``config.yaml`` and ``run.json`` say how to repeat the run.
+    3. Lightning's trainer runs the epochs of all stages. `TaggerModule` joins network, loss and schedule; at the start of an
+       epoch it freezes and thaws the layer groups of the stage.
+    4. After each epoch the tune images are scored, and the callbacks act in this order. `StopOnInterrupt` notes Ctrl-C and
+       stops after the step. `EpochLog` writes a row of ``metrics.csv``, ``curves.svg`` and a line for people. `KeepPrevious`
+       saves the last checkpoint from being lost while the next is written. `KeepFeatures` computes the features of a frozen
+       backbone once. `MovingAverage` puts the averaged weights in the place of the trained ones. `OneCheckpoint` writes
+       ``best.ckpt``, then ``last.ckpt``. `StopEarly` ends the last stage when it stops improving.
+    5. The best checkpoint becomes the bundle ``tagger.onnx``, checked against its network, with thresholds tuned on the tune
+       images.
+    6. The bundle, not the network, is evaluated on the val split; ``report/`` has the result.
+
+    Args:
+        config: Of the run.
+        directory: A new folder.
+
     Returns:
-        The run; None in every process but the first, where several train together.
+        The run; None in every process but the first, if several train together.
 
     Raises:
         CocotagError: The config or the data cannot work; nothing is left behind. Or training failed; the directory stays.
-        OutputError: The directory is there already, or cannot be made.
-        Interrupted: Ctrl-C; ``resume`` goes on.
+        OutputError: The directory already exists, or cannot be made.
+        Interrupted: Ctrl-C; ``resume`` continues.
     """
-    check_all(config)
-    check_started(config)
-    config = _absolute(config)
-    if config.model.weights is None and config.stages[0].train != "all":
-        say(
-            f"warning: model.weights is null, and the first stage trains {config.stages[0].train} only: the other layers stay "
-            "as random as they begin. Give --model.weights imagenet or a file, or train all."
-        )
-    data = make_data(config)
-    network = make_network(config, data)  # before the directory: weights may be wrong
+    ready = preflight(config)
     if not first_process():
-        return _train(config, data, directory, network)
-    data.prepare_data()  # likewise: it reads every image, if copies are wanted
+        return _train(ready, directory)
+    ready.data.prepare_data()  # before the directory: it reads every image, if copies are wanted
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
         raise OutputError(
-            f"{directory} is there already. Go on with it by cocotag train --resume {directory}, or choose another --out."
+            f"{directory} already exists. Resume its run with: cocotag train --resume {directory}, or choose another --out.",
+            code="output_exists",
         ) from None
     except OSError as error:
-        raise OutputError(f"{directory} cannot be made ({error.strerror}). Choose another --out.") from None
+        raise OutputError(
+            f"{directory} cannot be made ({error.strerror}). Choose another --out.", code="folder_not_writable"
+        ) from None
     try:
         with held(directory):
-            write_text(directory / "config.yaml", yaml.safe_dump(config.to_json(), sort_keys=False))
-            return _train(config, data, directory, network)
+            write_text(directory / "config.yaml", yaml.safe_dump(ready.config.to_json(), sort_keys=False))
+            return _train(ready, directory)
     except ConfigError:
         if not last_checkpoint(directory).is_file():
             shutil.rmtree(directory)  # nothing was learned: the same --out may be used again
@@ -111,116 +123,51 @@ def fit(config: TrainConfig, directory: Path) -> Run | None:
 
 
 def resume(directory: Path) -> Run | None:
-    """Go on with a run from its last finished epoch; a run that was finished is only exported and reported on again.
+    """Resume a run from its last finished epoch; a finished run is only exported and reported on again.
 
     Raises:
-        CocotagError: As `fit`; or the directory is not a run's.
+        CocotagError: As `fit`; or the directory has no run.
     """
     file = directory / "config.yaml"
     try:
         plain = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{directory} is not the directory of a run: no readable config.yaml ({error}).") from None
+        raise ConfigError(
+            f"{directory} is not the directory of a run: config.yaml cannot be read ({error}).", code="not_a_run"
+        ) from None
     if not isinstance(plain, dict):
-        raise ConfigError(f"{file} holds no config. Start a new run.")
+        raise ConfigError(f"{file} holds no config. Start a new run.", code="not_a_run")
     with held(directory):
         last = resumable(directory)
         try:
             config = TrainConfig.from_json({"ema_decay": None, **plain})  # of a version before it had a default
-            if last:  # which has the weights; the file that they started from may be gone
+            if last:  # it has the weights; the file that they started from may be gone
                 config = replace(config, model=replace(config.model, weights=None))
-            check(config)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:  # the types are the command line's to check
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ConfigError(
-                f"{file} has a value of the wrong kind ({error}). Put back what was there, or start a new run."
+                f"{file} has a value of the wrong type ({error}). Put back the original value, or start a new run.",
+                code="config_type",
             ) from None
-        check_started(config)
-        data = make_data(config)
-        if last:
-            check_same(checkpoint_facts(last), facts_of(config, data))
-        return _train(config, data, directory, make_network(config, data), last)
+        return _train(preflight(config, before=checkpoint_facts(last) if last else None), directory, last)
 
 
-def export_run(
-    checkpoint: Path, out: Path, calibration: Iterable[Path] | None = None, rule: Rule | None = None
-) -> tuple[BundleMetadata, str | None]:
-    """Export a checkpoint with thresholds chosen on its run's tune images.
-
-    Args:
-        checkpoint: Of a training run.
-        out: The ``.onnx`` file.
-        calibration: As for `cocotag.export.bundles.export_checkpoint`.
-        rule: What thresholds are chosen for; None as the run's config says.
-
-    Returns:
-        What the bundle says, and a warning if the images are gone, so that thresholds are 0.5.
-
-    Raises:
-        CocotagError: As `cocotag.export.bundles.export_checkpoint`.
-    """
-    facts = checkpoint_facts(checkpoint)
-    config = TrainConfig.from_json(facts["config"])
-    rule = rule or parse_rule(config.thresholds)
-    if rule.name == "fixed":  # which needs no images
-        return export_checkpoint(checkpoint, out, None, calibration, rule), None
-    try:
-        data = open_data(config)  # whatever became of val
-        if data.faults():
-            raise DataError(" ".join(data.faults()))
-        check_same(facts, facts_of(config, data))
-        tune = data.tune
-    except CocotagError as error:
-        warning = f"All thresholds are 0.5, since the tune images are not to be had. {error}"
-        return export_checkpoint(checkpoint, out, None, calibration, rule), warning
-    return export_checkpoint(checkpoint, out, tune, calibration, rule), None
-
-
-def _absolute(config: TrainConfig) -> TrainConfig:
-    """The config with absolute paths, so that the run can be gone on with from another folder."""
-    weights, data = config.model.weights, config.data
-    if weights not in (None, "imagenet"):
-        config = replace(config, model=replace(config.model, weights=str(Path(str(weights)).resolve())))
-    sources = []
-    for source in data.sources:
-        own = source.aliases is None or not Path(source.aliases).is_file()  # a name of cocotag's stays one
-        aliases = source.aliases if own else str(Path(str(source.aliases)).resolve())
-        sources.append(replace(source, root=str(Path(source.root).resolve()), aliases=aliases))
-    return replace(config, data=replace(data, root=str(Path(root_of(data)).resolve()), sources=sources))
-
-
-def _train(
-    config: TrainConfig, data: TaggingData, directory: Path, network: TaggerNetwork, start: Path | None = None
-) -> Run | None:
-    lightning_precision = precision(config)
+def _train(ready: Prepared, directory: Path, start: Path | None = None) -> Run | None:
+    config, data, network = ready.config, ready.data, ready.network
     batches = len(data.train_sampler()) // config.batch_size
     schedule = Schedule(config.stages, len(network.layer_groups()), batches, config.accumulate)
     processes = config.devices * config.nodes
     data.without_images = kept_epochs(config, schedule, network, len(data.train), processes)
     seed_everything(config.seed, verbose=False)
     loss = Loss(config.loss, data.train.positives, data.train.known.sum(axis=0))
-    module = TaggerModule(config, network, schedule, loss, facts_of(config, data))
+    module = TaggerModule(config, network, schedule, loss, ready.facts)
     if config.compile:
         network.compile()
-    checkpoints = directory / "checkpoints"
-    monitor, mode = {"map": ("tune/map", "max"), "loss": ("tune/loss", "min"), "last": (None, "min")}[config.best_by]
-    interrupt = StopOnInterrupt()
-    callbacks: list[Callback] = [
-        interrupt,
-        EpochLog(directory / "metrics.csv", config.best_by),
-        KeepPrevious(checkpoints, damaged=start is not None and start != last_checkpoint(directory)),
-        KeepFeatures(data.without_images, config, interrupt),
-        *([] if config.ema_decay is None else [MovingAverage(config.ema_decay)]),
-        OneCheckpoint(checkpoints / "best.ckpt", monitor, mode),
-        OneCheckpoint(last_checkpoint(directory)),
-    ]
-    if config.patience is not None:
-        stop = StopEarly(str(monitor), mode=mode, patience=config.patience, check_on_train_epoch_end=False)
-        callbacks.append(stop)
     quiet()
     loggers: list[Logger] = []
     if first_process():
-        write_record(directory, config, data, lightning_precision)
+        write_record(directory, config, data, ready.precision)
         loggers = make_loggers(config.loggers, directory, config)
+    interrupt = StopOnInterrupt()
     trainer = Trainer(
         max_epochs=schedule.epochs,
         devices=config.devices,
@@ -229,9 +176,9 @@ def _train(
         strategy="auto" if processes == 1 else Together(find_unused_parameters=True),
         use_distributed_sampler=False,
         accumulate_grad_batches=config.accumulate,
-        precision=cast(Any, lightning_precision),
+        precision=cast(Any, ready.precision),
         gradient_clip_val=config.gradient_clip,
-        callbacks=callbacks,
+        callbacks=_callbacks(config, data, directory, interrupt, start),
         plugins=[WholeFiles()],
         logger=loggers,
         enable_progress_bar=False,
@@ -242,14 +189,14 @@ def _train(
     device = trainer.strategy.root_device
     if device.type == "cpu":
         keep_freed_memory()
-    if data.joined is not None and first_process():
-        records = [record.to_json() for record in data.joined.records]
-        write_text(directory / "sources.json", json.dumps(records, indent=2) + "\n")
-        say("\n".join(data.joined.to_lines()))
+    joined = data.splits.joined
+    if joined is not None and first_process():
+        write_text(directory / "sources.json", json.dumps([record.to_json() for record in joined.records], indent=2) + "\n")
+        say("\n".join(joined.to_lines()))
     together = f" x {processes}" if processes > 1 else ""
     say(
-        f"{len(data.train)} images to learn from, {len(data.tune)} to choose on, {len(data.vocabulary)} classes; "
-        f"{schedule.steps_per_epoch} steps an epoch, {schedule.epochs} epochs; {device}{together}, {lightning_precision}. "
+        f"{len(data.train)} train images, {len(data.tune)} tune images, {len(data.vocabulary)} classes; "
+        f"{schedule.steps_per_epoch} steps per epoch, {schedule.epochs} epochs; {device}{together}, {ready.precision}. "
         f"Run: {directory}"
     )
     with closing(loggers):
@@ -259,7 +206,27 @@ def _train(
     try:
         return _finish(config, data, directory)
     except KeyboardInterrupt:
-        raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}") from None
+        raise _interrupted_after_training(directory) from None
+
+
+def _callbacks(
+    config: TrainConfig, data: TaggingData, directory: Path, interrupt: StopOnInterrupt, start: Path | None
+) -> list[Callback]:
+    """Lightning's callbacks in their order; `fit` tells what each does."""
+    checkpoints = directory / "checkpoints"
+    monitor, mode = _BEST_BY[config.best_by]
+    callbacks: list[Callback] = [
+        interrupt,
+        EpochLog(directory / "metrics.csv", config.best_by),
+        KeepPrevious(checkpoints, damaged=start is not None and start != last_checkpoint(directory)),
+        KeepFeatures(data.without_images, config, interrupt),
+        *([] if config.ema_decay is None else [MovingAverage(config.ema_decay)]),
+        OneCheckpoint(checkpoints / "best.ckpt", monitor, mode),
+        OneCheckpoint(last_checkpoint(directory)),
+    ]
+    if config.patience is not None:
+        callbacks.append(StopEarly(str(monitor), mode=mode, patience=config.patience, check_on_train_epoch_end=False))
+    return callbacks
 
 
 def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
@@ -267,11 +234,11 @@ def _finish(config: TrainConfig, data: TaggingData, directory: Path) -> Run:
     bundle = directory / "tagger.onnx"
     rule = parse_rule(config.thresholds)
     metadata = export_checkpoint(directory / "checkpoints" / "best.ckpt", bundle, data.tune, rule=rule)
-    table = val_table(config, data)
+    table = val_table(config, data.splits)
     if table is None:
         return Run(directory, metadata, None, [])
     evaluation, failures = evaluate_bundle(Tagger.load(bundle), table, split=str(config.data.val_split))
-    evaluation.write(directory / "report")
+    write_evaluation(evaluation, directory / "report")
     return Run(directory, metadata, evaluation, failures)
 
 
@@ -287,10 +254,14 @@ def _run(
         with interrupt:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if interrupt.pressed:  # after the last step
-            raise Interrupted(f"Stopped. Training is done; go on with: cocotag train --resume {directory}")
+            raise _interrupted_after_training(directory)
 
 
 def _kept(directory: Path) -> str:
     if not last_checkpoint(directory).is_file():
-        return f"No epoch was finished; begin again with: cocotag train --resume {directory}"
-    return f"The finished epochs are kept; go on with: cocotag train --resume {directory}"
+        return f"No epoch was finished; start again with: cocotag train --resume {directory}"
+    return f"The finished epochs are kept; resume with: cocotag train --resume {directory}"
+
+
+def _interrupted_after_training(directory: Path) -> Interrupted:
+    return Interrupted(f"Stopped. Training is done; resume with: cocotag train --resume {directory}", code="interrupted")

@@ -31,8 +31,9 @@ from cocotag.bundle import BundleMetadata
 from cocotag.data.annotations import AnnotationTable, load_annotations
 from cocotag.evaluation.predictions import Predictions
 from cocotag.evaluation.result import evaluate
+from cocotag.evaluation.write import write_evaluation
 from cocotag.imbalance.result import imbalance
-from cocotag.imbalance.result import write as write_imbalance
+from cocotag.imbalance.write import write as write_imbalance
 from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.thresholds import choose_thresholds
 
@@ -116,7 +117,7 @@ def measure(table: AnnotationTable, clock: Clock, out: Path) -> dict[str, int]:
     run, data = {"bundle": "made up"}, {"split": "val2017"}
     whole = partial(evaluate, table, probs, metadata, run=run, data=data, brightness=brightness)
     found = clock.time(next(names), whole)
-    clock.time(next(names), lambda: found.write(out / "evaluation"))
+    clock.time(next(names), lambda: write_evaluation(found, out / "evaluation"))
     baseline = Predictions(
         file_names=table.file_names,
         class_names=tuple(table.vocabulary.names),
@@ -126,7 +127,7 @@ def measure(table: AnnotationTable, clock: Clock, out: Path) -> dict[str, int]:
         known=table.known,
     )
     compared = clock.time(next(names), lambda: whole(baseline=baseline))
-    clock.time(next(names), lambda: compared.write(out / "compared"))
+    clock.time(next(names), lambda: write_evaluation(compared, out / "compared"))
     uneven = clock.time(next(names), lambda: imbalance(table, split="val2017"))
     clock.time(next(names), lambda: write_imbalance([uneven], out / "imbalance"))
     return {str(page.relative_to(out)): page.stat().st_size for page in sorted(out.glob("*/*.html"))}

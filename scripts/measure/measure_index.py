@@ -237,11 +237,12 @@ def measure_loading(path: Path) -> dict[str, Any]:
 
     from cocotag.config import DataConfig
     from cocotag.data.loading.datamodule import TaggingData
+    from cocotag.data.splits import Splits
 
     root = path.parent.parent
     photographs = fill_folder(root / SPLIT, load_annotations(path).file_names.tolist())
     config = DataConfig(root=str(root), train_split=SPLIT, val_split=None, workers=WORKERS)
-    loader = TaggingData(config, image_size=SIDE, batch_size=BATCH, seed=0).train_dataloader()
+    loader = TaggingData(Splits(config, seed=0), image_size=SIDE, batch_size=BATCH, seed=0).train_dataloader()
     ours = watch_workers(loader, len(loader))
     listed: Any = DataLoader(Listed(path), batch_size=BATCH, num_workers=WORKERS, shuffle=True, drop_last=True)  # type: ignore[arg-type]
     return {"photographs": photographs, "ours": ours, "listed": watch_workers(listed, len(listed))}

@@ -25,8 +25,9 @@ from cocotag.inference.tagger import Tagger
 from cocotag.photos.decode import load_square
 from cocotag.photos.walk import Walk, find_images
 from cocotag.tagging.decisions.choice import Wish, choose
+from cocotag.tagging.decisions.rows import Context
 from cocotag.tagging.folder import tag_paths
-from cocotag.tagging.outputs.write import Context, write_outputs
+from cocotag.tagging.outputs.write import write_outputs
 from cocotag.tagging.state.models import Model
 from cocotag.tagging.state.store import State
 

@@ -193,7 +193,7 @@ def compare(head: Scored, size: int, draws: int) -> Compared:
     for tune, test in _draws(len(head.probs), size, draws):
         cells = head.take(tune)
         fit = thresholds._Fit.on(*thresholds._checked(*cells), F1)  # once, not once for each strength
-        fixed.append([f1(*head.take(test), fit.drawn(strength)) for strength in STRENGTHS])
+        fixed.append([f1(*head.take(test), fit.shrunk(strength)) for strength in STRENGTHS])
         found = choose_thresholds(*cells)
         chosen.append(f1(*head.take(test), found.values))
         kept += found.prior_strength == PRIOR_STRENGTH
@@ -207,7 +207,7 @@ def wish(head: Scored, rule: Rule, size: int, draws: int) -> Floats:
         fit = thresholds._Fit.on(*thresholds._checked(*head.take(tune)), rule)
         probs, targets, known = head.take(test)
         for place, strength in enumerate(STRENGTHS):
-            tagged = (probs.astype(np.float16) >= fit.drawn(strength)) & known
+            tagged = (probs.astype(np.float16) >= fit.shrunk(strength)) & known
             tp, said, there = ((part & known).sum(axis=0) for part in (tagged & targets, tagged, targets))
             of = said if rule.name == "precision" else there
             short = np.maximum(float(rule.value or 0) - tp[of > 0] / of[of > 0], 0).mean() if of.any() else 0.0

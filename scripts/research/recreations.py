@@ -37,6 +37,7 @@ from cocotag.config import DataConfig, TrainConfig
 from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.loading.datamodule import TaggingData
+from cocotag.data.splits import Splits
 from cocotag.errors import CocotagError
 from cocotag.files import atomic_path, write_text
 from cocotag.models.build import build_network, load
@@ -214,7 +215,7 @@ def train(
     keep_freed_memory()
     cv2.setNumThreads(1)  # a forked worker would wait for ever on the threads of OpenCV's pool
     torch.manual_seed(seed)
-    data = TaggingData(DataConfig(root=str(root)), image_size=size, batch_size=made.batch, seed=seed)
+    data = TaggingData(Splits(DataConfig(root=str(root)), seed=seed), image_size=size, batch_size=made.batch, seed=seed)
     model = replace(made.model, image_size=size, weights=str(weights) if made.pretrained else None)
     network = build_network(model, len(data.vocabulary))
     load(network, model, data.vocabulary.names)
@@ -253,7 +254,7 @@ def train(
             steps = fits if done < steps / 2 else min(steps, fits)
         print(f"{recipe}: step {done} of {steps}, {took:.0f} s, tune mAP {100 * best['plain'][0]:.1f}", file=sys.stderr)
 
-    found = {name: tune.report(chosen, data.of_root("val")) for name, (_, chosen) in best.items()}
+    found = {name: tune.report(chosen, data.splits.of_root("val")) for name, (_, chosen) in best.items()}
     reading = max(best, key=lambda name: best[name][0])
     figures, probs = found[reading]
     readings = {name: {"tune_map": best[name][0], **measures} for name, (measures, _) in found.items()}

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from cocotag.config import LossConfig, ModelConfig
 from cocotag.data.annotations import AnnotationTable, load_split
-from cocotag.data.loading.dataset import EpochSampler, TaggedImages, repeat_factors
+from cocotag.data.frequency import repeat_factors, shares
+from cocotag.data.loading.dataset import EpochSampler, TaggedImages
 from cocotag.data.loading.transforms import Augmentation
 from cocotag.data.matching import find_classes, load_aliases
 from cocotag.data.split import stratified_holdout
@@ -33,7 +34,7 @@ from cocotag.models.weights import CARRIED, imagenet_classes
 from cocotag.photos.decode import load_square
 from cocotag.thresholds import choose_thresholds
 from cocotag.training.loop.ema import ramped
-from cocotag.training.loop.loss import Loss, shares
+from cocotag.training.loop.loss import Loss
 from cocotag.training.loop.schedule import CURVES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from cocotag.errors import DataError
-from cocotag.evaluation.compare import VERDICTS, check_same, compare
-from cocotag.evaluation.findings import ENOUGH_SUPPORT
+from cocotag.evaluation.compare import ENOUGH_SUPPORT, VERDICTS, check_same, compare
 from cocotag.evaluation.predictions import Predictions
 from cocotag.metrics import difference, score
 

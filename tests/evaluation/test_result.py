@@ -9,8 +9,10 @@ import pytest
 from cocotag.bundle import BundleMetadata
 from cocotag.data.annotations import AnnotationTable, load_split
 from cocotag.errors import BundleError, DataError, OutputError
+from cocotag.evaluation.markdown import summary_table
 from cocotag.evaluation.predictions import Predictions
-from cocotag.evaluation.result import FILES, SCHEMA_VERSION, evaluate
+from cocotag.evaluation.result import SCHEMA_VERSION, evaluate
+from cocotag.evaluation.write import FILES, write_evaluation
 from cocotag.labels import Category, Vocabulary
 from cocotag.metrics import SUMMARY
 
@@ -58,7 +60,7 @@ def found():
 
 
 def test_the_files_hold_the_contract(found, tmp_path):
-    found.write(tmp_path / "new" / "report")
+    write_evaluation(found, tmp_path / "new" / "report")
     out = tmp_path / "new" / "report"
     assert {path.name for path in out.iterdir()} == {*FILES} - {"baseline.csv"}
     document = json.loads((out / "report.json").read_text("utf-8"), parse_constant=lambda name: pytest.fail(name))
@@ -71,7 +73,7 @@ def test_the_files_hold_the_contract(found, tmp_path):
 
 
 def test_csv_and_json_are_two_roads_to_the_same_numbers(found, tmp_path):
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     document = json.loads((tmp_path / "report.json").read_text("utf-8"))
     from_json = pd.DataFrame(document["per_class"])
     from_csv = pd.read_csv(tmp_path / "per_class.csv")
@@ -87,7 +89,7 @@ def test_csv_and_json_are_two_roads_to_the_same_numbers(found, tmp_path):
 
 
 def test_undefined_is_null_in_json_blank_in_csv_and_a_dash_on_the_page(found, tmp_path):
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     row = found.to_json()["per_class"][3]
     assert row["status"] == "neither"
     assert all(row[name] is None for name in ("precision", "recall", "f1", "ap", "f1_lo", "ap_hi", "optimistic_best_f1"))
@@ -148,7 +150,7 @@ def test_tags_are_decided_on_what_is_left_after_rounding_to_float16():
 
 def test_optimistic_figures_say_so_everywhere(tmp_path):
     found = _evaluate(_table(np.eye(4, dtype=bool)), np.eye(4), optimistic=True)
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     document = found.to_json()
     assert document["data"]["optimistic"] is True
     assert any(warning.startswith("Optimistic") for warning in document["warnings"])
@@ -167,7 +169,7 @@ def test_best_f1_bounds_f1_and_its_threshold_reaches_it(found):
 def test_extremes_make_a_whole_report(tmp_path, classes):
     targets = np.full((1, 4), classes == "all")
     found = _evaluate(_table(targets), targets.astype(np.float32))
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     value = found.to_json()["summary"]["macro_f1"]["value"]
     assert value == (1 if classes == "all" else None)
     assert (tmp_path / "report.html").stat().st_size > 0
@@ -186,10 +188,10 @@ def test_probabilities_of_another_shape_are_refused():
 
 
 def test_a_failure_leaves_no_report_json(found, tmp_path, monkeypatch):
-    found.write(tmp_path)
-    monkeypatch.setattr("cocotag.evaluation.result.write_text", _fail_at_the_page)
+    write_evaluation(found, tmp_path)
+    monkeypatch.setattr("cocotag.evaluation.write.write_text", _fail_at_the_page)
     with pytest.raises(OutputError):
-        found.write(tmp_path)
+        write_evaluation(found, tmp_path)
     assert not (tmp_path / "report.json").exists()
     assert not list(tmp_path.glob(".*"))
 
@@ -197,7 +199,7 @@ def test_a_failure_leaves_no_report_json(found, tmp_path, monkeypatch):
 def test_a_file_in_the_place_of_the_folder_is_refused(found, tmp_path):
     (tmp_path / "report").write_text("mine")
     with pytest.raises(OutputError, match="cannot be written"):
-        found.write(tmp_path / "report")
+        write_evaluation(found, tmp_path / "report")
     assert (tmp_path / "report").read_text() == "mine"
 
 
@@ -216,7 +218,7 @@ def test_real_labels_scored_with_themselves_are_perfect(coco_mini):
 
 
 def test_what_was_said_image_by_image_is_kept(found, tmp_path):
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     kept = Predictions.load(tmp_path / "predictions.npz")
     assert kept.class_names == tuple(NAMES)
     frame = found.per_class
@@ -266,7 +268,7 @@ def test_a_baseline_is_in_the_files_and_regressions_come_first(pair, tmp_path):
     table, probs, worse = pair
     baseline = _evaluate(table, probs).predictions
     found = _evaluate(table, worse, baseline=baseline, names=("old", "new"))
-    found.write(tmp_path)
+    write_evaluation(found, tmp_path)
     document = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert document["baseline"]["per_class"][0]["name"] == "dog"
     assert document["baseline"]["per_class"][0]["verdict"] == "worse"
@@ -285,8 +287,8 @@ def test_compared_with_itself_nothing_differs(pair):
 
 def test_a_report_that_has_no_baseline_leaves_no_old_one_behind(pair, tmp_path):
     table, probs, worse = pair
-    _evaluate(table, worse, baseline=_evaluate(table, probs).predictions).write(tmp_path)
-    _evaluate(table, worse).write(tmp_path)
+    write_evaluation(_evaluate(table, worse, baseline=_evaluate(table, probs).predictions), tmp_path)
+    write_evaluation(_evaluate(table, worse), tmp_path)
     assert not (tmp_path / "baseline.csv").exists()
 
 
@@ -298,6 +300,6 @@ def test_a_baseline_of_other_images_is_refused_and_the_first_is_named(pair):
 
 
 def test_the_summary_as_markdown_has_a_row_for_each_measure(found):
-    lines = found.to_markdown().strip().splitlines()
+    lines = summary_table(found.summary).strip().splitlines()
     assert len(lines) == 2 + len(found.summary)
     assert all(line.startswith("|") and line.endswith("|") for line in lines)

@@ -24,7 +24,7 @@ def refused(capsys, monkeypatch, toy_bundle, tmp_path):
     """Evaluate with a baseline that must be refused in one line, before any image is read."""
 
     def run(baseline, root, split="val"):
-        monkeypatch.setattr("cocotag.evaluation.run.predict_with_all", None)
+        monkeypatch.setattr("cocotag.evaluation.run.predict_table", None)
         words = ["--root", str(root), "--split", split, "--out", str(tmp_path / "out"), "--baseline", str(baseline)]
         assert main(["evaluate", str(toy_bundle), *words]) == 2
         assert not (tmp_path / "out" / "report.json").exists()

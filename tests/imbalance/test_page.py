@@ -14,7 +14,8 @@ from cocotag.data.check.findings import Finding
 from cocotag.imbalance.brightness import Brightness, measure_brightness
 from cocotag.imbalance.integrity import Integrity, look_over
 from cocotag.imbalance.page import DRAWN_CLASSES, LEVELS, MAP_CLASSES, cluster_order
-from cocotag.imbalance.result import imbalance, write
+from cocotag.imbalance.result import imbalance
+from cocotag.imbalance.write import write
 from cocotag.pages.values import percent
 
 TOY = [[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
@@ -26,7 +27,7 @@ def page_of(folder, *args, **kwargs):
 
 
 def text_of(page):
-    """What a reader reads, without marks."""
+    """The visible text of a page."""
     body = page.partition("<main>")[2].partition("</main>")[0]
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", "", body)))
 
@@ -41,7 +42,7 @@ def test_names_cannot_break_out(tmp_path):
     assert page.count("</script>") == 1
 
 
-def test_the_weights_that_are_offered_are_those_of_the_classes(tmp_path):
+def test_the_weights_to_download_are_those_of_the_classes(tmp_path):
     names = ["a, b", 'say "x"', "50 % & more", "Stra\N{LATIN SMALL LETTER SHARP S}e"]
     found = imbalance(make_table(TOY, names=names), split="a b")
     page = page_of(tmp_path, [found])
@@ -81,16 +82,16 @@ def test_a_cell_of_the_heat_map_is_there_if_the_two_share_an_image(data_dir, tmp
     assert len(page.encode()) < 1.5e6
 
 
-def test_more_classes_than_can_be_read_are_said_to_be_left_out(tmp_path):
+def test_the_heatmap_says_how_many_classes_it_shows(tmp_path):
     rng = np.random.default_rng(0)
     found = imbalance(make_table(rng.random((300, 130)) < np.linspace(0.05, 0.3, 130)))
     text = text_of(page_of(tmp_path, [found]))
-    assert f"the {MAP_CLASSES} classes of most images out of 130" in text
+    assert f"the {MAP_CLASSES} classes with the most images of 130" in text
 
 
 def test_the_page_stays_small_whatever_the_number_of_classes_and_the_length_of_their_names(tmp_path):
     rng = np.random.default_rng(0)
-    names = [f"{place} {'<&>' * 200}" for place in range(2000)]
+    names = [f"{index} {'<&>' * 200}" for index in range(2000)]
     splits = [
         imbalance(make_table(rng.random((60, 2000)) < np.geomspace(0.3, 0.02, 2000), names=names), split=split)
         for split in ("train", "val")
@@ -98,8 +99,8 @@ def test_the_page_stays_small_whatever_the_number_of_classes_and_the_length_of_t
     page = page_of(tmp_path, splits)
     assert len(page.encode()) <= 5_000_000
     text = text_of(page)
-    assert f"The {LEVELS[-1][0]} classes of most images are listed, classes.csv has all." in text
-    assert f"The {DRAWN_CLASSES} classes of most images are drawn." in text
+    assert f"the {LEVELS[-1][0]} classes with the most images; classes.csv has all" in text
+    assert f"the {DRAWN_CLASSES} classes with the most images are drawn" in text
     assert "<a download" not in page
     assert pd.read_csv(tmp_path / "classes.csv")["name"].tolist() == names
 
@@ -111,14 +112,14 @@ def test_classes_that_go_together_are_side_by_side():
     similar = (block[:, None] == block) + 0.1 * rng.random((24, 24))
     similar = (similar + similar.T)[np.ix_(order, order)]
     found = block[order][cluster_order(similar)]
-    assert sum(a != b for a, b in pairwise(found)) == 5  # six runs, one a block
+    assert sum(a != b for a, b in pairwise(found)) == 5  # six runs, one per block
     assert sorted(cluster_order(similar)) == list(range(24))
 
 
-def test_a_chain_is_laid_out_in_its_order():
-    places = np.array([5.0, 0.0, 3.1, 1.2, 4.05, 2.0])
-    found = places[cluster_order(-np.abs(places[:, None] - places))].tolist()
-    assert found in (sorted(places), sorted(places, reverse=True))
+def test_a_chain_keeps_its_order():
+    positions = np.array([5.0, 0.0, 3.1, 1.2, 4.05, 2.0])
+    found = positions[cluster_order(-np.abs(positions[:, None] - positions))].tolist()
+    assert found in (sorted(positions), sorted(positions, reverse=True))
 
 
 @pytest.mark.parametrize(("matrix", "order"), [(np.empty((0, 0)), []), ([[1.0]], [0]), ([[1, np.nan], [np.nan, 1]], [0, 1])])
@@ -129,26 +130,27 @@ def test_the_order_of_little_or_nothing(matrix, order):
 def test_findings_are_text(tmp_path):
     evil = "<img src=x onerror=alert(1)>.jpg"
     findings = [
-        Finding("error", "missing_images", "images that are not there", 21, 30, [evil] * 20, "Look."),
+        Finding("error", "missing_images", "missing images", 21, 30, [evil] * 20, "Look."),
         Finding("note", "unlisted_files", "files", 1, None, [], "Do."),
     ]
     page = page_of(tmp_path, [imbalance(make_table(TOY), split="<i>")], integrity=Integrity("<i>", True, ["val"], findings))
     assert "<img" not in page
     assert "<i>" not in page
     text = text_of(page)
-    assert "compared with those of val" in text
+    assert re.search(r"compared its images with those of val\b", text)
     assert "20 of 21 examples" in text
     assert evil in text
     assert "Nothing found" not in text
 
 
-def test_labels_alone_are_said_to_be_alone(sample_dir, tmp_path):
+def test_the_page_says_that_only_labels_were_checked(sample_dir, tmp_path):
     path = sample_dir / "annotations" / "instances_val.json"
     integrity, seen = look_over(path, "val", progress=False)
     assert seen is None
     text = text_of(page_of(tmp_path, [imbalance(load_annotations(path), split="val")], integrity=integrity))
-    assert "Only the labels were checked" in text
-    assert "The photographs were not looked at" in text
+    assert "checked only the labels" in text
+    assert "--images DIR" in text
+    assert "ROOT/val/" in text
     assert "mean brightness" not in text
 
 
@@ -163,12 +165,12 @@ def test_photographs_on_the_page(coco_mini, tmp_path):
     text = text_of(page)
     share = percent(light.measures["negative_share"])
     assert f"{share} % of all normalised values here are negative" in text
-    assert "Good photographs look dark, yet the data are right" in text
+    assert "Good photographs look dark" in text
     for view in light.views:
-        assert f"{view.name}, as it is" in text
+        assert f"{view.name}, original" in text
 
 
-def test_no_photograph_that_can_be_read(tmp_path):
+def test_page_without_readable_photographs(tmp_path):
     measures = dict.fromkeys(
         ("mean", "std", "median", "min", "max", "negative_share", "above_one_share", "shown_mean", "naive_mean")
     )

@@ -227,13 +227,13 @@ def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "together"), [(0.0, TASK_FILES), (0.015, 2), (0.1, 1)])
 def test_tasks_are_as_large_as_files_are_quick(tagger, album, monkeypatch, seconds, together):
-    """Many at once are faster; but slow files are not kept back by each other."""
+    """Many files per task are faster, but slow files must not delay each other."""
     whole, sizes = stream._decode_and_run, []
 
-    def slow(taggers, paths, batch_size):
+    def slow(taggers, paths, *rest):
         sizes.append(len(paths))
         time.sleep(seconds * len(paths))
-        return whole(taggers, paths, batch_size)
+        return whole(taggers, paths, *rest)
 
     def timed(*args):
         begun = time.perf_counter()

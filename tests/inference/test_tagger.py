@@ -40,11 +40,12 @@ def test_load_reads_the_metadata(tagger, toy_bundle):
     assert cocotag.Tagger is Tagger
 
 
-def test_what_is_no_bundle_is_refused(tmp_path):
+def test_a_file_that_is_not_a_bundle_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("not a network")
-    for name in ("text.onnx", "missing.onnx"):
-        with pytest.raises(BundleError, match=name):
+    for name, code in (("text.onnx", "not_onnx"), ("missing.onnx", "bundle_missing")):
+        with pytest.raises(BundleError, match=name) as caught:
             Tagger.load(tmp_path / name)
+        assert caught.value.code == code
 
 
 def test_predict_of_a_batch_is_predict_of_each(tagger):
@@ -70,7 +71,7 @@ def test_predict_of_nothing_is_nothing(tagger):
     ids=["no batch", "another size", "channels first", "floats"],
 )
 def test_predict_refuses_another_shape_or_dtype(tagger, images):
-    with pytest.raises(ValueError, match=r"uint8 \(N, 64, 64, 3\) is needed"):
+    with pytest.raises(ValueError, match=r"uint8 \(N, 64, 64, 3\)"):
         tagger.predict(images)
 
 
@@ -83,9 +84,9 @@ def test_a_file_an_array_and_a_pillow_image_get_the_same_tags(tagger, photo, tmp
     assert tags == tagger.tag(path.read_bytes())
 
 
-def test_what_is_no_image_is_refused_and_what_is_one_is_said(tagger, photo):
+def test_the_error_for_another_type_names_it_and_the_valid_types(tagger, photo):
     for thing, name in ((None, "NoneType"), ([photo], "list"), (io.BytesIO(), "BytesIO")):
-        with pytest.raises(TypeError, match=rf"{name}; a path, the bytes of a file, a Pillow image or an RGB uint8 array"):
+        with pytest.raises(TypeError, match=rf"{name};.* path, .* bytes .* Pillow image .* RGB uint8 array"):
             tagger.tag(thing)
 
 
@@ -102,8 +103,10 @@ def test_tags_are_sorted_and_carry_their_category(tagger, photo):
 
 def test_impossible_settings_are_named(tagger, photo):
     for settings in ({"threshold": 1.5}, {"threshold": -0.1}, {"threshold": float("nan")}, {"top_k": 0}):
-        with pytest.raises(ConfigError, match=next(iter(settings))):
+        ((name, value),) = settings.items()
+        with pytest.raises(ConfigError, match=f"{name}.*{value}") as caught:
             tagger.tag(photo, **settings)
+        assert caught.value.code == f"{name}_out_of_range"
     with pytest.raises(ImageError) as caught:
         tagger.tag("nowhere.jpg")
     assert caught.value.reason == "missing"
@@ -140,8 +143,8 @@ def test_tagging_imports_neither_torch_nor_pandas(toy_bundle, tmp_path):
     code = f"""
 import sys, cocotag
 from cocotag.tagging.folder import tag_paths
-from cocotag.tagging.state import State
-from cocotag.tagging.walk import Walk
+from cocotag.tagging.state.store import State
+from cocotag.photos.walk import Walk
 tagger = cocotag.Tagger.load({str(toy_bundle)!r})
 with State.temporary() as state:
     assert tag_paths(tagger, Walk([{str(tmp_path)!r}]), state).ok == 1
@@ -167,8 +170,9 @@ def test_one_thread_and_all_of_them_predict_the_same(toy_bundle):
     for probs in (one.predict_here(images), several.predict(images), several.predict_here(images)):
         np.testing.assert_allclose(probs, one.predict(images), atol=1e-6)
     assert several.predict_here(images[:0]).shape == (0, 80)
-    with pytest.raises(ConfigError, match="threads is -1"):
+    with pytest.raises(ConfigError, match=r"threads.*-1") as caught:
         Tagger.load(toy_bundle, threads=-1)
+    assert caught.value.code == "threads_out_of_range"
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_what_is_in_unknown_cells_changes_nothing():
         np.testing.assert_array_equal(a.bins.lo, b.bins.lo)
 
 
-@pytest.mark.parametrize(("value", "says"), [(1.5, r"1\.5: 0\.\.1 is needed"), (np.nan, "not finite")])
-def test_scores_that_are_no_probabilities_are_refused(value, says):
+@pytest.mark.parametrize(("value", "says"), [(1.5, r"0\.5 to 1\.5"), (np.nan, "not finite")])
+def test_scores_that_are_not_probabilities_are_refused(value, says):
     with pytest.raises(ValueError, match=says):
         class_curves([[0.5], [value]], [[1], [0]], [[1], [1]])

@@ -27,7 +27,7 @@ def test_first_predictions_are_the_prior(prior, head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_prior_that_is_no_probability_is_refused(head):
+def test_a_prior_outside_0_to_1_is_refused(head):
     made = {"linear": LinearHead, "csra": CSRAHead, "ml_decoder": MLDecoderHead}[head]
     with pytest.raises(ValueError, match="prior is 0"):
         made(8, 2, prior=0)

@@ -67,8 +67,19 @@ def test_branches_start_as_nothing_unless_the_original_is_asked_for():
 
 
 def test_a_wrong_number_of_classes_is_refused():
-    with pytest.raises(ConfigError, match=r"num_classes is 81.*80 classes"):
+    with pytest.raises(ConfigError) as caught:
         build_network(ModelConfig(num_classes=81), 80)
+    assert caught.value.code == "class_count_mismatch"
+    assert "model.num_classes is 81" in str(caught.value)
+    assert "80 classes" in str(caught.value)
+
+
+def test_an_unknown_head_or_backbone_is_refused():
+    for config, code in ((ModelConfig(head="tail"), "unknown_head"), (ModelConfig(name="tail"), "unknown_backbone")):
+        with pytest.raises(ConfigError) as caught:
+            build_network(config, 3)
+        assert caught.value.code == code
+        assert "'tail'" in str(caught.value)
 
 
 @pytest.mark.parametrize("width", [0.25, 0.5, 1.0])

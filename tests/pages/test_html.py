@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cocotag.pages.html import _environment, render
+from cocotag.pages.html import _report_environment, render
 from cocotag.pages.values import UNDEFINED, interval, number, percent, plain, signed
 
 
@@ -74,19 +74,19 @@ def test_plain_is_what_strict_json_takes():
     assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
 
 
-def test_plain_refuses_what_it_does_not_know():
+def test_plain_refuses_other_types():
     with pytest.raises(TypeError, match="object"):
         plain(object())
 
 
 def test_the_base_page_loads_nothing_from_elsewhere():
-    page = render("base.html.j2")
+    page = render("cocotag.pages", "base.html.j2")
     assert page.startswith("<!doctype html>")
     assert not re.search(r"""src\s*=|href\s*=\s*"[^#]|@import|url\(|fetch\(|XMLHttpRequest""", page)
 
 
 def test_the_page_lets_no_script_run_but_its_own():
-    page = render("base.html.j2")
+    page = render("cocotag.pages", "base.html.j2")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1]
     scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
@@ -99,20 +99,20 @@ def test_the_page_lets_no_script_run_but_its_own():
     ]
 
 
-def test_the_contents_are_made_of_the_headings_and_data_cannot_add_any(monkeypatch, tmp_path):
+def test_the_contents_list_the_headings_and_data_cannot_add_any(monkeypatch, tmp_path):
     (tmp_path / "page.html.j2").write_text(
         '{% extends "base.html.j2" %}{% block content %}{% for name in names %}<h2 id="s{{ loop.index }}">{{ name }}</h2>'
         "{% endfor %}<p>{{ said }}</p>{% endblock %}"
     )
-    loaders = jinja2.ChoiceLoader([_environment().loader, jinja2.FileSystemLoader(tmp_path)])
-    monkeypatch.setattr(_environment(), "loader", loaders)
+    templates = _report_environment("cocotag.pages")
+    monkeypatch.setattr(templates, "loader", jinja2.ChoiceLoader([templates.loader, jinja2.FileSystemLoader(tmp_path)]))
     forged = '<h2 id="x">forged</h2><nav></nav>'
-    page = render("page.html.j2", names=["One", "Two", "a < b", forged], said=forged)
+    page = render("cocotag.pages", "page.html.j2", names=["One", "Two", "a < b", forged], said=forged)
     links = re.findall(r'<li><a href="#(\w+)">(.*?)</a></li>', page)
     assert [name for name, _ in links] == ["s1", "s2", "s3", "s4"]
     assert links[2][1] == "a &lt; b"
     assert page.count('<nav class="contents"') == 1
-    few = render("page.html.j2", names=["One", "Two"], said="")
+    few = render("cocotag.pages", "page.html.j2", names=["One", "Two"], said="")
     assert "<nav" not in few
 
 
@@ -134,4 +134,4 @@ def test_signed(value, shown):
 
 def test_a_name_that_is_not_given_is_an_error():
     with pytest.raises(jinja2.UndefinedError):
-        render("imbalance.html.j2")
+        render("cocotag.imbalance", "imbalance.html.j2")

@@ -1,4 +1,4 @@
-"""Rows with made scores and drawn photographs, for galleries of any size."""
+"""Rows with synthetic scores and drawn photographs, for galleries of any size."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ DRAWN = 12
 
 
 def draw_photographs(folder, count, *, a_folder=1000, scale=1.0):
-    """A few drawn pictures under many names, in folders of at most so many; the paths."""
+    """Draw a few pictures under many names, ``a_folder`` per folder, and return their paths."""
     rng = np.random.default_rng(0)
     (folder / "drawn").mkdir(parents=True)
     drawn = []
@@ -34,7 +34,7 @@ def draw_photographs(folder, count, *, a_folder=1000, scale=1.0):
 
 
 def made_scores(count, classes=80, seed=0):
-    """Scores as a trained tagger's are, ``(count, classes)`` float16: most near zero, a few high."""
+    """Scores like a trained tagger's, ``(count, classes)`` float16: most near zero, a few high."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(-5, 1.2, (count, classes))
     logits[np.arange(count)[:, None], rng.integers(classes, size=(count, 3))] += rng.normal(4.5, 2, (count, 3))
@@ -42,7 +42,7 @@ def made_scores(count, classes=80, seed=0):
 
 
 def made_context(vocabulary=COCO80, models=("",), **more):
-    """With thresholds that differ from class to class."""
+    """A context whose thresholds differ between classes."""
     rng = np.random.default_rng(7)
     thresholds = {model: rng.uniform(0.25, 0.7, len(vocabulary)).astype(np.float32) for model in models}
     made_by = {model: {"bundle": f"runs/{model or 'made'}.onnx", "sha256": "0" * 64, "cocotag": "0"} for model in models}
@@ -50,13 +50,13 @@ def made_context(vocabulary=COCO80, models=("",), **more):
 
 
 def made_rows(paths, scores, context, top_k=None):
-    """A list of rows, one for every path and model, decided by the context's thresholds.
+    """A list of rows, one per path and model, decided by the context's thresholds.
 
     Args:
-        paths: Of the images.
-        scores: Of each model ``(N, C)``; an array alone for a model without a name.
+        paths: Paths of the images.
+        scores: Scores ``(N, C)`` by model name; an array for one model without a name.
         context: Vocabularies, thresholds and new names.
-        top_k: At most so many tags.
+        top_k: Largest number of tags per row.
     """
     scores = scores if isinstance(scores, dict) else {"": scores}
     rows = []

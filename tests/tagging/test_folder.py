@@ -16,7 +16,8 @@ from cocotag.inference.stream import AHEAD, predict_with_all
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.walk import Walk, find_images
 from cocotag.tagging import folder as folder_module
-from cocotag.tagging.folder import tag_paths, was_rewritten
+from cocotag.tagging.folder import tag_paths
+from cocotag.tagging.state.stamps import was_rewritten
 from cocotag.tagging.progress import Progress
 from cocotag.tagging.state.store import State
 from cocotag.tagging.summary import TagSummary

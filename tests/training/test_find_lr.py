@@ -132,14 +132,14 @@ def test_the_table_has_a_row_for_each_step_and_the_loss_fell(found):
 def test_only_the_first_stage_learns_and_the_same_seed_finds_the_same(sample_dir, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(module, "STEPS", 12)
-    make = module.make_network
+    prepare = module.preflight
 
     def keep(*words):
-        network = make(*words)
-        kept.append((network, {name: value.clone() for name, value in network.state_dict().items()}))
-        return network
+        ready = prepare(*words)
+        kept.append((ready.network, {name: value.clone() for name, value in ready.network.state_dict().items()}))
+        return ready
 
-    monkeypatch.setattr(module, "make_network", keep)
+    monkeypatch.setattr(module, "preflight", keep)
     for name in ("a", "b"):
         with pytest.raises(CocotagError):  # too few steps to tell
             find_lr(config(sample_dir, train="head"), tmp_path / name)
@@ -158,7 +158,7 @@ def test_it_ends_where_the_loss_blows_up(sample_dir, tmp_path, monkeypatch, fact
         calls.append(1)
         return bce(*words, **options) * (factor if len(calls) > 8 else 1)
 
-    monkeypatch.setattr("cocotag.losses.bce", blowing_up)
+    monkeypatch.setitem(losses.LOSSES, "bce", losses.LossRow(blowing_up, weighs_positives=True))
     with pytest.raises(CocotagError, match=r"fell at no learning rate .* See .*lr\.svg"):
         find_lr(config(sample_dir), tmp_path / "out")
     assert len(calls) < 12

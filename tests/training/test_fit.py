@@ -23,10 +23,13 @@ from cocotag.errors import BundleError, CocotagError, ConfigError, DataError, Ou
 from cocotag.export.bundles import MAX_DIFFERENCE, export_checkpoint
 from cocotag.export.checkpoint import load_checkpoint
 from cocotag.export.onnx_graph import differences
+from cocotag.export.run import export_run
 from cocotag.inference.stream import predict_files
 from cocotag.inference.tagger import Tagger
+from cocotag.losses import LOSSES, LossRow
 from cocotag.photos.decode import load_square
-from cocotag.training.fit import Run, export_run, fit, precision, resume
+from cocotag.training.fit import Run, fit, resume
+from cocotag.training.loop.runtime import precision
 
 TWO_STAGES = [StageConfig(1, "head", 3e-2), StageConfig(2, "last:3", 1e-2, 0.8)]
 
@@ -314,7 +317,7 @@ def test_a_config_that_somebody_spoiled_is_one_error(run, tmp_path, line):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(sample_dir, tmp_path, without_bundle, monkeypatch):
-    monkeypatch.setattr("cocotag.losses.bce", lambda logits, *_, **__: logits.sum() * float("nan"))
+    monkeypatch.setitem(LOSSES, "bce", LossRow(lambda logits, *_, **__: logits.sum() * float("nan")))
     with pytest.raises(CocotagError, match=r"loss is nan in epoch 1.*lower stages\.lr"):
         fit(small(sample_dir, stages=[StageConfig(3, "all", 1e-2)]), tmp_path / "run")
 
@@ -372,7 +375,7 @@ def test_freed_memory_is_kept_for_the_next_step(keep):
     """In a process of its own: filling 64 MiB again and again touches new pages only if they were given back."""
     code = (
         "import resource, sys, numpy as np\n"
-        "from cocotag.training.fit import keep_freed_memory\n"
+        "from cocotag.training.loop.runtime import keep_freed_memory\n"
         "if sys.argv[1] == 'True': assert keep_freed_memory()\n"
         "faults = []\n"
         "for _ in range(3):\n"

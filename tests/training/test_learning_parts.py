@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
-from cocotag.data.loading.dataset import EpochSampler, InOrder, Share, repeat_factors
+from cocotag.data.frequency import repeat_factors
+from cocotag.data.loading.dataset import EpochSampler, InOrder, Share
 from cocotag.errors import CocotagError, DataError, OutputError
 from cocotag.export.checkpoint import load_checkpoint
 from cocotag.training.checkpoints import held
 from cocotag.training.fit import Run, fit
 from cocotag.training.loop import features as kept
 from cocotag.training.loop.ema import ramped
-from cocotag.training.loop.loss import Loss, pos_weights, shares
+from cocotag.training.loop.loss import Loss
 from cocotag.training.preflight import make_data
 
 
@@ -40,33 +41,7 @@ def rows(directory):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-# Loss weights
-
-
-def test_inverse_weights_are_negatives_over_positives_up_to_the_cap():
-    positives, known = np.array([50, 10, 1, 90, 0]), np.array([100, 100, 100, 100, 100])
-    found = pos_weights(LossConfig(pos_weight="inverse", pos_weight_cap=20), positives, known)
-    assert found.tolist() == pytest.approx([1, 9, 20, 1, 20])  # a class that is mostly there is not weighed down
-
-
-def test_effective_weights_go_from_none_to_inverse_as_beta_nears_one():
-    positives, known = np.array([10, 40]), np.array([1000, 1000])
-
-    def weights(beta):
-        return pos_weights(LossConfig(pos_weight="effective", pos_weight_beta=beta, pos_weight_cap=1e9), positives, known)
-
-    assert weights(1 - 1e-8) == pytest.approx([99, 24], rel=1e-3)
-    assert weights(0.0) == pytest.approx([1, 1])
-    for n, beta in ((10, 0.99), (40, 0.9)):
-        by_hand = sum(beta**k for k in range(1000 - n)) / sum(beta**k for k in range(n))
-        config = LossConfig(pos_weight="effective", pos_weight_beta=beta, pos_weight_cap=1e9)
-        assert pos_weights(config, np.array([n]), np.array([1000]))[0] == pytest.approx(by_hand)
-
-
-def test_frequencies_are_those_of_the_known_cells():
-    config = LossConfig(pos_weight="inverse")
-    assert pos_weights(config, np.array([10]), np.array([40]))[0] == pytest.approx(3)
-    assert shares(np.array([0, 0, 10]), np.array([0, 98, 10])).tolist() == pytest.approx([0.5, 0.01, 11 / 12])
+# The loss
 
 
 def test_logit_adjustment_is_a_shift_of_the_logits_by_the_log_odds():

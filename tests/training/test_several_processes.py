@@ -140,7 +140,7 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all_in_one_line(sample_di
         """
 import os, sys
 from cocotag.cli import main
-from cocotag.training.module import TaggerModule
+from cocotag.training.loop.module import TaggerModule
 whole = TaggerModule.forward_loss
 def broken(self, logits, targets, known):
     loss = whole(self, logits, targets, known)

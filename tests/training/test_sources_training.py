@@ -16,6 +16,7 @@ from cocotag.config import DataConfig, ModelConfig, SourceConfig, StageConfig, T
 from cocotag.data.annotations import load_split
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.data.sources import join_sources
+from cocotag.data.splits import Splits
 from cocotag.errors import DataError
 from cocotag.evaluation.run import evaluate_bundle
 from cocotag.export.bundles import _thresholds
@@ -99,13 +100,13 @@ def lies(monkeypatch):
         assert (noise & ~joined.table.known).sum() > 400
         return replace(joined, table=replace(joined.table, targets=np.where(joined.table.known, joined.table.targets, noise)))
 
-    monkeypatch.setattr("cocotag.data.loading.datamodule.join_sources", join)
+    monkeypatch.setattr("cocotag.data.splits.join_sources", join)
 
 
 def data_of(config, **changes):
-    made = TaggingData(replace(config.data, **changes), image_size=64, batch_size=8, seed=0)
-    if made.faults():
-        raise DataError(" ".join(made.faults()))
+    made = TaggingData(Splits(replace(config.data, **changes), seed=0), image_size=64, batch_size=8, seed=0)
+    if made.splits.faults(8):
+        raise DataError(" ".join(made.splits.faults(8)))
     return made
 
 
@@ -133,7 +134,7 @@ def test_positives_are_of_known_cells(bundle, config, names):
     assert all(known[name] > 100 for name in names[8:12])
     assert sum(count == 0 for count in known.values()) == 61  # pizza, and those that no source lists
     assert list(read_metadata(bundle).positives) == (data.train.targets & data.train.known).sum(axis=0).tolist()
-    assert len(data.train) + len(data.tune) == len(data.joined.table) == 120
+    assert len(data.train) + len(data.tune) == len(data.splits.joined.table) == 120
 
 
 def test_tune_images_are_of_every_source_and_have_the_rare_classes(config):
@@ -141,7 +142,7 @@ def test_tune_images_are_of_every_source_and_have_the_rare_classes(config):
     firsts = [name.startswith("first/") for name in data.tune.file_names.tolist()]
     assert 10 <= sum(firsts) <= 14
     assert 10 <= len(firsts) - sum(firsts) <= 14
-    positives = data.joined.table.positives
+    positives = data.splits.joined.table.positives
     assert data.tune.positives[positives >= 3].all()
     assert data.train.positives[positives >= 2].all()
 
@@ -222,7 +223,7 @@ def test_a_tune_split_of_its_own_is_in_the_learned_classes(config, names):
 
 def test_a_folder_that_is_no_source_knows_what_it_lists(config, sample_dir):
     data = data_of(config, root=str(sample_dir))
-    val, plain = data.of_root("val"), load_split(sample_dir, "val")
+    val, plain = data.splits.of_root("val"), load_split(sample_dir, "val")
     assert len(val.vocabulary) == 80
     assert val.known.sum(axis=1).tolist() == [20] * len(plain)
     assert val.targets.sum() == plain.targets.sum()
@@ -234,26 +235,30 @@ def test_a_fraction_is_a_sample_with_every_class(config, fraction):
     data, whole = data_of(config, fraction=fraction), data_of(config)
     assert len(data.train) + len(data.tune) == pytest.approx(120 * fraction, abs=10)
     assert ((data.train.positives + data.tune.positives > 0) == (whole.joined.table.positives > 0)).all()
-    assert data.tuned_on()["train_split_sha256"] == whole.tuned_on()["train_split_sha256"]
+    assert data.splits.tuned_on()["train_split_sha256"] == whole.splits.tuned_on()["train_split_sha256"]
     assert set(data.train.file_names) | set(data.tune.file_names) < set(whole.joined.table.file_names)
 
 
 def test_the_whole_fraction_changes_nothing(sample_dir):
     alone = DataConfig(root=str(sample_dir), workers=0)
-    made = [TaggingData(data, image_size=64, batch_size=8, seed=3) for data in (alone, replace(alone, fraction=1.0))]
-    assert made[0].tuned_on() == made[1].tuned_on()
+    made = [
+        TaggingData(Splits(data, seed=3), image_size=64, batch_size=8, seed=3) for data in (alone, replace(alone, fraction=1.0))
+    ]
+    assert made[0].splits.tuned_on() == made[1].splits.tuned_on()
     assert made[0].joined is None
-    part = TaggingData(replace(alone, fraction=0.5), image_size=64, batch_size=8, seed=3)
+    part = TaggingData(Splits(replace(alone, fraction=0.5), seed=3), image_size=64, batch_size=8, seed=3)
     assert len(part.train) + len(part.tune) == pytest.approx(60, abs=6)
 
 
 def test_fewer_classes_of_one_data_set(sample_dir):
     names = load_split(sample_dir, "train").vocabulary.names
-    data = TaggingData(DataConfig(root=str(sample_dir), classes=names[3:5][::-1]), image_size=64, batch_size=8, seed=0)
+    data = TaggingData(
+        Splits(DataConfig(root=str(sample_dir), classes=names[3:5][::-1]), seed=0), image_size=64, batch_size=8, seed=0
+    )
     assert data.vocabulary.names == names[3:5][::-1]
-    assert data.of_root("val").vocabulary == data.vocabulary
-    assert data.tuned_on()["split"] == "0.1 of train"
-    assert "sources" not in data.tuned_on()
+    assert data.splits.of_root("val").vocabulary == data.vocabulary
+    assert data.splits.tuned_on()["split"] == "0.1 of train"
+    assert "sources" not in data.splits.tuned_on()
 
 
 def test_missing_files_are_looked_for_in_every_source(config, sample_dir, tmp_path):

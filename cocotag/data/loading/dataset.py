@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.loading.transforms import Augmentation
 from cocotag.errors import DataError, ImageError
 from cocotag.photos.decode import decode, to_square
 
-Item = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
+
+class Item(NamedTuple):
+    """One item of a data set.
+
+    Attributes:
+        image: RGB uint8 ``(S, S, 3)``; ``(0, 0, 3)`` where no image is wanted.
+        targets: Multi-hot, ``(C,)`` bool.
+        known: False where nobody looked, ``(C,)`` bool.
+        number: The item's number, ``draw * rows + row``.
+    """
+
+    image: NDArray[np.uint8]
+    targets: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    number: int
+
+
+class Batch(NamedTuple):
+    """Several items.
+
+    Attributes:
+        images: RGB uint8 ``(N, S, S, 3)``.
+        targets: Multi-hot, ``(N, C)`` bool.
+        known: False where nobody looked, ``(N, C)`` bool.
+        numbers: The items' numbers, ``(N,)`` int64.
+    """
+
+    images: Tensor
+    targets: Tensor
+    known: Tensor
+    numbers: Tensor
+
+
+def to_batch(items: Sequence[Item]) -> Batch:
+    """Stack items."""
+    return Batch(*default_collate([tuple(item) for item in items]))
+
 
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
@@ -67,15 +104,12 @@ class TaggedImages(Dataset[Item]):
             index: ``draw * len(self) + row``; every draw, of which an epoch may have several, augments anew, the same in any
                 worker and after a resume.
 
-        Returns:
-            Image uint8 ``(S, S, 3)`` RGB, targets bool ``(C,)``, known bool ``(C,)``, and the index.
-
         Raises:
             DataError: The image cannot be read. It is never replaced by another.
         """
         draw, row = divmod(index, len(self))
         if draw < self.without_image:
-            return NO_IMAGE, self.table.targets[row], self.table.known[row], index
+            return Item(NO_IMAGE, self.table.targets[row], self.table.known[row], index)
         drawn_as = index if self.views is None else draw % self.views * len(self) + row
         seed = (self.seed * 1_000_003 + drawn_as) % 2**32
         augmentation = self.augmentation
@@ -87,7 +121,7 @@ class TaggedImages(Dataset[Item]):
         else:
             image = to_square(self._read(row, min_side=self.image_size), self.image_size)
             image = augmentation(image, seed) if augmentation is not None else image
-        return image, self.table.targets[row], self.table.known[row], index
+        return Item(image, self.table.targets[row], self.table.known[row], index)
 
     def _read(self, row: int, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (decode's)
         if self.cached is not None:
@@ -207,23 +241,3 @@ class Share:
         """This one's part of every whole batch of an order."""
         batches = order[: len(order) // self.batch * self.batch].reshape(-1, self.processes, self.part)
         return batches[:, self.rank].reshape(-1)
-
-
-def repeat_factors(targets: NDArray[np.bool_], known: NDArray[np.bool_], below: float) -> NDArray[np.float64]:
-    """How often each image should come so that rare classes are seen more: repeat-factor sampling.
-
-    A class on the share ``f`` of the images that are known for it asks for ``sqrt(below / f)``, at least 1; an image comes as
-    often as the rarest of its classes asks. Gupta et al. 2019, section 4.1, https://arxiv.org/abs/1908.03195.
-
-    Args:
-        targets: Multi-hot, ``(N, C)``.
-        known: False where nobody looked, ``(N, C)``.
-        below: Share of images below which a class is rare, in (0, 1].
-
-    Returns:
-        Factors, ``(N,)``, >= 1.
-    """
-    positive = targets & known
-    share = positive.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    asked = np.maximum(1.0, np.sqrt(below / np.maximum(share, 1e-12)))
-    return np.asarray(np.where(positive, asked, 1.0).max(axis=1, initial=1.0))

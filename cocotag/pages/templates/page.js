@@ -1,8 +1,8 @@
 "use strict";
-// Sorting, filtering and opening of table rows. Without it everything on the page can be read.
+// Sorting, filtering and opening of table rows. Without scripts, everything on the page is readable too.
 document.documentElement.classList.add("js");
 
-const opened = new Map(); // a row -> the row under it that holds its details
+const opened = new Map(); // a row -> the row below it with its details
 
 const valueOf = (row, column) => {
   const cell = row.cells[column];
@@ -23,7 +23,7 @@ function sortBy(table, header) {
   header.setAttribute("aria-sort", down ? "descending" : "ascending");
   const rows = rowsOf(table).map((row) => [valueOf(row, column), row]);
   rows.sort(([a], [b]) => {
-    const missing = isMissing(a, kind) - isMissing(b, kind); // undefined figures stay last in both directions
+    const missing = isMissing(a, kind) - isMissing(b, kind); // undefined values are last in both directions
     return missing || (isMissing(a, kind) ? 0 : order[kind](a, b) * (down ? -1 : 1));
   });
   table.tBodies[0].append(...rows.flatMap(([, row]) => (opened.has(row) ? [row, opened.get(row)] : [row])));
@@ -55,7 +55,7 @@ function toggle(row, open) {
     below.append(cell);
     row.after(below);
     opened.set(row, below);
-    if (row.closest("tbody").querySelectorAll("tr.opened").length === 1) makeScrollable(); // it may have grown past its box
+    if (row.closest("tbody").querySelectorAll("tr.opened").length === 1) makeScrollable(); // the table may now be wider than its box
   } else {
     const below = opened.get(row);
     details.append(...below.querySelector(".panel").childNodes);
@@ -75,7 +75,7 @@ function makeOpenable(row) {
   row.addEventListener("click", (event) => {
     const other = event.target.closest("a, button, input, summary");
     if (other && other !== button) return;
-    if (other !== button && String(document.getSelection())) return; // text of the row is being selected
+    if (other !== button && String(document.getSelection())) return; // the user is selecting text of the row
     toggle(row, !opened.has(row));
   });
 }
@@ -83,7 +83,7 @@ function makeOpenable(row) {
 function closeOnEscape(event) {
   if (event.key !== "Escape") return;
   let row = event.target.closest("tr");
-  while (row && !row.dataset.details && !row.classList.contains("opened")) row = row.parentNode.closest("tr"); // a table inside
+  while (row && !row.dataset.details && !row.classList.contains("opened")) row = row.parentNode.closest("tr"); // from a table inside the details
   if (row && row.classList.contains("opened")) row = row.previousElementSibling;
   if (!row || !opened.has(row)) return;
   toggle(row, false);
@@ -100,7 +100,7 @@ function openLinked() {
   row.querySelector(".opener").focus({ preventScroll: true });
 }
 
-function makeScrollable() { // arrow keys scroll what is wider or higher than its box, and it has a name
+function makeScrollable() { // arrow keys scroll content that is wider or higher than its box; screen readers get a label
   for (const box of document.querySelectorAll(".scroll, .figure")) {
     if (box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight) continue;
     box.tabIndex = 0;

@@ -87,7 +87,18 @@ class Context:
 
 
 class Form(Protocol):
-    """An output that is being written to a file of its own."""
+    """A table that is being written to a file of its own."""
+
+    def __init__(self, path: Path, context: Context) -> None:
+        """Open the file."""
+
+    @staticmethod
+    def check(out: Path, context: Context) -> None:
+        """Check before the work, and again before the file takes its place, that the table can be written.
+
+        Raises:
+            CocotagError: It cannot.
+        """
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write some more rows."""

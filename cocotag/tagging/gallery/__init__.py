@@ -1,15 +1,15 @@
-"""Static pages on which people look the tags over: `write_gallery`. Knows rows of tags and photographs, and no network.
+"""The tag gallery, a static page to review tags: `write_gallery`. Does not depend on a network.
 
-What is in the folder::
+Files in the folder of a gallery::
 
-    index.html                          the page, with its script and style in it; written last
-    cocotag/.cocotag-gallery            says whose folder this is, and keeps walks out of it
-    cocotag/data-DIGEST/000000.js       names, tags and scores, `chunks.CHUNK` images in each; a page that is opened as a file
-                                        may load scripts, but no JSON
-    cocotag/thumbs/ab/abcdef.jpg        small pictures, called by path, size and modification time of the photograph
+    index.html                          the page, which includes its script and style; written last
+    cocotag/.cocotag-gallery            marks the folder as cocotag's; walks skip it
+    cocotag/data-DIGEST/000000.js       names, tags and scores of `chunks.CHUNK` images each; a page opened from disk may
+                                        load scripts, but not JSON
+    cocotag/thumbs/ab/abcdef.jpg        thumbnails, named by path, size and modification time of the photograph
 
-So a run that is killed leaves the page that was there and all that it needs, and the next run makes only the thumbnails of
-new and changed photographs.
+A killed run therefore leaves the previous page and all its files, and the next run makes only the thumbnails of new and
+changed photographs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Rows -> files of data that the page loads as scripts. Knows no page.
+"""Data files of a gallery, which the page loads as scripts. Does not depend on the page.
 
-A file calls ``cocotagChunk`` with: ``folders`` (text, address from the page, whole address); ``where``, runs of images in one
-folder as ``[folder, images, ...]``; ``names``; ``thumbs``, eight bytes each, zero where there is none; for each model
+A file calls ``cocotagChunk`` with: ``folders`` (text, relative address, absolute address); ``where``, runs of images in one
+folder as ``[folder, images, ...]``; ``names``; ``thumbs``, eight bytes each, zero without a thumbnail; for each model
 ``counts``, ``classes`` and ``scores``; and ``errors`` (folder, name, status, message). Numbers are little-endian, in base64.
 
-A score is the bits of its float16, which are in order as integers, so that the page decides exactly as cocotag does; the sign
-bit, which a probability does not need, says whether it is a tag as cocotag decided.
+A score is the bits of its float16. As integers, these have the order of the scores, so the page decides exactly as cocotag
+does. The sign bit, which a probability does not need, says whether cocotag decided that the class is a tag.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.gallery.place import output_errors
 
 CHUNK = 2000
-"""Files in one chunk: a script of about 150 kB."""
+"""Files per chunk: a script of about 150 kB."""
 
 FLOOR = 0.02
-"""Lower scores are left out; also those below half of a threshold that is itself near this."""
+"""Lower scores are left out. For a class with a threshold below twice this, the floor is half the threshold."""
 
 DECIDED = np.uint16(0x8000)
 _ONE = np.float16(1).view(np.uint16)
 
 
 class ModelScores:
-    """What of a model's scores the page gets.
+    """Selection of a model's scores for the page.
 
     Attributes:
-        pairs: Scores that were kept.
-        tagged: Images with each tag, as cocotag decided, ``(K,)``.
+        pairs: Number of selected scores.
+        tagged: Number of images with each tag, as cocotag decided, ``(K,)``.
     """
 
     def __init__(self, context: Context, model: str) -> None:
@@ -57,7 +57,7 @@ class ModelScores:
         self.tagged = np.zeros(len(self._tags), np.int64)
 
     def pick(self, row: Row) -> tuple[NDArray[np.integer], NDArray[np.uint16]]:
-        """The classes of a row that matter and their scores, highest first."""
+        """The selected classes of a row and their scores, highest first."""
         decided = [self._index[tag.name] for tag in row.tags]
         scores = self._context.scores(row)
         if scores is None:
@@ -78,7 +78,7 @@ class ModelScores:
         return classes, values
 
     def about(self) -> dict[str, Any]:
-        """What the page has to know of the model."""
+        """The model's part of the page's ``about``."""
         made_by = self._context.made_by.get(self.model, {})
         groups = [levels(category) for category in self._tags]
         return {
@@ -91,39 +91,39 @@ class ModelScores:
 
 
 def _thresholds(context: Context, model: str) -> NDArray[np.float64]:
-    """By which each tag is decided, ``(K,)``; where several classes became one tag, the lowest of theirs."""
+    """The threshold of each tag, ``(K,)``; for a tag merged from several classes, their lowest threshold."""
     own = context.vocabularies[model]
     values = np.asarray(context.thresholds.get(model, np.full(len(own), 0.5)), np.float64)
     if context.rename is None:
         return values
     renamed = context.rename.of(own)
     lowest = np.ones(len(renamed.vocabulary))
-    there = renamed.columns >= 0
-    np.minimum.at(lowest, renamed.columns[there], values[there])
+    kept = renamed.columns >= 0
+    np.minimum.at(lowest, renamed.columns[kept], values[kept])
     return lowest
 
 
 class Chunks:
-    """Data that are being written.
+    """Writer of the data files.
 
     Attributes:
-        images: Images so far.
-        errors: Files that could not be tagged.
-        first_errors: The first of these.
-        relative: Some files are named as seen from the working folder.
-        models: Of each what was kept.
+        images: Number of images so far.
+        errors: Number of files that could not be tagged.
+        first_errors: The first of these files, with the reason.
+        relative: Whether some paths are relative to the working folder.
+        models: The score selection of each model.
     """
 
     def __init__(self, folder: Path, page_folder: Path, context: Context) -> None:
-        """Begin.
+        """Start with no files.
 
         Args:
-            folder: For the files.
-            page_folder: Where the page will be: addresses begin there.
+            folder: Folder of the data files.
+            page_folder: Folder of the page, to which addresses are relative.
             context: What all rows have in common.
         """
         self._folder = folder
-        self._page_folder = os.path.abspath(page_folder)  # noqa: PTH100 (browsers take .. by the letter too)
+        self._page_folder = os.path.abspath(page_folder)  # noqa: PTH100 (browsers resolve .. as text too)
         self.models = [ModelScores(context, model) for model in context.vocabularies]
         self._digest = hashlib.sha256()
         self.images = self.errors = self.count = 0
@@ -145,8 +145,8 @@ class Chunks:
         """Add a file.
 
         Args:
-            rows: Of it, one for each model in the order of the models.
-            thumb: Key of its thumbnail, 0 if there is none.
+            rows: Its rows, one per model, in the order of the models.
+            thumb: Key of its thumbnail, or 0.
         """
         path = rows[0].path
         folder = self._folders.setdefault(str(path.parent), len(self._folders))
@@ -170,17 +170,17 @@ class Chunks:
             self._where[-1] += 1
         else:
             self._where += [folder, 1]
-        for place, (model, row) in enumerate(zip(self.models, rows, strict=True)):
+        for index, (model, row) in enumerate(zip(self.models, rows, strict=True)):
             classes, scores = model.pick(row)
-            self._counts[place].append(len(classes))
-            self._classes[place].append(classes)
-            self._scores[place].append(scores)
+            self._counts[index].append(len(classes))
+            self._classes[index].append(classes)
+            self._scores[index].append(scores)
 
     def close(self) -> str:
-        """Write what is left.
+        """Write the last file.
 
         Returns:
-            A digest of it all, 16 hexadecimal digits.
+            A digest of all files, 16 hexadecimal digits.
         """
         if self._names or self._errors:
             self._write()
@@ -194,11 +194,11 @@ class Chunks:
             "thumbs": _base64(np.asarray(self._thumbs, ">u8")),
             "models": [
                 {
-                    "counts": _base64(np.asarray(self._counts[place], model.wide)),
-                    "classes": _base64(np.concatenate([*self._classes[place], np.empty(0, np.intp)]).astype(model.wide)),
-                    "scores": _base64(np.concatenate([*self._scores[place], np.empty(0, np.uint16)]).astype("<u2")),
+                    "counts": _base64(np.asarray(self._counts[index], model.wide)),
+                    "classes": _base64(np.concatenate([*self._classes[index], np.empty(0, np.intp)]).astype(model.wide)),
+                    "scores": _base64(np.concatenate([*self._scores[index], np.empty(0, np.uint16)]).astype("<u2")),
                 }
-                for place, model in enumerate(self.models)
+                for index, model in enumerate(self.models)
             ],
             "errors": self._errors,
         }
@@ -215,27 +215,30 @@ class Chunks:
         return "" if folder == "." else folder, *addresses(folder, self._page_folder)
 
 
-def addresses(place: Path | str, page_folder: str) -> tuple[str, str]:
-    """The address of a folder or file from the page, which outlasts a move of both, and the whole one; both end in a slash."""
-    whole = os.path.abspath(place)  # noqa: PTH100 (browsers take .. by the letter too)
-    far = f"{Path(whole).as_uri().rstrip('/')}/"
+def addresses(path: Path | str, page_folder: str) -> tuple[str, str]:
+    """The address of a folder or file relative to the page, and the absolute one; both end in a slash.
+
+    The relative address stays valid if the page and the folder or file are moved together.
+    """
+    absolute = os.path.abspath(path)  # noqa: PTH100 (browsers resolve .. as text too)
+    far = f"{Path(absolute).as_uri().rstrip('/')}/"
     try:
-        way = os.path.relpath(whole, page_folder)
+        relative = os.path.relpath(absolute, page_folder)
     except ValueError:  # on another drive
         return far, far
-    return f"{quote(os.fsencode(way).replace(os.fsencode(os.sep), b'/'))}/", far
+    return f"{quote(os.fsencode(relative).replace(os.fsencode(os.sep), b'/'))}/", far
 
 
 FIRST_ERRORS = 100
 
 
 def chunk_name(number: int) -> str:
-    """The file of a chunk."""
+    """The file name of a chunk."""
     return f"{number:06d}.js"
 
 
 def script_json(value: Any) -> str:  # noqa: ANN401 (plain JSON values)
-    """JSON in ASCII that may stand in a script, also within HTML; half surrogate pairs stay what they are."""
+    """ASCII JSON that is safe in a script, also inline in HTML; lone surrogates are preserved."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""The folder of a gallery: whose it is, what is where, and what is no longer needed. Knows no rows and no pictures."""
+"""The folder of a gallery: its owner, its layout, and the removal of unused files. Does not depend on rows or pictures."""
 
 from __future__ import annotations
 
@@ -13,55 +13,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import OutputError
-from cocotag.files import atomic_path, probe_folder, write_text
+from cocotag.files import atomic_path, probe_folder, write_fault, write_text
 from cocotag.tagging.state.store import NAME as STATE
 
 PAGE = "index.html"
 FILES = "cocotag"
-"""Folder of all that the page needs: its name is not one that people's own folders have."""
+"""Subfolder with the files of the page; a name that users' own folders are unlikely to have."""
 
 MARKER = ".cocotag-gallery"
-"""In that folder: says whose it is, and keeps walks out of it. Beside it people may have photographs, which are walked."""
+"""File in that subfolder that marks it as cocotag's, so that walks skip it. Photographs beside the subfolder are walked."""
 
 THUMBS = f"{FILES}/thumbs"
 
-_MARKER_TEXT = "Made by cocotag for ../index.html. Delete both to be rid of them.\n"
+_MARKER_TEXT = "Written by cocotag for ../index.html. To remove the gallery, delete both.\n"
 _DATA = re.compile(r"data-([0-9a-f]{16}|\d+\.part)")
 _THUMB = re.compile(r"([0-9a-f]{16})\.jpg(\.part)?")
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # of file managers
 
 
 def check_gallery(directory: Path | str, *, overwrite: bool = False) -> None:
-    """See before the work that a gallery can be written.
+    """Check before the work that a gallery can be written.
 
     Args:
-        directory: Its folder: one that is not there, an empty one, or a gallery. A state may be in it.
-        overwrite: Any folder will do. What else is in it stays, but for ``index.html`` and what is called as the files of a
-            gallery are.
+        directory: Its folder, which must be missing, empty or a gallery. It may contain a state.
+        overwrite: Accept any folder. Other files in it are kept, except ``index.html`` and files with the names of a
+            gallery's files.
 
     Raises:
-        OutputError: It is something else, or cannot be written to.
+        OutputError: The folder has other files, is not a folder or is not writable.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
-        raise OutputError(f"{directory} is a file. --gallery needs a folder: choose another name.")
+        raise OutputError(f"{directory} is a file, but --gallery needs a folder. Choose another name.", code="not_a_folder")
     try:
         others = [] if overwrite or is_gallery(directory) else sorted(_others(directory))
     except OSError as error:
-        raise OutputError(f"{directory} cannot be read ({error.strerror or error}). Choose another folder.") from None
+        raise OutputError(
+            f"{directory} cannot be read ({error.strerror or error}). Choose another folder.", code="output_not_readable"
+        ) from None
     if others:
-        what = f"{directory} is not empty and no gallery of cocotag's (it holds {others[0]!r})"
-        raise OutputError(f"{what}. Choose another folder, or add --overwrite.")
+        raise OutputError(
+            f"{directory} is not empty and is not a cocotag gallery (it contains {others[0]!r}). Choose another folder, or add "
+            "--overwrite.",
+            code="folder_not_empty",
+        )
     probe_folder(directory)
 
 
 def is_gallery(directory: Path) -> bool:
-    """Whether a gallery was written there, or begun."""
+    """Whether the folder has a complete or unfinished gallery."""
     return (directory / FILES / MARKER).is_file()
 
 
 def _others(directory: Path) -> Iterator[str]:
-    """Names of what is in a folder and neither ours nor litter; nothing if there is no folder."""
+    """Names of the other files in a folder, without states and files of file managers; empty if the folder is missing."""
     if directory.is_dir():
         for entry in directory.iterdir():
             if entry.name not in _LITTER and entry.name != STATE and not entry.name.startswith(f"{STATE}-"):
@@ -73,20 +78,20 @@ class Place:
 
     Attributes:
         directory: The folder.
-        thumbs: Where thumbnails are.
-        new_data: Where data are put until the page can use them.
+        thumbs: Folder of the thumbnails.
+        new_data: Folder of the data until they are published.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Make the folder and mark it.
+        """Create the folder and its marker.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The folder cannot be written.
         """
         self.directory = directory
         self.thumbs = directory / THUMBS
         self.new_data = directory / FILES / f"data-{os.getpid()}.part"
-        if not is_gallery(directory):  # before there are pictures
+        if not is_gallery(directory):  # before any thumbnail, so that no walk finds one
             write_text(directory / FILES / MARKER, _MARKER_TEXT)
         with output_errors(directory):
             self.thumbs.mkdir(parents=True, exist_ok=True)
@@ -94,16 +99,16 @@ class Place:
             self.new_data.mkdir()
 
     def publish(self, digest: str, page: str) -> None:
-        """Put the new data and the page that uses them in place.
+        """Move the new data to their final folder and write the page that uses them.
 
         Args:
-            digest: Of the data, 16 hexadecimal digits.
-            page: The page, which names it.
+            digest: Digest of the data, 16 hexadecimal digits.
+            page: The text of the page, which refers to the digest.
         """
         data = self.directory / FILES / data_name(digest)
         with output_errors(data):
             data.mkdir(exist_ok=True)
-            for file in sorted(self.new_data.iterdir()):  # the same content, where it is there already
+            for file in sorted(self.new_data.iterdir()):  # an existing file has the same content
                 file.replace(data / file.name)
         with atomic_path(self.directory / PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8", newline="")
@@ -112,17 +117,17 @@ class Place:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def abandon(self) -> None:
-        """Remove data that no page uses."""
+        """Remove the unpublished data."""
         shutil.rmtree(self.new_data, ignore_errors=True)
 
     def remove_thumbs_but(self, keys: NDArray[np.uint64]) -> int:
         """Remove the thumbnails that the page does not use.
 
         Args:
-            keys: Of those that it uses.
+            keys: Keys of the thumbnails that it uses.
 
         Returns:
-            How many were removed.
+            Number of removed thumbnails.
         """
         keys = np.unique(keys)
         removed = 0
@@ -132,24 +137,24 @@ class Place:
                     os.unlink(file)  # noqa: PTH108 (a million times)
                     removed += is_whole
         for folder in self.thumbs.iterdir():
-            with suppress(OSError):  # not empty, or no folder
+            with suppress(OSError):  # not empty, or not a folder
                 folder.rmdir()
         return removed
 
 
 def thumb_name(key: int) -> str:
-    """The file of a thumbnail, in one of 256 folders."""
+    """The relative path of a thumbnail, in one of 256 folders."""
     digits = f"{key:016x}"
     return f"{digits[:2]}/{digits}.jpg"
 
 
 def thumb_keys(thumbs: Path) -> Iterator[int]:
-    """Keys of the thumbnails that are there."""
+    """Keys of the existing thumbnails."""
     return (key for _, key, is_whole in _thumb_files(thumbs) if is_whole)
 
 
 def _thumb_files(thumbs: Path) -> Iterator[tuple[str, int, bool]]:
-    """Path, key, and whether it is more than a part, of each thumbnail."""
+    """Path and key of each thumbnail, and whether it is complete."""
     for folder in thumbs.iterdir():
         if folder.is_dir():
             for name in os.listdir(folder):  # noqa: PTH208 (a million times)
@@ -159,20 +164,22 @@ def _thumb_files(thumbs: Path) -> Iterator[tuple[str, int, bool]]:
 
 
 def data_name(digest: str) -> str:
-    """The folder of data, within `FILES`."""
+    """The name of the data folder within `FILES`."""
     return f"data-{digest}"
 
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """The disk's errors as one line that names a path."""
+    """Turn an OSError into a one-line OutputError that names a path."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{path} cannot be written ({reason}). Choose another place or free some space.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}). Choose another place or free some space.",
+            code=write_fault(error),
+        ) from error
 
 
 def _has(values: NDArray[np.uint64], value: int) -> bool:
-    place = np.searchsorted(values, np.uint64(value))
-    return bool(place < len(values) and values[place] == value)
+    index = np.searchsorted(values, np.uint64(value))
+    return bool(index < len(values) and values[index] == value)

@@ -1,4 +1,4 @@
-"""Rows and photographs -> a gallery: joins thumbnails, data and page."""
+"""Writes a gallery from rows and photographs: thumbnails, data and page."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from cocotag.tagging.state.store import NAME as STATE
 
 @dataclass(frozen=True, slots=True)
 class GallerySummary:
-    """What a gallery came to.
+    """Counts of a gallery that was written.
 
     Attributes:
-        page: To be opened.
-        images: Images that it shows.
-        errors: Files that it lists with the reason why they have no tags.
-        made: Thumbnails that were made.
-        kept: Those from before.
-        unread: Of these, those whose photograph cannot be read now.
-        removed: Those of photographs that are not in it any more, or have changed.
-        failed: Images without one, for the photograph cannot be read now.
+        page: The page to open.
+        images: Number of images on it.
+        errors: Number of files on it that could not be tagged.
+        made: Number of new thumbnails.
+        kept: Number of existing thumbnails in use.
+        unread: Number of these whose photograph cannot be read now.
+        removed: Number of removed thumbnails, of photographs that changed or are no longer in the gallery.
+        failed: Number of images without a thumbnail, since the photograph cannot be read now.
     """
 
     page: Path
@@ -49,16 +49,16 @@ class GallerySummary:
     failed: int
 
     def to_text(self) -> str:
-        """A line of counts, and one for photographs that cannot be read now."""
-        counts = {"kept": self.kept, "removed": self.removed, "impossible": self.failed}
+        """One line of counts, and lines about photographs that cannot be read now."""
+        counts = {"kept": self.kept, "removed": self.removed, "missing": self.failed}
         thumbs = ", ".join([f"{self.made} made", *(f"{count} {what}" for what, count in counts.items() if count)])
         errors = f", {self.errors} not tagged" if self.errors else ""
         lines = [f"gallery: {self.images} images{errors}; thumbnails: {thumbs}. Open {self.page}"]
         if self.unread:
-            lines.append(f"Photographs that cannot be read now: {self.unread}. Their thumbnails from before stay.")
+            lines.append(f"Photographs that cannot be read now: {self.unread}. Their existing thumbnails are kept.")
         if self.failed:
             what = f"Photographs that cannot be read now and have no thumbnail: {self.failed}"
-            lines.append(f"{what}. Bring them back, such as by plugging in their disk, and run it again.")
+            lines.append(f"{what}. Make them available, for example plug in their disk, and run the command again.")
         return "\n".join(lines)
 
 
@@ -71,18 +71,18 @@ def write_gallery(
     state: Path | None = None,
     names: Path | None = None,
 ) -> GallerySummary:
-    """Write or renew a gallery. The page that was there works until the new one takes its place.
+    """Write or update a gallery. An existing page works until the new one replaces it.
 
     Args:
-        rows: Called once. Rows of one file by several models come one after the other, in the order of the models.
-        directory: A folder that `check_gallery` has seen.
+        rows: Returns the rows; called once. The rows of one file by several models are adjacent, in the order of the models.
+        directory: A folder that `check_gallery` has accepted.
         context: What all rows have in common.
-        progress: Show a bar on stderr, if that is a terminal.
-        state: Of which the rows are: the page then says how to keep a threshold that was found on it.
-        names: By which tags were renamed.
+        progress: Show a progress bar if stderr is a terminal.
+        state: The state with the rows: the page then shows the command that applies a threshold chosen on it.
+        names: The file by which tags were renamed.
 
     Raises:
-        OutputError: It cannot be written, or the disk is full.
+        OutputError: The folder cannot be written, or the disk is full.
     """
     place = Place(Path(directory))
     thumbnails = Thumbnails(place.thumbs)
@@ -97,17 +97,17 @@ def write_gallery(
         bar.update()
 
     total = context.total // max(1, len(context.vocabularies)) or None
-    shown = None if progress else True  # None: if stderr is a terminal
-    bar = tqdm(total=total, desc="gallery", unit="image", disable=shown, dynamic_ncols=True, leave=False)
-    under_way: deque[tuple[list[Row], Thumbnail]] = deque()
+    disable = None if progress else True  # None: unless stderr is a terminal
+    bar = tqdm(total=total, desc="gallery", unit="image", disable=disable, dynamic_ncols=True, leave=False)
+    in_progress: deque[tuple[list[Row], Thumbnail]] = deque()
     try:
         for path, some in groupby(rows(), attrgetter("path")):
             group = list(some)
-            under_way.append((group, thumbnails.start(path) if group[0].status == "ok" else Thumbnail(0)))
-            if len(under_way) > thumbnails.at_once:
-                take(*under_way.popleft())
-        while under_way:
-            take(*under_way.popleft())
+            in_progress.append((group, thumbnails.start(path) if group[0].status == "ok" else Thumbnail(0)))
+            if len(in_progress) > thumbnails.at_once:
+                take(*in_progress.popleft())
+        while in_progress:
+            take(*in_progress.popleft())
         digest = chunks.close()
         place.publish(digest, _page(chunks, digest, None if state is None else _keeping(place, chunks, state, names)))
     finally:
@@ -128,7 +128,7 @@ def write_gallery(
 
 
 def _keeping(place: Place, chunks: Chunks, state: Path, names: Path | None) -> dict[str, Any]:
-    """The addresses from which the page makes the command that keeps a threshold."""
+    """The addresses that the page needs for the command that applies a threshold."""
     page_folder = os.path.abspath(place.directory)  # noqa: PTH100 (as in chunks)
     own = state.name == STATE and os.path.realpath(state.parent) == os.path.realpath(place.directory)
     return {

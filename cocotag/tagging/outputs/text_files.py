@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from cocotag.errors import OutputError
 from cocotag.path_text import show
 from cocotag.photos.formats.table import IMAGE_ENDINGS
+from cocotag.tagging.decisions.beside import Material, Written
+from cocotag.tagging.decisions.failures import FIRST_FAILURES, failure_lines
 from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.outputs.own_files import NotOursError, OwnFiles
-from cocotag.tagging.summary import FIRST_FAILURES, failure_lines
 
 _OPEN_FOLDERS = 16
 """A walk comes back to a folder after each folder in it."""
@@ -69,6 +70,23 @@ class TextSummary:
         """Note a message, if it is one of the first."""
         if len(self.first_failures) < FIRST_FAILURES:
             self.first_failures.append(show(message))
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """A ``.txt`` beside each image; `cocotag.tagging.decisions.beside.Beside` describes the methods."""
+
+    folder: Path | None = None
+    changes_photographs = False
+
+    def check(self, context: Context, *, overwrite: bool) -> None:
+        """Check that every tag can be a line."""
+        check_texts(context)
+
+    def write(self, material: Material) -> Written:
+        """Write or update the files."""
+        summary = write_texts(material.rows())
+        return Written(summary.to_text(), summary.failed)
 
 
 def check_texts(context: Context) -> None:

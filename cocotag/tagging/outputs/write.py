@@ -12,15 +12,13 @@ from pathlib import Path
 from cocotag.errors import OutputError
 from cocotag.files import atomic_path, probe_folder
 from cocotag.tagging.decisions.rows import Context, Form, Row
-from cocotag.tagging.outputs.formats.csv_table import CsvTable, check_csv
+from cocotag.tagging.outputs.formats.csv_table import CsvTable
 from cocotag.tagging.outputs.formats.json_lines import JsonLines, JsonStream
-from cocotag.tagging.outputs.formats.parquet import ParquetTable, check_parquet
-from cocotag.tagging.outputs.formats.sqlite import SqliteDatabase, check_sqlite
-
-__all__ = ["ENDINGS", "STDOUT", "Context", "Row", "check_outputs", "file_of", "open_stdout", "write_outputs"]
+from cocotag.tagging.outputs.formats.parquet import ParquetTable
+from cocotag.tagging.outputs.formats.sqlite import SqliteDatabase
 
 STDOUT = "-"
-ENDINGS: dict[str, Callable[[Path, Context], Form]] = {
+ENDINGS: dict[str, type[Form]] = {
     ".csv": CsvTable,
     ".jsonl": JsonLines,
     ".parquet": ParquetTable,
@@ -28,7 +26,10 @@ ENDINGS: dict[str, Callable[[Path, Context], Form]] = {
     ".sqlite3": SqliteDatabase,
     ".db": SqliteDatabase,
 }
-"""The form of an output by the ending of its name, in lower case."""
+"""The table of formats: ending of a file's name, in lower case -> its form.
+
+To add a format, write its form in a module of ``formats/`` and its row here. The form checks what it cannot hold.
+"""
 
 _ROWS_AT_ONCE = 1000
 
@@ -62,16 +63,11 @@ def _check_file(out: Path, context: Context) -> None:
     form = _form(out)
     if out.is_dir():
         raise OutputError(f"{out} is a folder. Choose another name.")
-    if form is CsvTable:
-        check_csv(out, context)
-    elif form is ParquetTable:
-        check_parquet(out)
-    elif form is SqliteDatabase:
-        check_sqlite(out, context)
+    form.check(out, context)
     probe_folder(out.parent)
 
 
-def _form(out: Path) -> Callable[[Path, Context], Form]:
+def _form(out: Path) -> type[Form]:
     form = ENDINGS.get(out.suffix.lower())
     if form is None:
         *most, last = ENDINGS
@@ -126,6 +122,40 @@ def open_stdout(context: Context) -> JsonStream:
     return JsonStream(sys.stdout, context)
 
 
+class StdoutRows:
+    """Rows to stdout while the work goes on.
+
+    Args:
+        context: What all rows have in common.
+        keep_going: Whether a reader that goes away only ends the writing, since there are files to write as well.
+    """
+
+    def __init__(self, context: Context, *, keep_going: bool) -> None:
+        self._stream = open_stdout(context)
+        self._keep_going = keep_going
+        self._gone: BrokenPipeError | None = None
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write some rows.
+
+        Raises:
+            BrokenPipeError: The reader has gone, and there is nothing else to do.
+        """
+        if self._gone is not None:
+            return
+        try:
+            self._stream.write_all(rows)
+        except BrokenPipeError as error:
+            if not self._keep_going:
+                raise
+            self._gone = error
+
+    def end(self) -> None:
+        """Raise BrokenPipeError if the reader has gone."""
+        if self._gone is not None:
+            raise self._gone
+
+
 class _File:
     """An output under way. Its errors name it: several are open, and each would take another's for its own."""
 
@@ -143,8 +173,7 @@ class _File:
             self._form.write(rows)
 
     def close(self) -> None:
-        if isinstance(self._form, SqliteDatabase):
-            check_sqlite(self._out, self._context)  # again: hours may have passed
+        self._form.check(self._out, self._context)  # again: hours may have passed
         with self._errors():
             self._form.close()
 

@@ -21,7 +21,7 @@ from cocotag.errors import DataError, MissingExtraError, OutputError
 from cocotag.inference.tags import Tag
 from cocotag.path_text import show
 from cocotag.photos.walk import Walk
-from cocotag.tagging.outputs.write import Row
+from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
 from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing

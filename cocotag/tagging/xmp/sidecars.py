@@ -23,8 +23,8 @@ from cocotag.errors import DataError
 from cocotag.path_text import show
 from cocotag.photos.formats.table import FORMATS, IMAGE_ENDINGS
 from cocotag.photos.walk import Walk
-from cocotag.tagging.outputs.write import Row
-from cocotag.tagging.summary import failure_lines
+from cocotag.tagging.decisions.failures import failure_lines
+from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, decode
 from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes

@@ -154,7 +154,7 @@ def _facts(config: TrainConfig, data: TaggingData, precision: str) -> dict[str, 
             "classes": len(data.vocabulary),
             "train": table_facts(data.train),
             "tune": table_facts(data.tune),
-            "tuned_on": data.tuned_on(),
+            "tuned_on": data.splits.tuned_on(),
         },
     }
 

@@ -105,8 +105,8 @@ class KeepFeatures(Callback):
                 for batch in data.sweep(images, range(items)):
                     if self.interrupt.pressed:
                         raise KeyboardInterrupt
-                    reduced = module.network.forward_reduced(batch[0].to(module.device))
-                    cache.put(part, batch[3], reduced)
+                    reduced = module.network.forward_reduced(batch.images.to(module.device))
+                    cache.put(part, batch.numbers, reduced)
                     bar.update(len(reduced))
         return cache
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cocotag.config import LossConfig
+from cocotag.data.frequency import pos_weights, shares
 from cocotag.errors import ConfigError
 from cocotag.losses import LOSSES
 
@@ -33,9 +34,10 @@ class Loss(nn.Module):
             raise ConfigError(f"loss.name is {config.name!r}, it must be one of {', '.join(LOSSES)}.")
         self.config = config
         self._row = LOSSES[config.name]
-        self._parameters = {name: getattr(config, name) for name in self._row.parameters}
+        self._options = {name: getattr(config, name) for name in self._row.parameters}
+        weights = pos_weights(positives, known, kind=config.pos_weight, cap=config.pos_weight_cap, beta=config.pos_weight_beta)
         self.pos_weight: Tensor | None
-        self.register_buffer("pos_weight", _tensor(pos_weights(config, positives, known)), persistent=False)
+        self.register_buffer("pos_weight", _tensor(weights), persistent=False)
         self.log_odds: Tensor | None
         odds = None
         if config.logit_adjustment:
@@ -48,31 +50,7 @@ class Loss(nn.Module):
         if self.log_odds is not None:
             logits = logits.float() + self.log_odds
         weights = {"pos_weight": self.pos_weight} if self._row.weighs_positives else {}
-        return self._row.loss(logits, targets, known, **self._parameters, **weights)
-
-
-def shares(positives: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of positives of each class, ``(C,)``, in (0, 1): with one positive and one negative more than were counted.
-
-    So a class that nobody looked for has 1/2, and one without a positive is not impossible (Laplace's rule of succession).
-    """
-    return np.asarray((positives + 1) / (known + 2))
-
-
-def pos_weights(config: LossConfig, positives: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Weight of each class's positives, ``(C,)``, between 1 and the config's cap; None where the config wants none.
-
-    ``inverse`` is negatives over positives. ``effective`` is the same of their effective numbers ``(1 - b^n) / (1 - b)``: the
-    n-th image of a kind adds less than the one before; Cui et al. 2019, https://arxiv.org/abs/1901.05555. There each class is
-    weighted by the inverse of its effective number; a class for itself has two, its positives and its negatives.
-    """
-    if config.pos_weight == "none":
-        return None
-    counts = np.maximum(np.stack([known - positives, positives]), 1).astype(np.float64)
-    if config.pos_weight == "effective":
-        beta = config.pos_weight_beta
-        counts = (1 - beta**counts) / (1 - beta)
-    return np.asarray(np.clip(counts[0] / counts[1], 1.0, config.pos_weight_cap))
+        return self._row.loss(logits, targets, known, **self._options, **weights)
 
 
 def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
 from cocotag.config import TrainConfig
-from cocotag.data.loading.datamodule import Batch
+from cocotag.data.loading.dataset import Batch
 from cocotag.models.network import TaggerNetwork
 from cocotag.training.loop.features import FeatureCache
 from cocotag.training.loop.loss import Loss
@@ -109,14 +109,13 @@ class TaggerModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One batch to its loss."""
-        _, targets, known, items = batch
         logits = self._logits("train", batch)
-        loss = self.forward_loss(logits, targets, known)
-        self._watch(loss, items, batch_idx)
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(items), "sync_dist": True}
+        loss = self.forward_loss(logits, batch.targets, batch.known)
+        self._watch(loss, batch.numbers, batch_idx)
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(batch.numbers), "sync_dist": True}
         self.log("train/loss", loss, **options)
         if self.network.exclusive:
-            self.log("train/top1", top1(logits, targets), **options)
+            self.log("train/top1", top1(logits, batch.targets), **options)
         return loss
 
     def forward_loss(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
@@ -125,8 +124,8 @@ class TaggerModule(LightningModule):
 
     def _logits(self, part: str, batch: Batch) -> Tensor:
         if self.features is None:
-            return cast(Tensor, self.network(batch[0]))
-        return self.network.forward_head(self.features.get(part, batch[3], self.device))
+            return cast(Tensor, self.network(batch.images))
+        return self.network.forward_head(self.features.get(part, batch.numbers, self.device))
 
     def _watch(self, loss: Tensor, items: Tensor, batch_idx: int) -> None:
         """Stop at a loss that is no number, and name its images. On a GPU to look means to wait: only now and then.
@@ -171,10 +170,12 @@ class TaggerModule(LightningModule):
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
         """Tune images: loss, and scores for the metrics."""
-        _, targets, known, items = batch
+        targets, known = batch.targets, batch.known
         logits = self._logits("tune", batch).float()
         right = top1(logits, targets) if self.network.exclusive else torch.zeros((), device=self.device)
-        self.sums += len(items) * torch.stack([self.forward_loss(logits, targets, known), right, torch.ones_like(right)])
+        self.sums += len(batch.numbers) * torch.stack(
+            [self.forward_loss(logits, targets, known), right, torch.ones_like(right)]
+        )
         truth = torch.where(known, targets.long(), UNKNOWN)
         # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
         probs = self.network.probs(logits)

@@ -243,7 +243,7 @@ def test_a_full_disk_is_said_and_gone_on_from(root, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from cocotag.data import image_cache
+from cocotag.data.loading import image_cache
 from cocotag.errors import Interrupted
 image_cache.FLUSH_SECONDS = 0
 root = Path(sys.argv[1])

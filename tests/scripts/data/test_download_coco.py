@@ -18,7 +18,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
 SCRIPT = PROJECT / "scripts" / "data" / "download_coco.sh"
-UNPACKER = PROJECT / "scripts" / "unpack_coco.py"
+UNPACKER = PROJECT / "scripts" / "data" / "unpack_coco.py"
 ANNOTATIONS = "annotations/annotations_trainval2017.zip"
 VAL, TRAIN = "zips/val2017.zip", "zips/train2017.zip"
 

@@ -1,4 +1,4 @@
-"""The command that the gallery's page gives for a threshold found there: pasted into a shell it does just that."""
+"""The command on the gallery's page that applies a threshold chosen there, pasted into a shell."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def browser():
 
 
 def command_on(browser, gallery):
-    """What the page says when the slider is at 0.97, and what it says at the bundle's own thresholds."""
+    """The command on the page when the slider is at 0.97; none at the bundle's own thresholds."""
     with looking(browser, gallery / "index.html", NARROW) as page:
         rest = page.locator("#keep").inner_text()
         page.locator("#level").evaluate("box => { box.value = '0.97'; box.dispatchEvent(new Event('input')); }")
@@ -32,12 +32,12 @@ def command_on(browser, gallery):
         page.locator("#decided").click()
         assert page.locator("#keep").inner_text() == rest == ""
     before, _, command = text.partition(": ")
-    assert before == "To keep this"
+    assert before and command
     return command
 
 
 def paste(command, folder):
-    """Into bash, somewhere."""
+    """Run the command in bash."""
     shell = f'cocotag() {{ "{sys.executable}" -m cocotag "$@"; }}\n{command}\n'
     done = subprocess.run(["bash", "-c", os.fsencode(shell)], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (command, done.stderr)
@@ -52,8 +52,8 @@ def thresholds(gallery):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_from_anywhere_whatever_the_folder_is_called(browser, toy_bundle, tmp_path, monkeypatch, name):
-    """The photographs are named as seen from a folder, and the state is the gallery's own."""
+def test_it_runs_from_any_folder_of_any_name(browser, toy_bundle, tmp_path, monkeypatch, name):
+    """The photographs' paths are relative, and the state is in the gallery."""
     folder = tmp_path / name
     draw_photographs(tmp_path / "drawn", 3)
     folder.mkdir()
@@ -65,7 +65,7 @@ def test_it_runs_from_anywhere_whatever_the_folder_is_called(browser, toy_bundle
     assert min(thresholds(folder / "look")[1]) > 0.96
 
 
-def test_it_knows_a_state_elsewhere_and_new_names(browser, toy_bundle, tmp_path, monkeypatch):
+def test_it_names_a_state_elsewhere_and_the_file_of_new_names(browser, toy_bundle, tmp_path, monkeypatch):
     draw_photographs(tmp_path / "photos", 3)
     (tmp_path / "names.yaml").write_text("dog: Hund\nperson: null\n")
     monkeypatch.chdir(tmp_path)
@@ -78,7 +78,7 @@ def test_it_knows_a_state_elsewhere_and_new_names(browser, toy_bundle, tmp_path,
     assert "Hund" in names and "person" not in names and min(values) > 0.96
 
 
-def test_what_was_moved_together_with_the_gallery_is_where_that_is_now(browser, toy_bundle, tmp_path, monkeypatch):
+def test_it_is_valid_after_gallery_and_state_were_moved_together(browser, toy_bundle, tmp_path, monkeypatch):
     folder = tmp_path / "before"
     draw_photographs(folder / "photos", 3)
     monkeypatch.chdir(folder)

@@ -329,8 +329,9 @@ from pathlib import Path
 import numpy as np
 from cocotag.errors import OutputError
 from cocotag.labels import COCO80
-from cocotag.tagging.outputs import Context, Row, write_outputs
-from cocotag.tagging.tagger import Tag
+from cocotag.tagging.decisions.rows import Context, Row
+from cocotag.tagging.outputs.write import write_outputs
+from cocotag.inference.tags import Tag
 rng = np.random.default_rng(0)
 rows = [Row(Path("x" + rng.bytes(40).hex() + ".jpg"), tags=(Tag("cat", 0.5, 17, "animal"),)) for _ in range(60_000)]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -403,8 +404,9 @@ def test_memory_does_not_grow_with_the_rows():
 import resource, sys, tempfile
 from pathlib import Path
 from cocotag.labels import COCO80
-from cocotag.tagging.outputs import Context, Row, write_outputs
-from cocotag.tagging.tagger import Tag
+from cocotag.tagging.decisions.rows import Context, Row
+from cocotag.tagging.outputs.write import write_outputs
+from cocotag.inference.tags import Tag
 tags = tuple(Tag(one.name, 0.5, one.id, one.supercategory) for one in list(COCO80)[:4])
 def rows(number):
     return (Row(Path("photos/%09d.jpg" % one), tags=tags) for one in range(number))

@@ -31,8 +31,8 @@ with replacing(Place.look(Path(sys.argv[1])), suffix=".jpg") as temporary:
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from cocotag.tagging.outputs import Row
-from cocotag.tagging.tagger import Tag
+from cocotag.tagging.decisions.rows import Row
+from cocotag.inference.tags import Tag
 from cocotag.tagging.xmp import embed
 embed._write = lambda tool, *_: (shutil.rmtree(tool._folder), os.kill(os.getpid(), signal.SIGKILL))
 embed.embed_keywords([Row(Path(sys.argv[1]), tags=(Tag("cat", 0.8, 17, "animal"),))])

@@ -39,9 +39,10 @@ def _run(words: list[str]) -> int:
     from cocotag.data.image_files import refuse_links
     from cocotag.data.matching import load_aliases
     from cocotag.evaluation.compare import optimism
-    from cocotag.evaluation.result import FILES
+    from cocotag.evaluation.markdown import summary_table
     from cocotag.evaluation.run import evaluate_bundle
     from cocotag.evaluation.stored import read_evaluation
+    from cocotag.evaluation.write import FILES, write_evaluation
     from cocotag.files import probe_folder
     from cocotag.inference.tagger import Tagger
 
@@ -67,8 +68,8 @@ def _run(words: list[str]) -> int:
         baseline_name=str(args.baseline),
         warnings=[optimism(str(args.baseline))] if stored and stored.optimistic else [],
     )
-    evaluation.write(args.out)
-    print(evaluation.to_markdown() if args.format == "md" else evaluation.to_text())
+    write_evaluation(evaluation, args.out)
+    print(summary_table(evaluation.summary) if args.format == "md" else evaluation.to_text())
     print(args.out / "report.html", file=sys.stderr if args.format == "md" else sys.stdout)
     measured = evaluation.summary.loc["macro_f1", "n_classes"]
     return DONE_WITH_FAULTS if failures or not measured else DONE

@@ -28,7 +28,8 @@ def _run(words: list[str]) -> int:
     from cocotag.files import probe_folder
     from cocotag.imbalance.brightness import measure_brightness
     from cocotag.imbalance.integrity import find_images, look_over
-    from cocotag.imbalance.result import FILES, imbalance, split_names, write
+    from cocotag.imbalance.result import imbalance, split_names
+    from cocotag.imbalance.write import FILES, write
 
     refuse_existing(args.overwrite, *(args.out / name for name in FILES))
     if args.images is not None and not args.images.is_dir():

@@ -30,7 +30,7 @@ def _run(words: list[str]) -> int:
     probe_folder(args.out.parent)
     photographs = None if args.calibrate is None else _spread(args.calibrate)
     try:
-        from cocotag.training.fit import export_run
+        from cocotag.export.run import export_run
     except ModuleNotFoundError as error:
         raise without_extra("Exporting", error) from None
     from cocotag.thresholds import describe

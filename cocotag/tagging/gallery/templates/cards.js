@@ -1,11 +1,11 @@
-// An image as a card: thumbnail, name, its first tags.
+// The card of an image: thumbnail, name, first tags.
 
 const LINES = 4;
 
 function element(kind, values = {}, ...children) {
-  const made = Object.assign(document.createElement(kind), values);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(kind), values);
+  node.append(...children);
+  return node;
 }
 
 function makeCard(image) {
@@ -23,10 +23,10 @@ function makeCard(image) {
   return card;
 }
 
-// The end of a name often tells more than its middle.
+// The middle is cut, since the end of a name often distinguishes it.
 const shortened = (name) => (name.length > 24 ? `${name.slice(0, 11)}\u2026${name.slice(-11)}` : name);
 
-function linesOf(image) { // what was asked for comes first, whether it is a tag or not
+function linesOf(image) { // selected classes come first, whether they are tags or not
   const all = scoresOf(image), close = wish.order === "uncertain" ? nearest(image) : null;
   const isFirst = (one) => wish.chosen.has(one.tag) || (close !== null && one.tag === close.tag);
   return [...all.filter(isFirst), ...all.filter((one) => one.on && !isFirst(one))];
@@ -43,13 +43,13 @@ function fillCard(card) {
 function makeTag({ tag, value, on }) {
   const name = tagName(tag), threshold = thresholdOf(tag);
   const score = element("span", { className: "score" }, value.toFixed(Math.abs(value - threshold) < 0.01 ? 3 : 2));
-  const made = element("button", { type: "button", className: "tag", tabIndex: -1 }, element("span", { className: "name" }, name), score);
-  made.classList.toggle("off", !on);
-  made.classList.toggle("wanted", wish.chosen.has(tag));
-  made.title = `${name} ${value.toFixed(4)}${on ? "" : ", no tag here"}; threshold ${threshold.toFixed(3)}`;
-  made.style.setProperty("--score", String(value));
-  made.tag = tag;
-  return made;
+  const button = element("button", { type: "button", className: "tag", tabIndex: -1 }, element("span", { className: "name" }, name), score);
+  button.classList.toggle("off", !on);
+  button.classList.toggle("wanted", wish.chosen.has(tag));
+  button.title = `${name} ${value.toFixed(4)}${on ? "" : ", not a tag"}; threshold ${threshold.toFixed(3)}`;
+  button.style.setProperty("--score", String(value));
+  button.tag = tag;
+  return button;
 }
 
 const tagName = (tag) => {

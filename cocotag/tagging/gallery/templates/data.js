@@ -1,18 +1,18 @@
 "use strict";
-// What there is to see: read from the chunks, held in typed arrays. A million images fit.
+// The data of the page, loaded from the chunks into typed arrays. A million images fit.
 document.documentElement.classList.add("js");
 
 const byId = (id) => document.getElementById(id);
 const about = JSON.parse(byId("about").textContent);
 
-// A score is the bits of its float16: as integers they are in the order of the scores. The sign bit says that it is a tag.
+// A score is the bits of its float16: as integers, they have the order of the scores. The sign bit marks a tag.
 const ONE = 0x3c00, DECIDED = 0x8000, BITS = 0x7fff;
 const valueOf = Float32Array.from({ length: ONE + 1 }, (_, bits) => {
   const exponent = bits >> 10, fraction = (bits & 1023) / 1024;
   return exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14;
 });
 
-function bitsOf(value) { // of the nearest float16, so a threshold means here what it means to cocotag
+function bitsOf(value) { // bits of the nearest float16, so that a threshold has the same meaning as in cocotag
   let low = 0, high = ONE;
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -24,7 +24,7 @@ function bitsOf(value) { // of the nearest float16, so a threshold means here wh
 }
 
 const images = {
-  count: 0, // loaded so far
+  count: 0, // images loaded so far
   names: [],
   folder: new Uint32Array(about.images),
   thumbs: new Uint8Array(8 * about.images),
@@ -32,7 +32,7 @@ const images = {
 const folders = []; // {text, lower, near, far}
 const failures = []; // {folder, name, status, message}
 const scored = about.models.map((model) => ({
-  start: new Float64Array(about.images + 1), // where the scores of an image start
+  start: new Float64Array(about.images + 1), // index of the first score of each image
   classes: new (model.classes.length > 65535 ? Uint32Array : Uint16Array)(model.pairs),
   scores: new Uint16Array(model.pairs),
 }));
@@ -46,10 +46,10 @@ function bytesOf(text) {
 function take(chunk) {
   const before = folders.length, first = images.count;
   for (const [text, near, far] of chunk.folders) folders.push({ text, lower: wellFormed(text).toLowerCase(), near, far });
-  let place = first;
+  let next = first;
   for (let at = 0; at < chunk.where.length; at += 2) {
-    images.folder.fill(before + chunk.where[at], place, place + chunk.where[at + 1]);
-    place += chunk.where[at + 1];
+    images.folder.fill(before + chunk.where[at], next, next + chunk.where[at + 1]);
+    next += chunk.where[at + 1];
   }
   for (const name of chunk.names) images.names.push(name);
   images.thumbs.set(bytesOf(chunk.thumbs), 8 * first);
@@ -66,7 +66,7 @@ function take(chunk) {
   images.count = first + chunk.names.length;
 }
 
-// Names may hold bytes that are not UTF-8. They come as lone surrogates, \udc80 to \udcff, one for each byte.
+// Names may have bytes that are not UTF-8. These are lone surrogates, \udc80 to \udcff, one per byte.
 const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 
 const encodeName = (name) => Array.from(name, (letter) => {
@@ -87,7 +87,7 @@ function thumbOf(image) {
   return `${about.thumbs}${digits.slice(0, 2)}/${digits}.jpg`;
 }
 
-function loadChunks(after) { // one after the other, so that what is there can be used
+function loadChunks(after) { // one after the other, so that the page is usable from the first chunk on
   let number = 0;
   const next = () => {
     if (number === about.chunks) return;
@@ -95,7 +95,7 @@ function loadChunks(after) { // one after the other, so that what is there can b
     script.src = file;
     script.onload = () => { script.remove(); number += 1; after(number); next(); };
     script.onerror = () => {
-      byId("trouble").textContent = `${file} is missing beside this page, so there is not all to see. Copy the whole folder.`;
+      byId("trouble").textContent = `${file} is missing beside this page, so some images are not shown. Copy the whole folder.`;
       byId("trouble").hidden = false;
     };
     document.head.append(script);

@@ -1,4 +1,4 @@
-// Files that could not be tagged, and why.
+// The list of files that could not be tagged, with the reasons.
 
 const AT_ONCE = 200;
 let listed = 0, reason = null;
@@ -7,9 +7,9 @@ function drawErrors() {
   const found = new Map();
   for (const one of failures) found.set(one.status, (found.get(one.status) ?? 0) + 1);
   const button = (text, status) => {
-    const made = element("button", { type: "button", onclick: () => { reason = status; drawErrors(); } }, text);
-    made.setAttribute("aria-pressed", String(reason === status));
-    return element("li", {}, made);
+    const choice = element("button", { type: "button", onclick: () => { reason = status; drawErrors(); } }, text);
+    choice.setAttribute("aria-pressed", String(reason === status));
+    return element("li", {}, choice);
   };
   const each = [...found].sort((a, b) => b[1] - a[1]);
   byId("reasons").replaceChildren(

@@ -1,10 +1,10 @@
-// The cards of the images that are shown; only those near the screen are there.
+// The grid of cards. Only cards near the screen are in the document.
 
-const PART = 20000; // browsers end a page at some millions of pixels
-const BESIDE = 600; // pixels above and below the screen
+const PART = 20000; // images per part: browsers limit the height of a page to some millions of pixels
+const BESIDE = 600; // pixels above and below the screen that have cards too
 const grid = byId("grid");
 const cards = new Map(); // image -> its card
-let part = 0, current = 0; // `current` is a place in `shown`
+let part = 0, current = 0; // `current` is an index in `shown`
 let columns = 1, cardWidth = 0, cardHeight = 0, gap = 0;
 
 const inPart = () => Math.min(PART, shown.length - part * PART);
@@ -29,34 +29,34 @@ function draw({ refill = false } = {}) {
   const first = Math.max(0, Math.floor((-top - BESIDE) / rowHeight()));
   const last = Math.min(rows, Math.ceil((innerHeight - top + BESIDE) / rowHeight()));
   const wanted = [];
-  for (let place = first * columns; place < Math.min(last * columns, count); place += 1) wanted.push(put(place, refill));
+  for (let slot = first * columns; slot < Math.min(last * columns, count); slot += 1) wanted.push(put(slot, refill));
   const focused = document.activeElement.closest(".card");
   for (const [image, card] of cards) {
     if (wanted.includes(card)) continue;
-    const place = focused === card ? shown.indexOf(image) - part * PART : -1;
-    if (place >= 0 && place < count) wanted[place < first * columns ? "unshift" : "push"](put(place, refill)); // keeps its focus
+    const slot = focused === card ? shown.indexOf(image) - part * PART : -1;
+    if (slot >= 0 && slot < count) wanted[slot < first * columns ? "unshift" : "push"](put(slot, refill)); // keeps the focus
     else {
       card.remove();
       cards.delete(image);
     }
   }
-  let next = grid.firstChild; // in the page as they are on it, for programs that read aloud
+  let next = grid.firstChild; // document order equals visual order, for screen readers
   for (const card of wanted) {
     if (card === next) next = next.nextSibling;
     else grid.insertBefore(card, next);
   }
 }
 
-function put(place, refill) {
-  const number = part * PART + place, image = shown[number];
+function put(slot, refill) {
+  const number = part * PART + slot, image = shown[number];
   let card = cards.get(image);
   if (!card) {
     card = makeCard(image);
     cards.set(image, card);
     fillCard(card);
   } else if (refill) fillCard(card);
-  card.style.left = `${(place % columns) * (cardWidth + gap)}px`;
-  card.style.top = `${Math.floor(place / columns) * rowHeight()}px`;
+  card.style.left = `${(slot % columns) * (cardWidth + gap)}px`;
+  card.style.top = `${Math.floor(slot / columns) * rowHeight()}px`;
   card.number = number;
   card.firstChild.tabIndex = number === current ? 0 : -1;
   card.setAttribute("aria-posinset", String(number + 1));
@@ -85,7 +85,7 @@ function goTo(number, { focus = true } = {}) {
   if (focus) cards.get(shown[current])?.firstChild.focus({ preventScroll: true });
 }
 
-function barHeight() { // of what stays at the top while the page scrolls
+function barHeight() { // of the bar that stays at the top while the page scrolls
   const bar = document.querySelector(".bar");
   return getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
 }
@@ -127,7 +127,7 @@ function moveByKey(event) {
   goTo(started ? MOVES[event.key]() : firstInSight());
 }
 
-function firstInSight() { // where the keyboard starts when nothing has the focus
+function firstInSight() { // the image from which the keyboard starts if no card has the focus
   const row = Math.ceil((barHeight() - grid.getBoundingClientRect().top) / rowHeight());
   return Math.min(shown.length - 1, part * PART + Math.max(0, row) * columns);
 }

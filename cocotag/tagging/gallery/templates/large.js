@@ -1,7 +1,7 @@
-// The large view: the original photograph, every score, the next and the previous image.
+// The large view: the original photograph, every score, steps to the next and the previous image.
 
 const large = byId("large");
-let largeTurn = 0; // which of the images asked for is the last
+let largeTurn = 0; // number of the latest request for an original; answers to earlier ones are ignored
 
 function openLarge(number) {
   current = number;
@@ -38,10 +38,10 @@ function fillLarge(image) {
     item.title = `threshold ${thresholdOf(tag).toFixed(3)}`;
     return item;
   }));
-  if (!all.length) byId("large-tags").replaceChildren(element("li", { className: "off" }, "no score worth showing"));
+  if (!all.length) byId("large-tags").replaceChildren(element("li", { className: "off" }, "no scores"));
 }
 
-function showOriginal(image, addresses) { // the thumbnail until the original is there, and where it never is
+function showOriginal(image, addresses) { // shows the thumbnail until the original is loaded, or if it cannot be loaded
   const turn = ++largeTurn, picture = byId("large-image"), thumb = thumbOf(image);
   if (thumb) picture.src = thumb; else picture.removeAttribute("src");
   const attempt = ([address, ...rest]) => {
@@ -55,7 +55,7 @@ function showOriginal(image, addresses) { // the thumbnail until the original is
       if (turn !== largeTurn) return;
       if (rest.length) attempt(rest);
       else {
-        byId("large-note").textContent = "The original is not to be had: it was moved, or the browser does not show its format.";
+        byId("large-note").textContent = "The original cannot be shown: it was moved or is offline, or the browser does not support its format.";
         byId("large-note").hidden = false;
       }
     };

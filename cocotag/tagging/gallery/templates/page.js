@@ -1,6 +1,6 @@
-// Everything that is asked for by mouse and keyboard, and what follows.
+// Controls: mouse and keyboard input, and the updates that follow.
 
-const MOST_TAGS = 400; // that are listed at once
+const MOST_TAGS = 400; // listed at once
 const find = byId("find"), level = byId("level"), decided = byId("decided");
 
 function update({ stay = false } = {}) {
@@ -20,28 +20,28 @@ function tell() {
   const loading = images.count < about.images ? `, ${all} of ${about.images.toLocaleString("en")} loaded` : "";
   byId("count").textContent = shown.length === images.count ? `${all} images${loading}` : `${some} of ${all} images${loading}`;
   const value = wish.bits === null ? null : Number(level.value).toFixed(2);
-  byId("level-text").textContent = value === null ? "as decided, each tag its own" : `${value} for every tag`;
-  const keep = value === null || !about.keeping ? [] : ["To keep this: ", element("code", {}, howToKeep(value))];
+  byId("level-text").textContent = value === null ? "as decided, one per tag" : `${value} for every tag`;
+  const keep = value === null || !about.keeping ? [] : ["To apply this threshold: ", element("code", {}, keepCommand(value))];
   byId("keep").replaceChildren(...keep);
   decided.setAttribute("aria-pressed", String(wish.bits === null));
   const { size } = wish.chosen;
-  byId("chosen").textContent = size ? `${size} chosen` : "";
+  byId("chosen").textContent = size ? `${size} selected` : "";
   byId("clear").disabled = !size;
 }
 
-function howToKeep(value) { // a command for a shell
+function keepCommand(value) { // a shell command
   const { state, gallery, names, start } = about.keeping;
   const from = start ? `cd ${shellWord(start)} && ` : "", rename = names ? ` --rename ${shellWord(names)}` : "";
   return `${from}cocotag retag ${shellWord(state)} --gallery ${shellWord(gallery)}${rename} --threshold ${value}`;
 }
 
-function shellWord([near, far]) { // what was moved together with the page is where that is now
+function shellWord([near, far]) { // relative addresses stay valid for files that were moved together with the page
   const bytes = new URL(location.protocol === "file:" ? near : far, location).pathname.replace(/(?<=.)\/$/, "");
   try {
     const path = decodeURIComponent(bytes);
     if (/^[\w/.,:@%+-]+$/.test(path)) return path;
     if (!/\p{Cc}/u.test(path)) return `'${path.replaceAll("'", "'\\''")}'`;
-  } catch { /* no UTF-8 */ }
+  } catch { /* not UTF-8 */ }
   return `$'${bytes.replaceAll("'", "\\'").replace(/%(..)/g, "\\x$1")}'`;
 }
 
@@ -67,8 +67,8 @@ function listTags() {
     for (const tag of entry[1].slice(0, MOST_TAGS - items.size)) lines.push(makeItem(tag));
   }
   const left = [...groups.values()].flat().length + (text ? 0 : 1) - items.size;
-  if (left > 0) lines.push(element("li", { className: "group" }, `and ${left.toLocaleString("en")} more: find them above`));
-  if (!lines.length) lines.push(element("li", { className: "group" }, "There is no such tag."));
+  if (left > 0) lines.push(element("li", { className: "group" }, `and ${left.toLocaleString("en")} more: use the search box above`));
+  if (!lines.length) lines.push(element("li", { className: "group" }, "No tag matches."));
   list.replaceChildren(...lines);
   countTags();
 }
@@ -127,7 +127,7 @@ decided.onclick = () => {
   update({ stay: true });
 };
 
-function restLevel() { // at the middle one of the tags' own thresholds
+function restLevel() { // at the median of the tags' thresholds
   const sorted = Float64Array.from(about.models[wish.model].thresholds).sort();
   level.value = String(sorted[sorted.length >> 1] ?? 0.5);
 }
@@ -177,7 +177,7 @@ document.addEventListener("keydown", (event) => {
     find.select();
   } else if (!typing && (target === document.body || grid.contains(target))) {
     if (event.key === "Enter" && target === document.body && shown.length) openLarge(current);
-    else if (target === document.body && (event.key === "Home" || event.key === "End")) return; // of the page
+    else if (target === document.body && (event.key === "Home" || event.key === "End")) return; // the browser scrolls the page
     else moveByKey(event);
   }
 });
@@ -208,6 +208,6 @@ restLevel();
 measure();
 listTags();
 tell();
-loadChunks((number) => { // at the first, now and then, and at the end
+loadChunks((number) => { // update after the first chunk, at powers of two, and after the last
   if (number === about.chunks || (number & (number - 1)) === 0) update({ stay: true });
 });

@@ -1,8 +1,8 @@
-// Which images are shown, in which order, and how many there are of each tag.
+// Selection and order of the images, and the number of images with each tag.
 
 const wish = { model: 0, bits: null, chosen: new Set(), match: "any", words: [], order: "given" }; // bits: null is as decided
 let shown = new Uint32Array(0);
-let counts = new Uint32Array(0); // of each tag; the last is of images without one
+let counts = new Uint32Array(0); // images with each tag; the last is images without tags
 
 const isOn = (score) => (wish.bits === null ? (score & DECIDED) !== 0 : (score & BITS) >= wish.bits);
 const thresholdOf = (tag) => (wish.bits === null ? about.models[wish.model].thresholds[tag] : valueOf[wish.bits]);
@@ -15,7 +15,7 @@ function scoresOf(image) { // {tag, value, on}, highest first
   return found;
 }
 
-function nearest(image) { // the tag whose score is nearest to its threshold; of those chosen, if some are
+function nearest(image) { // the tag whose score is nearest to its threshold, among the selected tags if there are any
   let best = null, least = Infinity;
   for (const one of scoresOf(image)) {
     const away = Math.abs(one.value - thresholdOf(one.tag));
@@ -31,8 +31,8 @@ function select() {
   for (const tag of wish.chosen) wanted[tag] = 1;
   counts = new Uint32Array(tags + 1);
   let many = 0;
-  for (let place = 0; place < images.count; place += 1) {
-    const image = order ? order[place] : place;
+  for (let position = 0; position < images.count; position += 1) {
+    const image = order ? order[position] : position;
     if (wish.words.length && !hasWords(image)) continue;
     let on = 0, met = 0;
     for (let at = start[image]; at < start[image + 1]; at += 1) {
@@ -64,7 +64,7 @@ function hasWords(image) {
 
 let byName = new Uint32Array(0);
 
-function nameOrder() { // numbers as numbers, letters with accents beside those without; a collator would take ten times as long
+function nameOrder() { // numbers by value, accented letters beside plain ones; a collator would take ten times as long
   if (byName.length !== images.count) {
     const plain = images.names.map((name) => wellFormed(name).normalize("NFKD").toLowerCase()
       .replace(/\d+/g, (digits) => digits.padStart(16, "0")));
@@ -74,7 +74,7 @@ function nameOrder() { // numbers as numbers, letters with accents beside those 
   return byName;
 }
 
-// An image's place by a whole number from 0 to 65535, the lowest first.
+// Sort keys of images: integers from 0 to 65535, lowest first.
 const FAR = 65535;
 const keys = {
   uncertain() {
@@ -94,20 +94,20 @@ const keys = {
   low: () => scoreFor,
 };
 
-function scoreFor(image) { // the highest; of those chosen, if some are; the lowest of them where all are asked for
+function scoreFor(image) { // the highest score, among the selected tags if there are any; their lowest if all must match
   const { start, classes, scores } = scored[wish.model], { chosen } = wish;
   const tags = chosen.has(counts.length - 1) ? chosen.size - 1 : chosen.size;
   if (!tags) return start[image] < start[image + 1] ? scores[start[image]] & BITS : 0;
-  let high = 0, low = ONE, there = 0;
+  let high = 0, low = ONE, found = 0;
   for (let at = start[image]; at < start[image + 1]; at += 1) {
     if (!chosen.has(classes[at])) continue;
     const bits = scores[at] & BITS;
-    [high, low, there] = [Math.max(high, bits), Math.min(low, bits), there + 1];
+    [high, low, found] = [Math.max(high, bits), Math.min(low, bits), found + 1];
   }
-  return wish.match === "all" ? (there === tags ? low : 0) : high;
+  return wish.match === "all" ? (found === tags ? low : 0) : high;
 }
 
-function sortedBy(key) { // counting, for a comparison each would take seconds of a million images
+function sortedBy(key) { // counting sort: a comparison sort of a million images would take seconds
   const values = Uint16Array.from(shown, key), starts = new Uint32Array(FAR + 2), sorted = new Uint32Array(shown.length);
   for (const value of values) starts[value + 1] += 1;
   for (let value = 0; value <= FAR; value += 1) starts[value + 1] += starts[value];

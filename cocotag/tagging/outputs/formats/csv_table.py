@@ -38,28 +38,32 @@ class CsvTable(TextLines):
         self._several = context.several
         super().__init__(path, self._row, encoding="utf-8", head=",".join(columns) + "\n")
 
+    @staticmethod
+    def check(out: Path, context: Context) -> None:
+        """Check that CSV can name every class and model.
+
+        Raises:
+            OutputError: It cannot, or all scores are wanted.
+        """
+        if context.all_scores:
+            raise OutputError(
+                f"{out}: CSV has no column for all scores. Write to .jsonl or .parquet.", code="all_scores_unsupported"
+            )
+        for what, names in (("class", context.names()), ("model", context.vocabularies)):
+            bad = next((name for name in names if _CANNOT_JOIN.search(name)), None)
+            if bad is not None:
+                mark = "a semicolon, which separates tags in CSV" if ";" in bad else "a control character"
+                cure = "rename it with --rename" if what == "class" else "rename the file"
+                raise OutputError(
+                    f"{out}: the {what} {bad!r} has {mark}. Write to .jsonl, or {cure}.", code="name_not_writable"
+                )
+
     def _row(self, row: Row) -> str:
         path = _cell(path_text(row.path), _QUOTED_PATH)
         tags = _cell(";".join([cell_of_name(tag.name) for tag in row.tags]))
         scores = ";".join([score_text(tag.score) for tag in row.tags])
         model = f",{_cell(cell_of_name(row.model))}" if self._several else ""
         return f"{path},{row.status},{tags},{scores}{model}\n"
-
-
-def check_csv(out: Path, context: Context) -> None:
-    """See that every class and model can be named in a CSV.
-
-    Raises:
-        OutputError: One cannot, or all scores are asked for.
-    """
-    if context.all_scores:
-        raise OutputError(f"{out}: CSV has no column for all scores. Write to .jsonl or .parquet.")
-    for what, names in (("class", context.names()), ("model", context.vocabularies)):
-        bad = next((name for name in names if _CANNOT_JOIN.search(name)), None)
-        if bad is not None:
-            mark = "a semicolon, which separates tags in CSV" if ";" in bad else "a control character"
-            cure = "rename it with --rename" if what == "class" else "rename the file"
-            raise OutputError(f"{out}: the {what} {bad!r} has {mark}. Write to .jsonl, or {cure}.")
 
 
 def cell_of_name(name: str) -> str:

@@ -35,6 +35,19 @@ SCORES_PER_GROUP = 4_000_000
 class ParquetTable:
     """A Parquet file that is being written."""
 
+    @staticmethod
+    def check(out: Path, context: Context) -> None:
+        """Check that pyarrow is installed.
+
+        Raises:
+            MissingExtraError: It is not.
+        """
+        if find_spec("pyarrow") is None:
+            raise MissingExtraError(
+                f"{out}: Parquet needs pyarrow, which is not installed. Run: pip install 'cocotag[parquet]'",
+                code="missing_pyarrow",
+            )
+
     def __init__(self, path: Path, context: Context) -> None:
         import pyarrow.parquet as pq
 
@@ -87,18 +100,6 @@ class ParquetTable:
             counts = [0 if one is None else len(one) for one in scores]
             columns["all_scores"] = _lists(counts, _floats(values), [one is not None for one in scores])
         self._writer.write_batch(pa.record_batch([columns[field.name] for field in self._schema], schema=self._schema))
-
-
-def check_parquet(out: Path) -> None:
-    """See that pyarrow is there.
-
-    Raises:
-        MissingExtraError: It is not.
-    """
-    if find_spec("pyarrow") is None:
-        raise MissingExtraError(
-            f"{out}: Parquet is written by pyarrow, which is not installed. Run: pip install 'cocotag[parquet]'"
-        )
 
 
 def _schema(context: Context) -> pa.Schema:

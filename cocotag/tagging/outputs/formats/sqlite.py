@@ -57,6 +57,33 @@ ANALYZE;
 class SqliteDatabase:
     """A database that is being written, to a file that is thrown away if it does not come to its end."""
 
+    @staticmethod
+    def check(out: Path, context: Context) -> None:
+        """Check that a database can replace an existing file.
+
+        Raises:
+            OutputError: Another program has the file open, and its journal would be taken for the new file's; or all scores
+                are wanted.
+        """
+        if context.all_scores:
+            raise OutputError(
+                f"{out}: all scores would fill the database. Write them to .jsonl or .parquet.", code="all_scores_unsupported"
+            )
+        journals = [journal for ending in ("-journal", "-wal") if (journal := out.with_name(out.name + ending)).exists()]
+        if journals:  # perhaps of a program that was killed: SQLite itself removes those
+            with suppress(sqlite3.Error), closing(sqlite3.connect(out, timeout=0)) as connection:
+                for statement in (
+                    "SELECT count(*) FROM sqlite_master",
+                    "PRAGMA journal_mode = PERSIST",
+                    "PRAGMA journal_mode = DELETE",
+                ):
+                    connection.execute(statement).fetchall()
+        if any(journal.exists() for journal in journals):
+            raise OutputError(
+                f"{out} is open in another program (see {journals[0].name}). Close it there, or choose another name.",
+                code="output_in_use",
+            )
+
     def __init__(self, path: Path, context: Context) -> None:
         self._context = context
         self._images = 0
@@ -101,27 +128,6 @@ class SqliteDatabase:
         values = (number, plain_text(model), tag.name, tag.supercategory, tag.category_id)
         self._connection.execute("INSERT INTO classes VALUES (?, ?, ?, ?, ?)", values)
         return number
-
-
-def check_sqlite(out: Path, context: Context) -> None:
-    """See that a database can take the place of what is there.
-
-    Raises:
-        OutputError: Another program has it open, whose journal would be taken for the new one's; or all scores are asked for.
-    """
-    if context.all_scores:
-        raise OutputError(f"{out}: all scores would fill the database. Write them to .jsonl or .parquet.")
-    journals = [journal for ending in ("-journal", "-wal") if (journal := out.with_name(out.name + ending)).exists()]
-    if journals:  # of a program that was killed perhaps: then SQLite itself clears them away
-        with suppress(sqlite3.Error), closing(sqlite3.connect(out, timeout=0)) as connection:
-            for statement in (
-                "SELECT count(*) FROM sqlite_master",
-                "PRAGMA journal_mode = PERSIST",
-                "PRAGMA journal_mode = DELETE",
-            ):
-                connection.execute(statement).fetchall()
-    if any(journal.exists() for journal in journals):
-        raise OutputError(f"{out} is open in another program, see {journals[0].name}. Close it there, or choose another name.")
 
 
 @contextmanager

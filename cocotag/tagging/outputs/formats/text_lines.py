@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cocotag.tagging.decisions.rows import Row
+from cocotag.tagging.decisions.rows import Context, Row
 
 
 class TextLines:
@@ -24,6 +24,10 @@ class TextLines:
         self._line = line
         self._stream = path.open("w", encoding=encoding, newline="")
         self._stream.write(head)
+
+    @staticmethod
+    def check(out: Path, context: Context) -> None:
+        """Every row can be a line; a format with other limits overrides this."""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write some more rows."""

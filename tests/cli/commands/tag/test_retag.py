@@ -175,7 +175,7 @@ def test_a_folder_that_is_no_longer_where_it_was_is_looked_up_from_here(run, alb
     monkeypatch.chdir(tmp_path)
     (tmp_path / "before").rename("after")
     status, _, err = run("retag", "after/t.csv", "--xmp")
-    assert status == 2 and f"the folder that {tmp_path / 'before'} has become" in err
+    assert status == 2 and f"the folder that was {tmp_path / 'before'}" in err
     monkeypatch.chdir(tmp_path / "after")
     assert run("retag", "t.csv", "--xmp")[0] == 1
     assert (tmp_path / "after" / "album" / "0.png.xmp").exists()
@@ -207,8 +207,8 @@ def test_the_paths_that_were_tagged_stand_for_their_state(run, album, bundle, tm
 
 def test_what_is_missing_is_named_by_what_the_command_has(run, album, bundle, tmp_path):
     run("tag", album, "--model", bundle, "--out", tmp_path / "t.csv")
-    assert "Give --out FILE, --xmp, --txt or --gallery DIR." in run("retag", tmp_path / "t.csv")[2]
-    assert "Give --out FILE, --xmp, --txt, --embed or --gallery DIR." in run("tag", album, "--model", bundle)[2]
+    assert "--out FILE, --txt, --xmp or --gallery DIR" in run("retag", tmp_path / "t.csv")[2]
+    assert "--out FILE, --txt, --xmp, --embed or --gallery DIR" in run("tag", album, "--model", bundle)[2]
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def locked(run, album, bundle, tmp_path, monkeypatch):
 def test_a_state_that_cannot_be_written_can_be_read(run, locked, tmp_path):
     before = {path.name: path.read_bytes() for path in locked.iterdir()}
     status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
-    assert status == 1 and "cannot be written, so it does not know what was made now" in err
+    assert status == 1 and "is read-only" in err
     assert (tmp_path / "new.csv").read_bytes() == before["t.csv"]
     assert {path.name: path.read_bytes() for path in locked.iterdir()} == before
     status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
@@ -249,9 +249,9 @@ def test_the_last_line_says_what_was_written_and_nothing_else(run, album, bundle
     (album / "5a.jpg").unlink()
     out, more = tmp_path / "t.csv", tmp_path / "more.csv"
     run("tag", album, "--model", bundle, "--out", out)
-    assert run("retag", out, "--out", out)[2] == f"{out} is as it should be already.\n"
+    assert run("retag", out, "--out", out)[2] == f"{out} is up to date.\n"
     words = ["--out", out, "--out", more]
-    assert run("retag", out, *words)[2] == f"{out} is as it should be already.\n8 of 8 files: tags written to {more}\n"
+    assert run("retag", out, *words)[2] == f"{out} is up to date.\n8 of 8 files: tags written to {more}\n"
     assert run("retag", out, *words, "--threshold", "0.9")[2] == f"8 of 8 files: tags written to {out}, {more}\n"
 
 

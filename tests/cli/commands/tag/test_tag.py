@@ -101,7 +101,7 @@ def test_again_only_what_is_needed_is_done(tag, album, tmp_path):
     tag(album, "--out", out)
     written = out.stat()
     status, _, err = tag(album, "--out", out, "--out", other)
-    assert status == 0 and "as it should be already" in err and other.exists()
+    assert status == 0 and "up to date" in err and other.exists()
     assert out.stat().st_ino == written.st_ino
     _, _, err = tag(album, "--out", out, "--threshold", "0.9")
     assert "8 known" in err and "already" not in err
@@ -190,7 +190,7 @@ def test_a_state_that_is_none_is_refused(tag, album, tmp_path):
         (["--out", "t.csv", "--threshold-for", "dog=2"], "between 0 and 1"),
         (["--out", "t.csv", "--threshold-for", "dgo=0.2"], "Did you mean 'dog'"),
         (["--out", "t.csv", "--no-backup"], "--embed"),
-        (["--embed", "--embed-into", "copies"], "Give one of them"),
+        (["--embed", "--embed-into", "copies"], "--embed and --embed-into"),
         (["--out", "t.csv", "--sidecar-name", "adobe"], "--xmp, which is not given"),
         (["--txt", "--sidecar-name", "append"], "--xmp, which is not given"),
         (["--out", "t.csv", "--out", "t.csv"], "more than once"),
@@ -297,7 +297,7 @@ def test_little_is_done_before_the_first_row(album, toy_bundle):
 def test_copies_do_not_go_where_the_originals_are(tag, album, tmp_path):
     status, _, err = tag(album, "--embed-into", album / "a" / "..", "--state", tmp_path / "s")
     assert status == 2
-    assert "is a folder that is tagged" in err
+    assert "--embed-into" in err
     assert not (tmp_path / "s").exists()
 
 
@@ -306,7 +306,7 @@ def test_ctrl_c_while_outputs_are_made_says_how_to_go_on(tag, album, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cocotag.tagging.outputs.write.write_outputs", interrupted)
+        patch.setattr("cocotag.tagging.outputs.plan.write_outputs", interrupted)
         status, _, err = tag(album, "--out", tmp_path / "t.csv")
     assert status == 130
     assert "All 8 files are done, kept in" in err

@@ -1,0 +1,262 @@
+"""Whole jobs, as values in and values out: `tag` files into outputs, and `retag` from what was kept.
+
+The command line parses flags and calls these functions; a script can do the same::
+
+    from pathlib import Path
+
+    from cocotag.tagging.jobs import retag, tag
+    from cocotag.tagging.outputs.plan import OutputPlan
+    from cocotag.tagging.xmp.outputs import Sidecars
+
+    tag(["photos"], [Path("tagger.onnx")], OutputPlan(tables=["tags.csv"]))
+    retag(["tags.csv"], OutputPlan(beside=[Sidecars()]))
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+
+from cocotag.errors import ConfigError, DataError, Interrupted
+from cocotag.inference.tagger import Tagger
+from cocotag.photos.walk import Walk
+from cocotag.tagging.folder import tag_paths
+from cocotag.tagging.outputs.plan import OutputPlan, Outputs
+from cocotag.tagging.progress import Progress
+from cocotag.tagging.state.made import refuse_others
+from cocotag.tagging.state.models import Model
+from cocotag.tagging.state.place import find, of_output, of_paths
+from cocotag.tagging.state.store import NAME, UNRELIABLE, State
+from cocotag.tagging.summary import TagSummary, counted
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result of a job.
+
+    Attributes:
+        total: Files.
+        failed: Files that could not be tagged.
+        faults: Outputs beside the images that could not be written.
+        written: The tables that were written.
+        whole: Whether all files were met; a run that was stopped has not met them all.
+        summary: Of a run of `tag`; None for `retag`.
+    """
+
+    total: int
+    failed: int
+    faults: int
+    written: Sequence[str]
+    whole: bool = True
+    summary: TagSummary | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file was tagged and every output written."""
+        return self.whole and not self.failed and not self.faults
+
+
+def tag(
+    paths: Sequence[str],
+    bundles: Sequence[Path],
+    plan: OutputPlan,
+    *,
+    exclude: Sequence[str] = (),
+    hidden: bool = False,
+    state: Path | None = None,
+    rehash: bool = False,
+    retry_failed: bool = False,
+    listed: BufferedIOBase | None = None,
+    progress: Progress | None = None,
+    bars: bool = False,
+) -> Done:
+    """Tag files and folders, and write the outputs of a plan.
+
+    Results are kept in a state, so that a second run tags only new and changed files.
+
+    Args:
+        paths: Image files, folders and globs; ``-`` is a list, see ``listed``.
+        bundles: Bundle files, each once; with several, every file has a row of each.
+        plan: What to write.
+        exclude: Globs of files and folders to leave out, as for `cocotag.photos.walk.Walk`.
+        hidden: Whether files and folders that begin with a dot are taken too.
+        state: Where results are kept; None keeps them beside the first output, or in the user's cache folder.
+        rehash: Recognise files by content, not by size and modification time.
+        retry_failed: Try unchanged files again that failed before.
+        listed: The paths that ``-`` stands for, one per line or ended by NUL.
+        progress: Gets the progress and the messages; None for none.
+        bars: Whether outputs that take long may show a bar on stderr.
+
+    Raises:
+        CocotagError: The job cannot start; nothing was written.
+        Interrupted: Ctrl-C. The results so far are kept.
+        BrokenPipeError: The reader of stdout has gone.
+    """
+    progress = Progress(quiet=True, stream=io.StringIO()) if progress is None else progress
+    copies = [into for output in plan.beside if (into := getattr(output, "into", None)) is not None]
+    for into in copies:
+        if any(_same_place(into, path) for path in paths):
+            raise ConfigError(
+                f"--embed-into {into} is one of the folders to tag. Give another, or --embed for the originals.",
+                code="output_is_input",
+            )
+    named = _names(bundles)
+    taggers = {name if len(named) > 1 else "": Tagger.load(path) for name, path in named.items()}
+    models = [Model.of(name, tagger) for name, tagger in taggers.items()]
+    outputs = plan.for_models(models)
+
+    def walk(*, from_list: bool) -> Walk:
+        if from_list and "-" in paths and listed is None:
+            raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.", code="stdin_closed")
+        return Walk(paths, exclude=exclude, hidden=hidden, apart=copies, listed=listed if from_list else None)
+
+    files = walk(from_list=True)
+    place = _state_place(state, plan, paths)
+    with ExitStack() as stack:
+        if not plan.overwrite and (place is None or not place.exists()):
+            refuse_others(plan.files, None)
+        kept = stack.enter_context(State.temporary() if place is None else State.open(place))
+        if not plan.overwrite:
+            refuse_others(plan.files, kept)
+        for remark in outputs.choice.remarks:
+            progress.say(remark)
+        if "-" not in paths:
+            progress.count(len(part.names) for part in walk(from_list=False))
+        stream = outputs.stream()
+        summary = tag_paths(
+            taggers,
+            files,
+            kept,
+            models=models,
+            asked={"paths": list(paths), "cwd": str(Path.cwd())},
+            on_result=None if stream is None else lambda result: stream([result]),
+            rehash=rehash,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+        progress.end(summary.to_json())
+        if not progress.as_json:
+            progress.say(summary.to_text())
+        try:
+            if summary.total:
+                outputs.write(kept, progress.say, only_tables=summary.stopped, paths=paths, progress=bars)
+        except KeyboardInterrupt:
+            done = f"All {summary.total} files are done, kept in {kept.path}" if kept.path else "All files are done"
+            raise Interrupted(
+                f"Stopped while outputs were written. {done}. Run the same command again for the rest.", code="interrupted"
+            ) from None
+        if summary.stopped:
+            raise Interrupted(_how_to_resume(outputs, kept, summary.total), code="interrupted")
+        own_place = plan.files or state or any(output.folder for output in plan.beside)
+        if kept.is_new and kept.path is not None and not own_place:
+            progress.say(f"Results are cached in {kept.path}; the next run and cocotag retag reuse them.")
+        outputs.end_stream()
+    return Done(summary.total, summary.failed.total(), outputs.faults, outputs.written, summary=summary)
+
+
+def retag(given: Sequence[str], plan: OutputPlan, *, say: Callable[[str], None] = lambda _: None, bars: bool = False) -> Done:
+    """Choose tags again from kept scores and write other outputs, without the network and the photographs.
+
+    Args:
+        given: A state, an output or gallery beside it, or the paths that were tagged without these.
+        plan: What to write.
+        say: Gets the lines for people.
+        bars: Whether outputs that take long may show a bar on stderr.
+
+    Raises:
+        CocotagError: There is no state, or the plan cannot be carried out.
+    """
+    with State.open(find(list(given)), make=False) as state:
+        run = state.last_run()
+        state.use(run)
+        outputs = plan.for_models(run.models)
+        if plan.beside:
+            _check_photographs(state, str(run.asked.get("cwd", "")))
+        if not plan.overwrite:
+            refuse_others(plan.files, state)
+        for remark in outputs.choice.remarks:
+            say(remark)
+        outputs.write(state, say, paths=list(run.asked.get("paths", ())), progress=bars)
+        if state.read_only and plan.files:
+            say(f"{state.path} is read-only, so it has no note of these outputs. To replace them later, add --overwrite.")
+        failed = sum(result.status != "ok" for result in state.results())
+        return Done(state.count(), failed, outputs.faults, outputs.written, whole=run.whole)
+
+
+def _how_to_resume(outputs: Outputs, state: State, done: int) -> str:
+    if state.path is None:
+        return f"Stopped after {counted(done, 'file')}. Their results are not kept; --state FILE would keep them."
+    files = ", ".join(map(str, outputs.plan.files))
+    written = f" and written to {files}" if files and done else ""
+    rest = " The other outputs are written when all files are done." if outputs.plan.beside else ""
+    number = f"{counted(done, 'file')} {'is' if done == 1 else 'are'}"
+    return f"Stopped: {number} done, kept in {state.path}{written}. Run the same command again to continue.{rest}"
+
+
+def _state_place(state: Path | None, plan: OutputPlan, paths: Sequence[str]) -> Path | None:
+    """Where results are kept: beside the first output, or in the user's own folder; None for stdout alone."""
+    if state is not None:
+        return state
+    if plan.files:
+        return of_output(plan.files[0])
+    folder = next((output.folder for output in plan.beside if output.folder is not None), None)
+    if folder is not None:
+        return folder / NAME
+    return of_paths(list(paths)) if plan.beside else None
+
+
+def _names(bundles: Sequence[Path]) -> dict[str, Path]:
+    """The bundles by their names in the rows: the file name, or the whole path if several files have the same name."""
+    files = Counter(path.name for path in bundles)
+    named = {path.name if files[path.name] == 1 else str(path): path for path in bundles}
+    if len(named) < len(bundles):
+        again = next(path for path in bundles if bundles.count(path) > 1)
+        raise ConfigError(f"--model {again} is given more than once. Give each bundle once.", code="given_twice")
+    return named
+
+
+def _same_place(folder: Path, path: str) -> bool:
+    try:
+        return os.path.samefile(folder, path)  # noqa: PTH121 (any text, which may not be a path)
+    except (OSError, ValueError):
+        return False
+
+
+def _check_photographs(state: State, before: str) -> None:
+    """Check that relative paths lead to the photographs that were tagged.
+
+    In the folder where they were tagged nothing is checked: a disk may not be plugged in. In another folder one of them has to
+    exist with the same size, or tags would be written beside other photographs of the same name.
+
+    Args:
+        state: Of the run.
+        before: The working folder of the run; empty if it is not known.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if not before or _same_place(Path(before), os.curdir):
+        return
+    missing = None
+    for result in state.results():
+        if result.path.is_absolute():
+            continue
+        missing = missing or result.path
+        with suppress(OSError, ValueError):
+            size = result.path.stat().st_size
+            folder, name = os.path.split(os.path.abspath(os.fsencode(Path(before) / result.path)))  # noqa: PTH100 (bytes)
+            known = state.known(folder, [name]).get(name)
+            if known is not None and known.size in (size, UNRELIABLE):
+                return
+    if missing is not None:
+        where = f"Run it in {before}" if Path(before).is_dir() else f"Run it in the folder that was {before}"
+        raise ConfigError(
+            f"--xmp, --txt and --gallery need the photographs. From here {missing} is missing or another file. {where}.",
+            code="photographs_elsewhere",
+        )

@@ -1,0 +1,66 @@
+"""Sidecars and embedded keywords as outputs of `cocotag tag` and `cocotag retag`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotag.tagging.decisions.beside import Material, Written
+from cocotag.tagging.decisions.rows import Context
+from cocotag.tagging.state.stamps import was_rewritten
+from cocotag.tagging.xmp.embed import embed_keywords
+from cocotag.tagging.xmp.exiftool import find_exiftool
+from cocotag.tagging.xmp.sidecars import Naming, write_sidecars
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """XMP sidecars beside the photographs; `cocotag.tagging.decisions.beside.Beside` describes the methods.
+
+    Attributes:
+        naming: ``append`` for IMG.jpg.xmp, ``adobe`` for IMG.xmp.
+    """
+
+    naming: Naming = "append"
+    folder: Path | None = None
+    changes_photographs = False
+
+    def check(self, context: Context, *, overwrite: bool) -> None:
+        """Any tag can be a keyword."""
+
+    def write(self, material: Material) -> Written:
+        """Write or update the sidecars."""
+        summary = write_sidecars(material.rows(), naming=self.naming)
+        return Written(summary.to_text(), summary.failed.total())
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Keywords in the photographs, or in copies; `cocotag.tagging.decisions.beside.Beside` describes the methods.
+
+    Attributes:
+        into: Folder of the copies; None changes the photographs themselves.
+        backup: Whether a changed photograph is kept as it was, as ``IMG.jpg_original``.
+    """
+
+    into: Path | None = None
+    backup: bool = True
+    folder: Path | None = None
+    changes_photographs = True
+
+    def check(self, context: Context, *, overwrite: bool) -> None:
+        """Check that exiftool is installed."""
+        find_exiftool()
+
+    def write(self, material: Material) -> Written:
+        """Write the keywords, and give the state the new sizes and times of the changed photographs."""
+        state = material.state
+        summary = embed_keywords(
+            material.rows(),
+            into=self.into,
+            given=list(map(Path, material.paths)),
+            backup=self.backup,
+            changed=lambda path: was_rewritten(path, state),
+        )
+        state.commit()
+        return Written(summary.to_text(), summary.failed.total())
