@@ -1,6 +1,6 @@
-"""cocotag: train a multi-label image tagger on COCO, tag folders of photographs with it, report how good it is.
+"""cocotag: train a multi-label image tagger on COCO, tag folders of photographs with it, and report its quality.
 
-The names are loaded when first used, so that ``import cocotag`` costs nothing.
+The public names are loaded on first use, so that ``import cocotag`` is fast.
 """
 
 from __future__ import annotations

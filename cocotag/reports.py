@@ -1,11 +1,11 @@
-"""How good is this tagger, and how unbalanced are these data: the names that notebooks and scripts use.
+"""Reports for notebooks and scripts: the quality of a tagger and the imbalance of a data set.
 
-What a report says, as pandas frames::
+The content of a report as pandas frames::
 
     from cocotag.reports import compare, imbalance, read_evaluation
 
     old, new = read_evaluation("runs/old"), read_evaluation("runs/new")
-    new.summary.loc["map", ["value", "lo", "hi"]]          # fractions; NaN where a figure is undefined
+    new.summary.loc["map", ["value", "lo", "hi"]]          # fractions; NaN if undefined
     new.per_class.sort_values("f1")[["name", "support", "f1", "f1_lo", "f1_hi"]]
     compare(old.predictions, new.predictions).per_class    # paired differences, regressions first
 
@@ -13,7 +13,7 @@ What a report says, as pandas frames::
 
     imbalance(load_annotations("instances_train.json")).classes
 
-The names are loaded when first used, so that importing this module does not load pandas.
+The names are loaded on first use, so that importing this module does not load pandas.
 """
 
 from __future__ import annotations

@@ -33,5 +33,5 @@ Done in $(( (SECONDS - start) / 60 )) min $(( (SECONDS - start) % 60 )) s. Look 
   $out/imbalance/imbalance.html    how unbalanced the data are
   $out/tags.csv                    the tags of $(ls "$out/data/val" | wc -l) pictures
   $out/run/                        the run: bundle tagger.onnx, checkpoints, metrics.csv, tensorboard/
-Next: cocotag tag YOUR_FOLDER --model BUNDLE --out tags.csv, with a bundle trained on photographs (README.md).
+Next: cocotag tag YOUR_FOLDER --model BUNDLE --out tags.csv, with a bundle trained on photographs (docs/tagging.md).
 EOF

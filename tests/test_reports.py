@@ -1,4 +1,4 @@
-"""`cocotag.reports` as other people's programs use it."""
+"""`cocotag.reports` as users' scripts use it."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def runs(tmp_path, toy_bundle, sample_dir, monkeypatch):
 
 
 def test_the_example_of_the_docstring_runs(runs):
-    """Every line of it that has a value, has one worth having."""
+    """Every expression in it returns a non-empty frame."""
     code = textwrap.dedent(cocotag.reports.__doc__.split("::\n", 1)[1].rsplit("\n\nThe names", 1)[0])
     space, frames = {}, []
     for line in code.strip().splitlines():
@@ -48,7 +48,7 @@ def test_nothing_is_loaded_before_it_is_used():
 
 
 def test_a_function_is_not_hidden_by_the_module_of_its_name():
-    """However the modules were imported before."""
+    """In any order of imports."""
     code = (
         "import cocotag.imbalance.result, cocotag.evaluation.compare\nfrom cocotag.evaluation.compare import Comparison\n"
         "from cocotag.reports import compare, imbalance\nimport cocotag.reports as r\n"

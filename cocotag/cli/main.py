@@ -1,4 +1,4 @@
-"""The command line: find the command, run it, turn errors into a line and an exit status. The commands are in `commands/`."""
+"""The command line: finds the command, runs it, turns errors into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ from typing import TextIO
 
 import cocotag
 from cocotag.cli.commands.data import check, import_labels, sample
-from cocotag.cli.commands.report import calibrate, evaluate, imbalance, info, report
+from cocotag.cli.commands.report import evaluate, imbalance, info, report, tune_thresholds
 from cocotag.cli.commands.tag import retag, tag, untag
 from cocotag.cli.commands.train import export, latency, pretrained, summary, train
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, INTERRUPTED, NOT_STARTED, Command
 from cocotag.errors import CocotagError, Interrupted
 
-MODULES = (
-    *(sample, check, import_labels, train, evaluate, report, imbalance, tag, retag, untag, export, pretrained, calibrate),
-    *(info, summary, latency),
-)
-COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in MODULES}
-"""By name, in the order of the help. To import them is cheap: what is heavy is imported inside a command."""
+JOBS: dict[str, tuple[Command, ...]] = {
+    "Tag photographs": tuple(module.COMMAND for module in (tag, retag, untag, info)),
+    "Train a tagger": tuple(module.COMMAND for module in (train, export, tune_thresholds, pretrained, summary, latency)),
+    "Measure and report": tuple(module.COMMAND for module in (evaluate, report, imbalance)),
+    "Prepare data": tuple(module.COMMAND for module in (check, import_labels, sample)),
+}
+"""The commands by job, in the order of the help. Importing them is cheap: a command imports heavy packages when it runs."""
+
+COMMANDS: dict[str, Command] = {command.name: command for commands in JOBS.values() for command in commands}
+"""By name."""
+
+_ALIASES = {alias: command for command in COMMANDS.values() for alias in command.aliases}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is returned."""
+    """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if sys.stderr is None:  # closed: nobody wants to hear it
+    if sys.stderr is None:  # closed
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (a name, not a path; for as long as the process lives)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a sign gets another, not a stack trace
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a character gets an escape, not a stack trace
         sys.stdout.reconfigure(errors="backslashreplace")
     status = DONE
     try:
@@ -54,9 +60,9 @@ def _run(words: list[str]) -> int:
         print(f"cocotag: {error}", file=sys.stderr)
         return NOT_STARTED
     except KeyboardInterrupt:
-        print("cocotag: stopped; nothing half-written is left.", file=sys.stderr)
+        print("cocotag: stopped; no half-written files are left.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone, as head does
+    except BrokenPipeError:  # the reader of our output has gone, as head does
         return DONE_WITH_FAULTS
     except OSError as error:  # a full disk, most of all
         print(f"cocotag: {error.filename or 'a file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
@@ -71,16 +77,17 @@ def _command(words: list[str]) -> int:
         print(f"cocotag {cocotag.__version__}")
         return DONE
     name, *rest = words
-    if name not in COMMANDS:
+    command = COMMANDS.get(name, _ALIASES.get(name))
+    if command is None:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"Did you mean {near[0]}?" if near else f"The commands are: {', '.join(COMMANDS)}."
         print(f"cocotag: there is no command {name!r}. {hint} See cocotag --help", file=sys.stderr)
         return NOT_STARTED
-    return COMMANDS[name].run(rest)
+    return command.run(rest)
 
 
 def _flush(stream: TextIO | None) -> OSError | None:
-    """Write what a stream still holds: here, and not when Python ends, where a failure is a stack trace."""
+    """Write what a stream still holds. When Python does it at its end, a failure is a stack trace."""
     if stream is None:
         return None
     try:
@@ -97,9 +104,12 @@ def _overview() -> str:
         "",
         "Train a multi-label image tagger on COCO, tag folders of photographs with it, and report how good it is.",
         "",
-        *(f"  {name:<10} {command.about.splitlines()[0]}" for name, command in COMMANDS.items()),
-        "",
-        "cocotag COMMAND --help tells more; cocotag --version names the version.",
+    ]
+    width = max(map(len, COMMANDS))
+    for job, commands in JOBS.items():
+        lines += [f"{job}:", *(f"  {one.name:<{width}}  {one.about.splitlines()[0]}" for one in commands), ""]
+    lines += [
+        "cocotag COMMAND --help explains a command; cocotag --version prints the version.",
         "Exit status: 0 done; 1 done, but something was wrong and is named; 2 could not start; 130 stopped by Ctrl-C.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""COCO JSON -> AnnotationTable: who is on which image, in numpy. Knows no pixels and no torch."""
+"""COCO JSON -> AnnotationTable: image-level labels of one split, as numpy arrays. Does not read pixels or import torch."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from cocotag.errors import DataError
 from cocotag.labels import Id, Vocabulary, read_id
 
 MAX_NAME = 4096
-"""Characters of a file name with its folders: no more fit into a path of Linux."""
+"""Most characters of a file name with its folders: the limit of a path on Linux."""
 _LEAVES = re.compile(r"\A(?:[/\\]|[A-Za-z]:)|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
-"""A name that leaves the image folder, on any system: absolute, with a drive, or through the folder above."""
+"""A name that leaves the image folder, on any system: absolute, with a drive, or through the parent folder."""
 _NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-"""What no file name has; the other halves of surrogate pairs stand for bytes that are no UTF-8, as Python lists them."""
+"""Characters that no file name has; the other surrogates stand for bytes that are not UTF-8, as Python lists them."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +39,19 @@ logger = logging.getLogger(__name__)
 class AnnotationTable:
     """The image-level labels of one split: ``N`` images, ``C`` classes.
 
-    Numpy throughout, so that loader workers share it instead of copying Python objects.
+    All arrays are numpy, so that loader workers share them instead of copying Python objects.
 
     Attributes:
         vocabulary: The classes, in index order.
         image_dir: The folder that ``file_names`` are relative to.
-        file_names: ``(N,)`` str.
-        image_ids: ``(N,)`` int64, the file's; str where those are strings.
-        targets: Multi-hot, ``(N, C)`` bool. An image without annotations is a row of zeros: a negative for all.
-        known: ``(N, C)`` bool, False where nobody can say: a class whose annotations there are all crowds.
-        instances: Objects of the class on the image, crowds left out, ``(N, C)`` uint16.
-        sizes: Width and height in pixels as the file says, ``(N, 2)`` int32; 0 where it does not.
-        largest: Area of the largest object's box over the image's, ``(N,)`` float32, at most 1; 0 without objects, NaN without
-            sizes.
+        file_names: File names, ``(N,)`` str.
+        image_ids: Ids of the annotation file, ``(N,)`` int64, or str if they are strings.
+        targets: Multi-hot, ``(N, C)`` bool. An image without annotations is a row of zeros: a negative of every class.
+        known: ``(N, C)`` bool, False where the label is unknown: all annotations of the class on the image are crowds.
+        instances: Number of objects of the class on the image without crowds, ``(N, C)`` uint16.
+        sizes: Width and height in pixels from the annotation file, ``(N, 2)`` int32; 0 if it does not have them.
+        largest: Area of the largest object's box divided by the area of the image, ``(N,)`` float32, at most 1; 0 without
+            objects, NaN without sizes.
     """
 
     vocabulary: Vocabulary
@@ -69,35 +69,35 @@ class AnnotationTable:
 
     @property
     def positives(self) -> NDArray[np.int64]:
-        """Images on which each class is known to be, ``(C,)``."""
+        """Number of images on which each class is known to be present, ``(C,)``."""
         positives: NDArray[np.int64] = (self.targets & self.known).sum(axis=0)
         return positives
 
     @property
     def nbytes(self) -> int:
-        """Memory that the arrays take, bytes."""
+        """Memory of the arrays, bytes."""
         return sum(getattr(self, name).nbytes for name in PER_IMAGE)
 
     def path(self, row: int) -> Path:
-        """Where the image of a row is."""
+        """The path of the image in a row."""
         return self.image_dir / str(self.file_names[row])
 
     def paths(self) -> list[Path]:
-        """Where all images are, in row order."""
+        """The paths of all images, in row order."""
         return [self.image_dir / name for name in self.file_names.tolist()]
 
     def names_sha256(self) -> str:
-        """Which images these are, whatever their order: SHA-256 of the sorted file names, hexadecimal."""
+        """A fingerprint of the set of images: SHA-256 of the sorted file names, hexadecimal."""
         return hashlib.sha256("\n".join(sorted(self.file_names.tolist())).encode("utf-8", "surrogatepass")).hexdigest()
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> AnnotationTable:
-        """The table of some rows, in the order given (indices or a mask)."""
+        """The table of some rows, in the given order (indices or a mask)."""
         rows = np.asarray(rows)
         return replace(self, **{name: getattr(self, name)[rows] for name in PER_IMAGE})
 
 
 PER_IMAGE = ("file_names", "image_ids", "targets", "known", "instances", "sizes", "largest")
-"""The arrays of a table, each with a row for an image."""
+"""The arrays of a table that have one row per image."""
 
 
 def split_paths(root: Path, split: str) -> tuple[Path, Path]:
@@ -109,30 +109,34 @@ def load_split(root: Path | str, split: str) -> AnnotationTable:
     """Read ``ROOT/annotations/instances_SPLIT.json``; the images are in ``ROOT/SPLIT/``.
 
     Raises:
-        DataError: No such file (the message names the splits that are there), or as `load_annotations`.
+        DataError: The file does not exist (the message names the existing splits), or as `load_annotations`.
     """
     root = Path(root)
     annotations, image_dir = split_paths(root, split)
     if not annotations.is_file():
-        there = sorted(path.stem.removeprefix("instances_") for path in root.glob("annotations/instances_*.json"))
-        have = f"It has: {', '.join(there)}." if there else "It has no annotations/instances_*.json at all."
-        raise DataError(f"{annotations} is missing, so {root} has no split {split!r}. {have} Check the root and the split.")
+        splits = sorted(path.stem.removeprefix("instances_") for path in root.glob("annotations/instances_*.json"))
+        have = f"It has: {', '.join(splits)}." if splits else "It does not have any annotations/instances_*.json."
+        raise DataError(
+            f"{annotations} is missing, so {root} has no split {split!r}. {have} Check the root and the split.",
+            code="split_missing",
+        )
     return load_annotations(annotations, image_dir)
 
 
 def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> AnnotationTable:
     """Read a COCO instances file.
 
-    Ids may be integers or strings. Categories of one name are one class, as `Vocabulary.merge_json` says, and a line on stderr
-    tells so. A box that is none, or not finite, has no area. A large file is read once: `cocotag.data.table_cache`.
+    Ids may be integers or strings. Categories with the same name become one class, as in `Vocabulary.merge_json`, and a line on
+    stderr reports it. An invalid or infinite box has no area. A large file is parsed only once, see
+    `cocotag.data.table_cache`.
 
     Args:
         path: The JSON file.
-        image_dir: The folder of its images; the file's own by COCO's layout if not given. It is not looked into.
+        image_dir: The folder of its images; by default the one of COCO's layout. The folder is not read.
 
     Raises:
-        DataError: Not readable, not JSON, not COCO's format, or an annotation of an unknown image or category. The message
-            names the place, such as ``annotations[17]``.
+        DataError: The file cannot be read, is not JSON or not COCO's format, or has an annotation of an unknown image or
+            category. The message names the entry, such as ``annotations[17]``.
     """
     path = Path(path)
     if image_dir is None:
@@ -145,8 +149,8 @@ def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> A
             try:
                 table, notes = _tabulate(document, Path(image_dir))
             except DataError as error:
-                raise DataError(f"{path}: {error}") from None
-            del document  # while nobody looks for cycles in it
+                raise DataError(f"{path}: {error}", code=error.code) from None
+            del document  # while the garbage collector is off
         stored = _pack(table, notes)
         if stamp is not None:
             table_cache.save(path, stamp, stored)
@@ -157,7 +161,7 @@ def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> A
 
 @contextlib.contextmanager
 def _no_collector() -> Iterator[None]:
-    """Keep Python from looking for cycles: a document is millions of containers without one, and looking doubles the time."""
+    """Turn the garbage collector off: searching the millions of containers of a document for cycles doubles the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -171,38 +175,46 @@ def _read_document(path: Path) -> tuple[dict[str, Any], table_cache.Stamp | None
     try:
         content, stamp = table_cache.read_stamped(path)
         if stamp is not None and sys.stderr.isatty():
-            sys.stderr.write(f"Reading {path.name} ({len(content) / 1e6:.0f} MB); the next start will be quicker.\n")
+            sys.stderr.write(f"Reading {path.name} ({len(content) / 1e6:.0f} MB); the next start will be faster.\n")
         document = json.loads(content)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing. Check the path.") from None
+        raise DataError(f"{path} is missing. Check the path.", code="file_missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not readable as JSON ({error}). Download or export it again.") from None
-    wrong = "is not a JSON object"
+        raise DataError(f"{path} cannot be read as JSON ({error}). Download or export it again.", code="not_json") from None
+    fault = "is not a JSON object"
     if isinstance(document, dict):
         keys = ("images", "annotations", "categories")
-        wrong = ", ".join(f"has no list {key!r}" for key in keys if not isinstance(document.get(key), list))
-        if not wrong:
+        fault = ", ".join(f"has no list {key!r}" for key in keys if not isinstance(document.get(key), list))
+        if not fault:
             return document, stamp
-    raise DataError(f"{path} is not a COCO instances file: it {wrong}. See https://cocodataset.org/#format-data.")
+    raise DataError(
+        f"{path} is not a COCO instances file: it {fault}. See https://cocodataset.org/#format-data.", code="not_coco_json"
+    )
 
 
 def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[AnnotationTable, list[str]]:
-    """The table, and what the user should know of it."""
+    """The table, and notes for the user."""
     categories, images, annotations = document["categories"], document["images"], document["annotations"]
     vocabulary, index_of = Vocabulary.merge_json(categories)
     names = [entry["name"] for entry in categories]
     notes = []
     if merged := len(names) - len(vocabulary):
-        first = next(name for place, name in enumerate(names) if name in names[:place])
-        notes.append(f"{merged} categories have the name of an earlier one and are one class with it (first: {first!r}).")
+        first = next(name for position, name in enumerate(names) if name in names[:position])
+        notes.append(f"{merged} categories have the name of an earlier category and are merged with it (first: {first!r}).")
     for what, entries in (("images", images), ("categories", categories)):
         if not entries:
-            raise DataError(f"it lists no {what}, so there is nothing to do. Check that it is the right file.")
+            raise DataError(
+                f"the list of {what} is empty, so there is nothing to do. Check that it is the right file.",
+                code="annotations_empty",
+            )
     row_of = _image_rows(images)
     try:
         rows, classes, crowd, area = _annotation_arrays(document, row_of, index_of)
     except (KeyError, TypeError) as error:
-        raise DataError(_first_fault(annotations, row_of, index_of) or f"an annotation cannot be used: {error!r}") from None
+        raise DataError(
+            _first_fault(annotations, row_of, index_of) or f"an annotation is invalid: {error!r}. Export the file again.",
+            code="annotation_invalid",
+        ) from None
 
     shape = len(images), len(vocabulary)
     cells = rows * len(vocabulary) + classes
@@ -231,7 +243,7 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
 
 
 def _whole(value: object) -> int:
-    """A side in pixels; 0 for what is none."""
+    """A side in pixels; 0 if the value is invalid."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 < value < 2**31 else 0
@@ -240,36 +252,47 @@ def _whole(value: object) -> int:
 def _image_rows(images: list[Any]) -> dict[Id, int]:
     """Id -> row, in the order of the rows."""
     row_of: dict[Id, int] = {}
-    for place, image in enumerate(images):
+    for row, image in enumerate(images):
         number = read_id(image.get("id")) if isinstance(image, dict) else None
         if number is None or not isinstance(image.get("file_name"), str) or not image["file_name"]:
-            raise DataError(f"images[{place}] is {reprlib.repr(image)}: an id (integer or string) and a file_name are needed.")
+            raise DataError(
+                f"images[{row}] is {reprlib.repr(image)}: an id (integer or string) and a file_name are needed.",
+                code="image_entry_invalid",
+            )
         if fault := _name_fault(image["file_name"]):
-            raise DataError(f"images[{place}] is {reprlib.repr(image['file_name'])}, {fault}. Use relative names.")
-        earlier = row_of.setdefault(number, place)
-        if earlier != place:
-            raise DataError(f"images[{place}] has the id {number!r} of images[{earlier}]. Remove one of the two entries.")
+            raise DataError(
+                f"images[{row}] is {reprlib.repr(image['file_name'])}, {fault}. Use relative names.", code="file_name_invalid"
+            )
+        earlier = row_of.setdefault(number, row)
+        if earlier != row:
+            raise DataError(
+                f"images[{row}] has the id {number!r} of images[{earlier}]. Remove one of the two entries.",
+                code="image_id_duplicate",
+            )
     kinds = [type(number) for number in row_of]
     if len(set(kinds)) > 1:
-        place = next(place for place, kind in enumerate(kinds) if kind is not kinds[0])
-        raise DataError(f"images[{place}] has an id of another kind than images[0]: use integers or strings for all.")
+        row = next(row for row, kind in enumerate(kinds) if kind is not kinds[0])
+        raise DataError(
+            f"images[{row}] and images[0] have ids of different types. Use only integers or only strings.",
+            code="image_ids_mixed",
+        )
     return row_of
 
 
 _FAULT_SIGNS = (b"\0/", b"\\", b":", b"..", b"\xed")
-"""One of these is in the UTF-8 of every name that `_name_fault` refuses, with a NUL before it. Looking so costs no time."""
+"""Byte strings, one of which is in the UTF-8 (with a NUL in front) of every name that `_name_fault` refuses: a fast check."""
 
 
 def _name_fault(name: str) -> str | None:
     if _LEAVES.search(name):
         return "outside the image folder"
     if len(name) > MAX_NAME or _NO_NAME.search(name):
-        return "which no file can be called"
+        return "which is not a possible file name"
     return None
 
 
 def _index(document: dict[str, list[Any]]) -> Any:  # noqa: ANN401 (pycocotools is untyped)
-    """Index through pycocotools, the format's reference reader. It prints to stdout, which is for results."""
+    """Index with pycocotools, the format's reference reader, without its output on stdout, which is for results."""
     from pycocotools.coco import COCO
 
     coco = COCO()
@@ -282,10 +305,10 @@ def _index(document: dict[str, list[Any]]) -> Any:  # noqa: ANN401 (pycocotools 
 def _annotation_arrays(
     document: dict[str, list[Any]], row_of: dict[Id, int], index_of: dict[Id, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Row, class index, crowd flag and box area of every annotation, each ``(A,)``, image by image.
+    """Row, class index, crowd flag and box area of every annotation, each ``(A,)``, grouped by image.
 
     Raises:
-        KeyError, TypeError: An annotation is one that `_first_fault` finds.
+        KeyError, TypeError: An annotation is invalid; `_first_fault` finds it.
     """
     of_image = _index(document).imgToAnns
     groups = [of_image.get(number, ()) for number in row_of]
@@ -295,7 +318,7 @@ def _annotation_arrays(
     if len(annotations) < len(document["annotations"]):
         raise KeyError("image_id")
     if bool in {*map(type, categories), *(type(annotation["image_id"]) for annotation in annotations)}:
-        raise TypeError("true and false are no ids, though they equal 1 and 0")
+        raise TypeError("true and false are not ids, although they equal 1 and 0")
     if not set(flags) <= _CROWD_FLAGS:
         raise TypeError("iscrowd")
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
@@ -312,7 +335,7 @@ def _box_area(box: object) -> float:
     if type(box) is list and len(box) == 4 and type(box[2]) in (int, float) and type(box[3]) in (int, float):
         try:
             width, height = float(box[2]), float(box[3])
-        except OverflowError:  # an integer of 400 digits is no box
+        except OverflowError:  # an integer of 400 digits, say
             return 0.0
         if width > 0 and height > 0 and width * height < math.inf:
             return width * height
@@ -320,29 +343,29 @@ def _box_area(box: object) -> float:
 
 
 def _first_fault(annotations: list[Any], row_of: dict[Id, int], index_of: dict[Id, int]) -> str | None:
-    """What is wrong with the first annotation that cannot be used."""
-    for place, annotation in enumerate(annotations):
-        where = f"annotations[{place}]"
+    """The fault of the first invalid annotation, as a message."""
+    for position, annotation in enumerate(annotations):
+        where = f"annotations[{position}]"
         if not isinstance(annotation, dict):
-            return f"{where} is {reprlib.repr(annotation)}, not an object. Export it again."
+            return f"{where} is {reprlib.repr(annotation)}, not an object. Export the file again."
         for key, listed in (("image_id", row_of), ("category_id", index_of)):
             value = annotation.get(key)
             if isinstance(value, bool | list | dict) or value not in listed:
-                twin = next((f", though it lists {number!r}" for number in listed if str(number) == str(value)), "")
+                twin = next((f" (but it lists {number!r})" for number in listed if str(number) == str(value)), "")
                 return (
                     f"{where} (id {reprlib.repr(annotation.get('id'))}) names {key.removesuffix('_id')} {reprlib.repr(value)}, "
-                    f"which the file does not list{twin}. Remove the annotation or add what it names."
+                    f"which the file does not list{twin}. Remove the annotation, or add the missing entry."
                 )
         if isinstance(annotation.get("id", []), list | dict):
-            return f"{where} has no id. Export it again."
+            return f"{where} has no valid id. Export the file again."
         flag = annotation.get("iscrowd")
         if isinstance(flag, list | dict) or flag not in _CROWD_FLAGS:
-            return f"{where} has iscrowd {reprlib.repr(flag)}: 0 or 1 is needed."
+            return f"{where} has iscrowd {reprlib.repr(flag)}; it must be 0 or 1."
     return None
 
 
 def _pack(table: AnnotationTable, notes: list[str]) -> table_cache.Stored:
-    """A table as the cache keeps it: of the cells only those that say something, names and string ids as text."""
+    """A table in the form of the cache: only the cells with instances or unknown labels, names and string ids as text."""
     cells = np.flatnonzero(table.instances)
     ids = table.image_ids
     return table_cache.Stored(
@@ -360,7 +383,7 @@ def _pack(table: AnnotationTable, notes: list[str]) -> table_cache.Stored:
 
 
 def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | None:
-    """The table that was packed; None if it is not one that `_tabulate` makes, whoever wrote it."""
+    """The table that was packed; None if `_tabulate` cannot have made it."""
     try:
         arrays = stored.arrays
         vocabulary = Vocabulary.from_json(stored.facts["categories"])
@@ -384,17 +407,17 @@ def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | No
             sizes=arrays["sizes"],
             largest=arrays["largest"],
         )
-        sound = isinstance(stored.facts["notes"], list) and all(names) and not (suspect and any(map(_name_fault, names)))
-        sound = sound and table.image_ids.shape == table.largest.shape == shape[:1] and table.sizes.shape == (shape[0], 2)
-        sound = sound and table.largest.dtype == np.float32 and table.sizes.dtype == np.int32
+        valid = isinstance(stored.facts["notes"], list) and all(names) and not (suspect and any(map(_name_fault, names)))
+        valid = valid and table.image_ids.shape == table.largest.shape == shape[:1] and table.sizes.shape == (shape[0], 2)
+        valid = valid and table.largest.dtype == np.float32 and table.sizes.dtype == np.int32
     except (KeyError, TypeError, ValueError, IndexError, DataError):
         return None
-    return table if sound else None
+    return table if valid else None
 
 
-def _is_rising(places: NDArray[Any]) -> bool:
-    """Whether these are indices as `numpy.flatnonzero` gives them."""
-    return places.ndim == 1 and places.dtype == np.int64 and bool((np.diff(places, prepend=-1) > 0).all())
+def _is_rising(indices: NDArray[Any]) -> bool:
+    """Whether these are indices as `numpy.flatnonzero` returns them."""
+    return indices.ndim == 1 and indices.dtype == np.int64 and bool((np.diff(indices, prepend=-1) > 0).all())
 
 
 def _to_text(strings: list[str]) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
-"""Which class of one data set is which of another: by name, and by alias files. Knows no images and no labels.
+"""Match the classes of data sets by name and by alias files. Does not depend on images or labels.
 
-A class is the learned class of exactly its name; else of the name that the alias file gives it; else, where the file has no
-entry for it, of a name that differs in case, spaces, underscores or hyphens only. An alias of null says that it is none of
-them. Several classes may be one learned class.
+A class matches the trained class with exactly its name; else the one with the name that the alias file gives it; else, if the
+file has no entry for it, the one whose name differs only in case, spaces, underscores or hyphens. An alias of null means that
+it matches none. Several classes may match the same trained class.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from cocotag.errors import ConfigError, DataError
 from cocotag.labels import COCO80, Category, Vocabulary, fold
 
 Columns = NDArray[np.int64]
-"""The learned class of each class of a data set, -1 where it is none, ``(C,)``."""
+"""Index of the trained class of each class of a data set, -1 for none, ``(C,)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """What an alias file says of a data set.
+    """The contents of an alias file for a data set.
 
     Attributes:
-        names: Name of a class there -> what it is called among the learned classes; None if it is none of them.
-        known: Classes there that somebody looked for on every image; None if the file does not say.
+        names: Name of a class of the data set -> its name among the trained classes; None for none of them.
+        known: Classes that are annotated exhaustively in the data set; None if the file does not list them.
     """
 
     names: Mapping[str, str | None] = field(default_factory=dict)
@@ -38,72 +38,78 @@ class Aliases:
 
 
 def load_aliases(name: str, key: str = "aliases") -> Aliases:
-    """Read an alias file: a mapping ``names``, and perhaps a list ``known``.
+    """Read an alias file: a mapping ``names``, and optionally a list ``known``.
 
     Args:
-        name: Path, or the name of one that comes with cocotag.
-        key: What named it, for the message.
+        name: Path, or the name of a file that comes with cocotag.
+        key: The field that names it, for the message.
 
     Raises:
-        ConfigError: There is no such file, or it is something else.
+        ConfigError: The file does not exist or is not an alias file.
     """
     path = find_config(key, name, "aliases")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{key}: {path} is not readable as YAML ({' '.join(str(error).split())}).") from None
+        raise ConfigError(f"{key}: {path} cannot be read as YAML ({' '.join(str(error).split())}).", code="not_yaml") from None
     names = document.get("names") if isinstance(document, dict) else None
     if not isinstance(names, dict) or set(document) - {"names", "known"}:
-        raise ConfigError(f"{key}: {path} is no alias file: a mapping 'names' (and perhaps a list 'known') is needed.")
+        raise ConfigError(
+            f"{key}: {path} is not an alias file. It needs a mapping 'names', and may have a list 'known'.",
+            code="alias_file_invalid",
+        )
     for theirs, ours in names.items():
         if not isinstance(theirs, str) or not isinstance(ours, str | None):
-            raise ConfigError(f"{key}: {path} has the entry {theirs!r}: {ours!r}, which YAML does not read as text. Quote it.")
+            raise ConfigError(
+                f"{key}: {path} has the entry {theirs!r}: {ours!r}, which YAML does not read as text. Quote it.",
+                code="alias_file_invalid",
+            )
     known = document.get("known")
     if known is not None and not (isinstance(known, list) and all(isinstance(one, str) for one in known)):
-        raise ConfigError(f"{key}: known in {path} is {known!r:.100}, it must be a list of names.")
+        raise ConfigError(f"{key}: known in {path} is {known!r:.100}; it must be a list of names.", code="alias_file_invalid")
     return Aliases(names, known)
 
 
 def match_classes(
     sources: Sequence[tuple[Vocabulary, Aliases]], classes: str | Sequence[str]
 ) -> tuple[Vocabulary, list[Columns]]:
-    """Choose the learned classes, and find them in each data set.
+    """Choose the trained classes, and match the classes of each data set to them.
 
     Args:
-        sources: The classes of each data set, and what they are called here.
-        classes: ``own`` (the first one's), ``union`` (all), ``coco80``, or names. In a union a class keeps its id where no
-            earlier one has it, else it gets a new one above all; so the data set whose ids matter comes first. In a list,
-            COCO's names have COCO's ids and the others keep theirs where that is free.
+        sources: The classes of each data set, and its aliases.
+        classes: ``own`` (those of the first data set), ``union`` (all), ``coco80``, or names. In a union a class keeps its id
+            if it is still free, else it gets a new one above all others; the data set whose ids matter should come first. In a
+            list, COCO's names have COCO's ids and the others keep theirs if they are free.
 
     Raises:
-        DataError: A name of the list is in no data set.
+        DataError: A name of the list is not in any data set.
     """
-    learned = _Classes()
+    trained = _Classes()
     if classes == "coco80":
-        learned = _Classes(COCO80.categories)
+        trained = _Classes(COCO80.categories)
     elif classes not in ("own", "union"):
-        learned = _Classes(_listed(sources, classes))
+        trained = _Classes(_listed(sources, classes))
     columns = [
-        learned.columns(theirs, aliases, add=classes == "union" or (classes == "own" and not number))
+        trained.columns(theirs, aliases, add=classes == "union" or (classes == "own" and not number))
         for number, (theirs, aliases) in enumerate(sources)
     ]
-    return Vocabulary(tuple(learned.categories)), columns
+    return Vocabulary(tuple(trained.categories)), columns
 
 
 def find_classes(learned: Vocabulary, theirs: Vocabulary, aliases: Aliases) -> Columns:
-    """Find classes that were chosen before in another data set."""
+    """Match the classes of another data set to trained classes that were chosen before."""
     return _Classes(learned.categories).columns(theirs, aliases)
 
 
 class _Classes:
-    """The learned classes, as they come together."""
+    """The trained classes while they are collected."""
 
     def __init__(self, categories: Sequence[Category] = ()) -> None:
         self.categories: list[Category] = list(categories)
         self.index = {category.name: index for index, category in enumerate(self.categories)}
 
     def add(self, category: Category) -> int:
-        """One more class; its index."""
+        """Add a class and return its index."""
         taken = {one.id for one in self.categories}
         if category.id in taken:
             category = replace(category, id=1 + max((one for one in taken if isinstance(one, int)), default=0))
@@ -112,7 +118,7 @@ class _Classes:
         return len(self.categories) - 1
 
     def columns(self, theirs: Vocabulary, aliases: Aliases, *, add: bool = False) -> Columns:
-        """Find the classes of a data set; with ``add`` those that are none become one."""
+        """Match the classes of a data set; with ``add``, classes without a match are added."""
         times = Counter(map(fold, self.index))
         loosely = {fold(name): index for name, index in self.index.items() if times[fold(name)] == 1}
         loose_aliases = {fold(name): called for name, called in aliases.names.items()}
@@ -142,9 +148,12 @@ def _listed(sources: Sequence[tuple[Vocabulary, Aliases]], names: Sequence[str])
         if index not in found:
             there = sorted({one for theirs, _ in sources for one in theirs.names})
             near = ", ".join(difflib.get_close_matches(name, there, 1) or there[:3])
-            raise DataError(f"data.classes names {name!r}, which is in no source (there is {near} ...). Check the name.")
+            raise DataError(
+                f"data.classes names {name!r}, which no source has (there is {near} ...). Check the name.",
+                code="unknown_class",
+            )
     coco = {category.name: category for category in COCO80}
-    made = _Classes()
-    for name in sorted(names, key=lambda name: name not in coco):  # COCO's ids are given out first
-        made.add(coco.get(name) or replace(found[names.index(name)], name=name))
-    return [made.categories[made.index[name]] for name in names]
+    listed = _Classes()
+    for name in sorted(names, key=lambda name: name not in coco):  # COCO's ids are assigned first
+        listed.add(coco.get(name) or replace(found[names.index(name)], name=name))
+    return [listed.categories[listed.index[name]] for name in names]

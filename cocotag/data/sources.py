@@ -1,12 +1,13 @@
-"""Several data sets -> one table: classes matched by name, images by path. No pixels, no torch.
+"""Several data sets -> one table: classes matched by name, images by path. Does not read pixels or import torch.
 
-**What is known.** A cell of the table is positive where any source labels the class on the image; it is negative where a source
-looked for the class on that image and did not find it; everything else is unknown. A source looked for the classes that it
-annotates at least once, or for those that its config or alias file names under ``known``: a class that it lists but never
-annotates, or does not list at all, is unknown there and not negative. What is only a crowd stays unknown.
+**Known cells.** A cell of the table is positive if any source labels the class on the image. It is negative if a source that
+annotates the class exhaustively lists the image without the label. All other cells are unknown. The exhaustive classes of a
+source are those with at least one annotation, or those that its config or alias file lists under ``known``. A class that a
+source lists but never annotates, or does not list at all, is unknown there, not negative. A class that is only a crowd on an
+image stays unknown.
 
-**Which file is which.** An image that two sources list, by the same path after links to folders are followed, is one row with
-the knowledge of both; a label outweighs the other's not finding it. An image of which nothing is known at all is left out.
+**Shared images.** An image that two sources list, by the same path after links to folders are resolved, becomes one row with
+the labels of both. A positive label wins over a negative one. An image without known cells is left out.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ from cocotag.labels import Vocabulary
 
 Bools = NDArray[np.bool_]
 SHOWN_CLASSES = 10
-"""Classes named in a line for people; the record has all."""
+"""Most class names in a line for people; the record has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What became of one source.
+    """A record of how one source was used.
 
     Attributes:
-        root: Its folder, as the config has it.
+        root: Its folder, as in the config.
         split: Its split.
-        images: Of the split.
-        shared: Images that an earlier source has as well.
-        left_out: Images of which nothing is known among the learned classes.
-        classes: Learned class -> the names that it has here.
-        unmapped: Classes that are none of the learned ones -> how many objects of them are annotated.
-        looked_for: Learned classes that were looked for on every image: no label means absent.
-        only_positive: Learned classes that it labels, but whose absence it does not tell.
-        unknown: Learned classes of which it knows nothing.
-        sha256: Of its file names, as `AnnotationTable.names_sha256`.
+        images: Number of images in the split.
+        shared: Number of images that an earlier source has too.
+        left_out: Number of images without known cells among the trained classes.
+        classes: Trained class -> its names in the source.
+        unmapped: Classes of the source that match no trained class -> number of their annotated objects.
+        looked_for: Trained classes that the source annotates exhaustively: no label means absent.
+        only_positive: Trained classes that the source labels, but not exhaustively.
+        unknown: Trained classes without any labels in the source.
+        sha256: Hash of its file names, as `AnnotationTable.names_sha256`.
     """
 
     root: str
@@ -73,23 +74,23 @@ class SourceRecord:
 
     def to_text(self) -> str:
         """One line for a terminal."""
-        nothing = [f"{name}: {count}" for name, count in sorted(self.unmapped.items(), key=lambda item: -item[1])]
-        parts = [f"{self.images} images, {len(self.looked_for) + len(self.only_positive)} of the learned classes"]
-        parts += [f"{self.shared} images are an earlier source's too"] * bool(self.shared)
-        parts += [f"{self.left_out} images left out, since nothing is known of them"] * bool(self.left_out)
-        parts += [f"only labels count, not their absence, for {_some(self.only_positive)}"] * bool(self.only_positive)
+        unmapped = [f"{name}: {count}" for name, count in sorted(self.unmapped.items(), key=lambda item: -item[1])]
+        parts = [f"{self.images} images, {len(self.looked_for) + len(self.only_positive)} of the trained classes"]
+        parts += [f"{self.shared} images are also in an earlier source"] * bool(self.shared)
+        parts += [f"{self.left_out} images left out, because none of their labels is known"] * bool(self.left_out)
+        parts += [f"only labels count, not missing labels: {_some(self.only_positive)}"] * bool(self.only_positive)
         parts += [f"unknown here: {_some(self.unknown)}"] * bool(self.unknown)
-        parts += [f"map to nothing, with their objects: {_some(nothing)}"] * bool(nothing)
+        parts += [f"not trained, with number of objects: {_some(unmapped)}"] * bool(unmapped)
         return f"{self.name}: {'; '.join(parts)}."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Several sources as one.
+    """Several sources joined into one table.
 
     Attributes:
-        table: Their images; ``file_names`` are relative to the folder that all image folders have in common.
-        records: What became of each source.
+        table: Their images; ``file_names`` are relative to the common parent of all image folders.
+        records: The record of each source.
         members: Which sources have the image, ``(N, S)`` bool.
     """
 
@@ -98,17 +99,17 @@ class Joined:
     members: Bools
 
     def to_lines(self) -> list[str]:
-        """For a terminal: a line for each source, and one for each kind of class that cannot be learned."""
+        """Lines for a terminal: one per source, and warnings about classes that cannot be trained."""
         table, names = self.table, np.array(self.table.vocabulary.names)
         never = names[table.positives == 0].tolist()
         always = names[(table.positives > 0) & ~(table.known & ~table.targets).any(axis=0)].tolist()
         lines = [f"source {record.to_text()}" for record in self.records]
         if never:
-            lines.append(f"No source labels {_some(never)}: nothing is learned of them.")
+            lines.append(f"No source labels {_some(never)}, so training cannot learn them.")
         if always:
             lines.append(
-                f"No source tells where {_some(always)} are absent, so they will be seen everywhere. Add a source that looked "
-                "for them, or name them under its known."
+                f"No source has negatives of {_some(always)}, so the network would predict them on every image. "
+                "Add a source that annotates them exhaustively, or list them under its known."
             )
         return lines
 
@@ -117,14 +118,14 @@ def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] =
     """Read several data sets into one table.
 
     Args:
-        sources: At least one.
+        sources: The data sets, at least one.
         classes: The vocabulary: ``own`` (the classes of the first source), ``union`` (of all), ``coco80``, or names; see
             `match_classes`.
 
     Raises:
-        ConfigError: An alias file is not there or not one.
-        DataError: A split is missing or not COCO's format, a source has no class in common with the vocabulary, a name of the
-            list is no source's, or ``known`` names no class of its source.
+        ConfigError: An alias file is missing or invalid.
+        DataError: A split is missing or not in COCO's format, a source has no class in common with the vocabulary, no source
+            has a name of the list, or ``known`` names a class that its source does not have.
     """
     aliases = [
         load_aliases(source.aliases, f"data.sources[{number}].aliases") if source.aliases else Aliases()
@@ -142,7 +143,7 @@ def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] =
     for number, (source, table, row, column) in enumerate(zip(sources, tables, rows, columns, strict=True)):
         part = _Part.of(table, column, vocabulary, f"{source.root}, split {source.split!r},")
         looked = _looked(table, column, width, _known(number, source, table, aliases[number]))
-        # .at, since a source may list an image twice.
+        # .at, because a source may list an image twice.
         np.logical_or.at(targets, row, part.targets)
         np.logical_or.at(absent, row, looked & ~part.targets & ~part.doubtful)
         np.logical_or.at(doubtful, row, part.doubtful)
@@ -178,18 +179,18 @@ def align(
     aliases: Aliases | None = None,
     looked_for: Sequence[str] | None = None,
 ) -> AnnotationTable:
-    """The table of another split in the learned classes; every image stays.
+    """The table of another split in the trained classes; every image is kept.
 
     Args:
         table: The split, in its own classes.
-        vocabulary: The learned classes.
-        name: What to call the split in a message.
-        aliases: Of the data set that it is a split of.
-        looked_for: Learned classes that were looked for on every image, as in `SourceRecord`; None for what the aliases say,
-            else all that it lists.
+        vocabulary: The trained classes.
+        name: Name of the split in messages.
+        aliases: Aliases of its data set.
+        looked_for: Trained classes that are annotated exhaustively, as in `SourceRecord`; None takes the list of the aliases,
+            else all classes of the split.
 
     Raises:
-        DataError: No class in common.
+        DataError: There is no class in common.
     """
     aliases = aliases or Aliases()
     column = find_classes(vocabulary, table.vocabulary, aliases)
@@ -205,7 +206,7 @@ def align(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """The labels of a table in the ``K`` learned classes."""
+    """The labels of a table in the ``K`` trained classes."""
 
     targets: Bools  # (N, K)
     doubtful: Bools  # only a crowd, (N, K)
@@ -215,8 +216,9 @@ class _Part:
     def of(cls, table: AnnotationTable, column: Columns, vocabulary: Vocabulary, name: str) -> _Part:
         if (column < 0).all():
             raise DataError(
-                f"{name} has no class in common with what is learned: {_some(table.vocabulary.names, 3)} there, "
-                f"{_some(vocabulary.names, 3)} here. Give it an alias file, or other data.classes."
+                f"{name} has no class in common with the trained classes: it has {_some(table.vocabulary.names, 3)}, "
+                f"training has {_some(vocabulary.names, 3)}. Give it an alias file, or change data.classes.",
+                code="no_common_class",
             )
         shape = len(table), len(vocabulary)
         targets, doubtful, instances = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, np.int32)
@@ -229,22 +231,26 @@ class _Part:
 
 
 def _known(number: int, source: SourceConfig, table: AnnotationTable, aliases: Aliases) -> Bools | None:
-    """The classes of a source that were looked for on every image, ``(C,)``, if anybody says so."""
+    """The exhaustive classes of a source, ``(C,)``; None if neither its config nor its alias file lists them."""
     named = source.known if source.known is not None else aliases.known
     names = table.vocabulary.names
     for name in source.known or ():
         if name not in names:
             near = ", ".join(difflib.get_close_matches(name, names, 1) or names[:3])
-            raise DataError(f"data.sources[{number}].known names {name!r}, no class of {source.root} (there is {near} ...).")
+            raise DataError(
+                f"data.sources[{number}].known names {name!r}, but {source.root} does not have this class "
+                f"(there is {near} ...). Check the name.",
+                code="unknown_class",
+            )
     return None if named is None else np.array([name in named for name in names])
 
 
 def _looked(table: AnnotationTable, column: Columns, width: int, known: Bools | None) -> Bools:
-    """The learned classes that were looked for on every image, ``(K,)``.
+    """The trained classes that the table annotates exhaustively, ``(K,)``.
 
-    One that is several classes here was looked for if all of them were, those never annotated aside.
+    A trained class that matches several classes of the table is exhaustive if all of these with an annotation are.
     """
-    annotated = np.asarray(table.targets.any(axis=0) | ~table.known.all(axis=0))  # be it as a crowd
+    annotated = np.asarray(table.targets.any(axis=0) | ~table.known.all(axis=0))  # crowds count as annotations
     mapped = column >= 0
     looked, overlooked = np.zeros((2, width), bool)
     known = annotated if known is None else known
@@ -262,7 +268,7 @@ def _record(
     looked: Bools,
     labelled: Bools,
 ) -> SourceRecord:
-    """All but ``left_out``, which is not known before all sources are."""
+    """The record without ``left_out``, which depends on all sources and is set later."""
     learned = np.array(vocabulary.names)
     objects = table.instances.sum(axis=0, dtype=np.int64)
     classes: dict[str, list[str]] = {}
@@ -288,7 +294,7 @@ def _record(
 
 
 def _images(tables: Sequence[AnnotationTable]) -> tuple[Path, list[str], list[NDArray[np.int64]]]:
-    """The folder that the image folders have in common, the images' names in it, and of each table the rows of its images."""
+    """The common parent of the image folders, the images' names below it, and the rows of each table's images."""
     folders = [Path(os.path.abspath(table.image_dir)) for table in tables]  # noqa: PTH100 (resolve would follow links)
     common = Path(os.path.commonpath(folders))
     names: list[str] = []
@@ -310,13 +316,13 @@ def _images(tables: Sequence[AnnotationTable]) -> tuple[Path, list[str], list[ND
 
 
 def _image_ids(tables: Sequence[AnnotationTable], rows: Sequence[NDArray[np.int64]], count: int) -> NDArray[Any]:
-    """The images' own ids if no two share one, else the row numbers."""
+    """The images' own ids if they are unique, else the row numbers."""
     ids: dict[int, Any] = {}
-    for table, row in zip(tables, rows, strict=True):
-        for place, number in zip(row.tolist(), table.image_ids.tolist(), strict=True):
-            ids.setdefault(place, number)
+    for table, own_rows in zip(tables, rows, strict=True):
+        for row, number in zip(own_rows.tolist(), table.image_ids.tolist(), strict=True):
+            ids.setdefault(row, number)
     distinct = len(set(ids.values())) == count and len({type(number) for number in ids.values()}) == 1
-    return np.array([ids[place] for place in range(count)]) if distinct else np.arange(count)
+    return np.array([ids[row] for row in range(count)]) if distinct else np.arange(count)
 
 
 def _some(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:

@@ -1,10 +1,10 @@
-"""Hold a part of a table out, or keep a part of it, so that every class keeps its share. No pixels, no torch.
+"""Stratified holdouts and samples of a table: every class keeps its share. Does not read pixels or import torch.
 
-Iterative stratification, Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10, is here and not taken from a
-package: scikit-multilearn has had no release since 2018 and is too slow for 100,000 images
-(https://github.com/scikit-multilearn/scikit-multilearn/issues/202), and its successor scikit-multilearn-ng needs nine
-packages; iterative-stratification (trent-b, 0.1.9) is sound, fast enough, and its shares are as good as these, but it needs
-scikit-learn, which nothing else in an install does, builds on private classes of it, and promises a rare class nothing.
+This module implements iterative stratification, Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10, instead of
+using a package. scikit-multilearn has had no release since 2018 and is too slow for 100,000 images
+(https://github.com/scikit-multilearn/scikit-multilearn/issues/202). Its successor scikit-multilearn-ng needs nine packages.
+iterative-stratification (trent-b, 0.1.9) is correct and fast enough, and its shares are as good as these. But it needs
+scikit-learn, which no other part of an install needs, uses private classes of it, and guarantees nothing for rare classes.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ Bools = NDArray[np.bool_]
 
 
 def stratified_holdout(targets: Bools, fraction: float, seed: int) -> Bools:
-    """Choose about ``fraction`` of the images such that each class has about that share of its positives among them.
+    """Choose about ``fraction`` of the images so that the holdout has about this share of the positives of each class.
 
-    A class with too few positives for a share of one half stays out of the holdout, since it is needed for learning; every
-    other class is in it.
+    A class whose share would be below half an image is not in the holdout, because training needs its images; every other
+    class is.
 
     Args:
         targets: Multi-hot, known positives, ``(N, C)`` bool.
-        fraction: Of the images, in (0, 1).
-        seed: Of the order in which images are dealt out.
+        fraction: Share of the images, in (0, 1).
+        seed: Seed of the order in which images are assigned.
 
     Returns:
-        True for the images held out, ``(N,)`` bool.
+        True for the images in the holdout, ``(N,)`` bool.
     """
     positives = targets.sum(axis=0)
     return _stratified(targets, fraction, seed, wanted=np.asarray((positives > 1) & (fraction * positives >= 0.5)))
 
 
 def stratified_sample(targets: Bools, fraction: float, seed: int) -> Bools:
-    """Keep about ``fraction`` of the images such that each class keeps about that share of its positives, and at least one.
+    """Keep about ``fraction`` of the images so that each class keeps about this share of its positives, and at least one.
 
-    With many rare classes and a small fraction that can be more images than the fraction says: no class is lost.
+    With many rare classes and a small fraction, the sample can be larger than the fraction: no class is lost.
 
     Args:
         targets: Multi-hot, known positives, ``(N, C)`` bool.
-        fraction: Of the images, in (0, 1]; 1 keeps all.
-        seed: Of the order in which images are dealt out.
+        fraction: Share of the images, in (0, 1]; 1 keeps all.
+        seed: Seed of the order in which images are assigned.
 
     Returns:
-        True for the images kept, ``(N,)`` bool.
+        True for the images in the sample, ``(N,)`` bool.
     """
     if fraction >= 1:
         return np.ones(len(targets), bool)
@@ -52,49 +52,49 @@ def stratified_sample(targets: Bools, fraction: float, seed: int) -> Bools:
 
 
 def _stratified(targets: Bools, fraction: float, seed: int, *, wanted: Bools) -> Bools:
-    """Deal the images out; where a class that is ``wanted`` ``(C,)`` came to nothing, settle an image of it and deal again."""
+    """Assign the images; if a ``wanted`` class ``(C,)`` got none, fix an image of it in the subset and assign again."""
     order = np.random.default_rng(seed).permutation(len(targets))
     labels = targets[order]
-    settled = np.zeros(len(labels), bool)
+    fixed = np.zeros(len(labels), bool)
     while True:
-        chosen = _deal(labels, fraction, settled)
+        chosen = _assign(labels, fraction, fixed)
         missing = wanted & ~labels[chosen].any(axis=0)
         if not missing.any():
             break
-        settled |= _one_of_each(labels, missing)  # none of these can be missing again, so this ends
-    held = np.zeros(len(labels), bool)
-    held[order] = chosen
-    return held
+        fixed |= _one_of_each(labels, missing)  # these classes cannot be missing again, so this ends
+    selected = np.zeros(len(labels), bool)
+    selected[order] = chosen
+    return selected
 
 
-def _deal(labels: Bools, fraction: float, settled: Bools) -> Bools:
-    """Two subsets: the class with the fewest positives left is dealt out first, each image to the subset that lacks most of it.
+def _assign(labels: Bools, fraction: float, fixed: Bools) -> Bools:
+    """Assign images to two subsets: first the class with the fewest remaining positives, to the subset that lacks most of it.
 
     Args:
-        labels: Multi-hot, in the order of dealing, ``(N, C)``.
+        labels: Multi-hot, in the order of assignment, ``(N, C)``.
         fraction: Share of the first subset.
-        settled: Images that are in the first subset in any case, ``(N,)``.
+        fixed: Images that are in the first subset in any case, ``(N,)``.
 
     Returns:
         True for the first subset, ``(N,)``.
     """
     shares = np.array([fraction, 1 - fraction])
-    lacks = shares[:, None] * labels.sum(axis=0)  # positives that each subset still wants, (2, C)
+    lacks = shares[:, None] * labels.sum(axis=0)  # positives that each subset still needs, (2, C)
     room = shares * len(labels)
     chosen = np.full(len(labels), -1)
-    chosen[settled] = 0
-    lacks[0] -= labels[settled].sum(axis=0)
-    room[0] -= settled.sum()
-    left = labels[~settled].sum(axis=0)
-    while left.any():
-        label = int(np.where(left > 0, left, len(labels) + 1).argmin())
+    chosen[fixed] = 0
+    lacks[0] -= labels[fixed].sum(axis=0)
+    room[0] -= fixed.sum()
+    remaining = labels[~fixed].sum(axis=0)
+    while remaining.any():
+        label = int(np.where(remaining > 0, remaining, len(labels) + 1).argmin())
         for row in np.flatnonzero(labels[:, label] & (chosen < 0)):
-            # The second subset is listed last and wins ties, so that a single positive is learned from.
+            # The second subset wins ties, so that a single positive is used for training.
             subset = 0 if (lacks[0, label], room[0]) > (lacks[1, label], room[1]) and lacks[0, label] >= 0.5 else 1
             chosen[row] = subset
             lacks[subset] -= labels[row]
             room[subset] -= 1
-            left -= labels[row]
+            remaining -= labels[row]
     for row in np.flatnonzero(chosen < 0):
         subset = int(room.argmax())
         chosen[row] = subset
@@ -103,9 +103,9 @@ def _deal(labels: Bools, fraction: float, settled: Bools) -> Bools:
 
 
 def _one_of_each(labels: Bools, classes: Bools) -> Bools:
-    """An image of each of some classes ``(C,)``, one for several where the rarer happens to have them: ``(N,)``.
+    """Choose an image of each of some classes ``(C,)``; an image of a rarer class may cover several: ``(N,)``.
 
-    Of a class's images it is the one whose rarest other label is the most common, so that no other class pays for it.
+    Of a class's images the one whose rarest other label is most common is taken, so that other rare classes lose nothing.
     """
     positives = labels.sum(axis=0)
     rows = np.zeros(len(labels), bool)

@@ -1,12 +1,13 @@
-"""Keep what was made of a file until the file changes. Knows no labels: named numpy arrays and plain facts.
+"""A cache of the parsed contents of a file, valid until the file changes. It stores named numpy arrays and JSON values.
 
-A cache lies in the folder ``.cocotag`` beside its file, or, where that cannot be written, in the user's cache folder
-(``$XDG_CACHE_HOME/cocotag``, else ``~/.cache/cocotag``); where neither can, there is none. It may be deleted at any time.
-Files below `MIN_BYTES` have none: they are read about as fast as they are looked up.
+A cache is stored in the folder ``.cocotag`` beside its file, or, if that cannot be written, in the user's cache folder
+(``$XDG_CACHE_HOME/cocotag``, else ``~/.cache/cocotag``). If neither can be written, there is no cache. It may be deleted at any
+time. Files below `MIN_BYTES` are not cached: parsing them is about as fast as a look-up.
 
-A cache is believed if its first line is this version's, its checksum holds, and it says the file's size and times. Where only
-the times differ the file is hashed, and a cache of the same content stays, with its times refreshed. Otherwise it is made anew.
-Nothing in it can run: a line of what it is, a SHA-256 of all that follows, a line of JSON, then the arrays' bytes.
+A cache is valid if its first line is that of this version, its checksum is correct, and it has the file's size and times. If
+only the times differ, the file is hashed; a cache of the same content is kept and its times are refreshed. Otherwise the cache
+is written again. It contains no executable code: a line with its type, a SHA-256 of the rest, a line of JSON, and the arrays'
+bytes.
 """
 
 from __future__ import annotations
@@ -29,29 +30,29 @@ from cocotag.errors import OutputError
 from cocotag.files import atomic_path, write_text
 
 MIN_BYTES = 8 * 2**20
-"""Smaller files are read in about 0.3 s, so nothing is left beside them."""
+"""Smaller files are parsed in about 0.3 s, so they are not cached."""
 SETTLED_NS = 2_000_000_000
-"""Where a file was changed so shortly before it was read, nanoseconds, a second change may leave the same times: FAT counts in
-two seconds."""
+"""If a file was changed less than this before it was read, in nanoseconds, a second change may leave the same times: FAT has a
+resolution of two seconds."""
 FIRST_LINE = f"cocotag {cocotag.__version__} table 1\n".encode()
-"""What a cache is, down to the version: what another one made of the file may differ."""
+"""Type and version of a cache: another version may parse the file differently."""
 DIGEST_CHARACTERS = 64
 SLACK_BYTES = 2**20
-"""A cache is smaller than its file; what is larger by more than this is none, and is not read."""
+"""A cache is smaller than its file; a file that is larger by more than this is not a cache and is not read."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Which content a file had, and how to see without reading that it has it still.
+    """The content that a file had, with size and times to recognise it without reading.
 
     Attributes:
         size: Bytes.
-        mtime_ns: When its content was changed.
-        ctime_ns: When anything about it was changed; this one cannot be set back.
-        seen_ns: When it was looked at, before it was read.
-        sha256: Of its content, hexadecimal.
+        mtime_ns: Time of the last change of the content.
+        ctime_ns: Time of the last change of content or metadata; it cannot be set back.
+        seen_ns: Time of the look-up, before the file was read.
+        sha256: Hash of the content, hexadecimal.
     """
 
     size: int
@@ -62,32 +63,32 @@ class Stamp:
 
     @classmethod
     def of(cls, look: os.stat_result, seen_ns: int, sha256: str) -> Stamp:
-        """What `os.stat` said, and when."""
+        """The stamp of a result of `os.stat` and the time of the call."""
         return cls(look.st_size, look.st_mtime_ns, look.st_ctime_ns, seen_ns, sha256)
 
     @property
     def settled(self) -> bool:
-        """Whether a later change would show in the times."""
+        """Whether a later change would be visible in the times."""
         return min(abs(self.seen_ns - self.mtime_ns), abs(self.seen_ns - self.ctime_ns)) >= SETTLED_NS
 
     def fits(self, look: os.stat_result) -> bool:
-        """Whether a file that looks like this has the content for certain."""
+        """Whether a file with this result of `os.stat` certainly has the same content."""
         return self.settled and (self.size, self.mtime_ns, self.ctime_ns) == (look.st_size, look.st_mtime_ns, look.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """What is kept: JSON values and arrays, by name."""
+    """The contents of a cache: JSON values and arrays, by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
 
 def read_stamped(source: Path) -> tuple[bytes, Stamp | None]:
-    """The content of a file, and its stamp; None where it needs no cache, or changed while it was read.
+    """The content of a file, and its stamp; the stamp is None if the file needs no cache, or changed while being read.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with source.open("rb") as file:
         seen_ns, look = time.time_ns(), os.fstat(file.fileno())
@@ -99,20 +100,20 @@ def read_stamped(source: Path) -> tuple[bytes, Stamp | None]:
 
 
 def load(source: Path) -> Stored | None:
-    """What was kept of a file, if it still has that content; its arrays may be written to."""
+    """The cached contents of a file, or None if there is no valid cache; the arrays are writable."""
     try:
         look = source.stat()
     except OSError:
         return None
     if look.st_size < MIN_BYTES:
         return None
-    kept = [cache for place in _places(source) if (cache := _read(place, look.st_size + SLACK_BYTES)) is not None]
-    for stamp, stored in kept:  # before any is hashed for: a stale one that cannot be written may stand before the right one
+    caches = [cache for path in _cache_paths(source) if (cache := _read(path, look.st_size + SLACK_BYTES)) is not None]
+    for stamp, stored in caches:  # before hashing: a stale cache that cannot be replaced may come before the valid one
         if stamp.fits(look):
             return stored
-    kept = [(stamp, stored) for stamp, stored in kept if stamp.size == look.st_size]
-    now = _stamp(source) if kept else None
-    for stamp, stored in kept:
+    caches = [(stamp, stored) for stamp, stored in caches if stamp.size == look.st_size]
+    now = _stamp(source) if caches else None
+    for stamp, stored in caches:
         if now is not None and now.sha256 == stamp.sha256:
             _write(source, now, stored)
             return stored
@@ -120,24 +121,24 @@ def load(source: Path) -> Stored | None:
 
 
 def save(source: Path, stamp: Stamp, stored: Stored) -> None:
-    """Keep what was made of a file. Where that is not possible, say so on stderr, and go on.
+    """Write the cache of a file. If that is not possible, log a warning and continue.
 
     Args:
         source: The file.
-        stamp: From `read_stamped`.
-        stored: What to keep.
+        stamp: The stamp from `read_stamped`.
+        stored: The contents of the cache.
     """
-    if not stamp.settled:  # most often it is by now, and a second look spares the next start the hashing
+    if not stamp.settled:  # usually it is by now, and a second stamp saves the next start the hashing
         now = _stamp(source)
         if now is None or now.sha256 != stamp.sha256:
             return
         stamp = now
     if error := _write(source, stamp, stored):
-        logger.warning("cocotag: the index of %s is not kept, so the next start reads it all again: %s", source, error)
+        logger.warning("cocotag: the index of %s cannot be cached, so the next start parses the file again: %s", source, error)
 
 
 def _stamp(source: Path) -> Stamp | None:
-    """Hash a file as it is now; None if it changes meanwhile or cannot be read."""
+    """The stamp of a file as it is now; None if it changes meanwhile or cannot be read."""
     try:
         with source.open("rb") as file:
             seen_ns, look = time.time_ns(), os.fstat(file.fileno())
@@ -151,21 +152,21 @@ def _same(look: os.stat_result, later: os.stat_result) -> bool:
     return (look.st_size, look.st_mtime_ns, look.st_ctime_ns) == (later.st_size, later.st_mtime_ns, later.st_ctime_ns)
 
 
-def _places(source: Path) -> Iterator[Path]:
-    """Where the cache of a file may lie, the better place first."""
+def _cache_paths(source: Path) -> Iterator[Path]:
+    """The possible paths of the cache of a file, the preferred one first."""
     beside = source.parent / ".cocotag"
-    if not beside.is_symlink():  # a data set from a stranger may bring along a link that leads elsewhere
+    if not beside.is_symlink():  # an untrusted data set may contain a link that leads elsewhere
         yield beside / f"{source.name}.table"
     if folder := user_folder():
-        # Resolved, so that every folder from which the file is named finds the one cache.
-        where = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()
-        yield folder / f"{source.stem[:100]}-{where[:16]}.table"
+        # Resolved, so that all relative paths of the file share one cache.
+        digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()
+        yield folder / f"{source.stem[:100]}-{digest[:16]}.table"
 
 
 def user_folder() -> Path | None:
-    """The user's cache folder by https://specifications.freedesktop.org/basedir-spec; None without a home."""
+    """The user's cache folder by https://specifications.freedesktop.org/basedir-spec; None without a home folder."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(given).is_absolute():  # the specification ignores others
+    if Path(given).is_absolute():  # the specification ignores relative paths
         return Path(given) / "cocotag"
     try:
         return Path.home() / ".cache" / "cocotag"
@@ -174,7 +175,7 @@ def user_folder() -> Path | None:
 
 
 def _write(source: Path, stamp: Stamp, stored: Stored) -> OutputError | None:
-    """Write to the first place that takes it, whole or not at all; the last error if none does."""
+    """Write atomically to the first path that can be written; return the last error if none can."""
     header = {
         "stamp": asdict(stamp),
         "facts": stored.facts,
@@ -184,12 +185,12 @@ def _write(source: Path, stamp: Stamp, stored: Stored) -> OutputError | None:
     parts += [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in stored.arrays.values()]
     body = b"".join(parts)
     failure: OutputError | None = None
-    for place in _places(source):
+    for path in _cache_paths(source):
         try:
-            with atomic_path(place) as temporary:
+            with atomic_path(path) as temporary:
                 temporary.write_bytes(b"".join((FIRST_LINE, hashlib.sha256(body).hexdigest().encode(), b"\n", body)))
-            if place.parent.name == ".cocotag" and not (place.parent / ".gitignore").exists():
-                write_text(place.parent / ".gitignore", "*\n")
+            if path.parent.name == ".cocotag" and not (path.parent / ".gitignore").exists():
+                write_text(path.parent / ".gitignore", "*\n")
         except OutputError as error:
             failure = error
         else:
@@ -197,10 +198,10 @@ def _write(source: Path, stamp: Stamp, stored: Stored) -> OutputError | None:
     return failure
 
 
-def _read(place: Path, limit: int) -> tuple[Stamp, Stored] | None:
-    """A cache file; None if there is none, or it is not whole, or not of this version, or has more bytes than the limit."""
+def _read(path: Path, limit: int) -> tuple[Stamp, Stored] | None:
+    """Read a cache; None if it is missing, incomplete, of another version, or has more bytes than the limit."""
     try:
-        content = place.read_bytes() if place.is_file() and place.stat().st_size <= limit else b""
+        content = path.read_bytes() if path.is_file() and path.stat().st_size <= limit else b""
     except OSError:
         return None
     start = len(FIRST_LINE) + DIGEST_CHARACTERS + 1
@@ -218,7 +219,7 @@ def _read(place: Path, limit: int) -> tuple[Stamp, Stored] | None:
             arrays[name] = flat.reshape(shape).astype(flat.dtype.newbyteorder("="))
             offset += flat.nbytes
         stamp = Stamp(**header["stamp"])
-        sound = all(type(value) is int for value in (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.seen_ns))
-        return (stamp, Stored(header["facts"], arrays)) if sound else None
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError, SyntaxError, MemoryError):  # made by hand
+        valid = all(type(value) is int for value in (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.seen_ns))
+        return (stamp, Stored(header["facts"], arrays)) if valid else None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError, SyntaxError, MemoryError):  # a forged file
         return None

@@ -1,4 +1,4 @@
-"""Choose a bundle's thresholds anew on labelled images: joins tagging and thresholds. No torch."""
+"""A bundle's thresholds, tuned again on labelled images. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thre
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Tuned:
     """What was chosen.
 
     Attributes:
@@ -37,8 +37,8 @@ class Calibration:
     def to_text(self) -> str:
         """For a terminal."""
         kept = len(self.metadata.vocabulary) - self.changed
-        rest = f"; {kept} that cannot be told keep theirs" if kept else ""
-        how = f"chosen on {self.images} images" if self.images else "set"
+        rest = f"; {kept} classes lack positives or negatives and keep their thresholds" if kept else ""
+        how = f"tuned on {self.images} images" if self.images else "set"
         lines = [
             f"thresholds of {self.changed} classes {how}{rest}",
             f"rule: {describe(self.metadata.chosen_by)}",
@@ -48,7 +48,7 @@ class Calibration:
         return "\n".join(lines)
 
 
-def calibrate(
+def tune_thresholds(
     tagger: Tagger,
     table: AnnotationTable,
     out: Path,
@@ -57,7 +57,7 @@ def calibrate(
     rule: Rule = F1,
     aliases: Aliases | None = None,
     progress: bool = True,
-) -> Calibration:
+) -> Tuned:
     """Choose thresholds on the images of a split, and write the bundle with them.
 
     Any later evaluation on these images is marked optimistic. A class of which the split does not have both positives and
@@ -108,10 +108,10 @@ def calibrate(
         np.where(told, chosen.values, before.threshold_array()), record, for_precision
     )
     _write(tagger, metadata, out)
-    return Calibration(metadata, len(readable), int(told.sum()), predicted.failures)
+    return Tuned(metadata, len(readable), int(told.sum()), predicted.failures)
 
 
-def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Calibration:
+def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Tuned:
     """Write a bundle with one threshold for all classes, as ``fixed:0.5`` says.
 
     Where the checkpoint was chosen stays on record: figures from there remain optimistic.
@@ -128,7 +128,7 @@ def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Calibration:
     chosen = fixed_thresholds(rule, len(tagger.metadata.vocabulary))
     metadata = tagger.metadata.with_thresholds(chosen.values, chosen.record())
     _write(tagger, metadata, out)
-    return Calibration(metadata, 0, len(metadata.vocabulary), [])
+    return Tuned(metadata, 0, len(metadata.vocabulary), [])
 
 
 def _write(tagger: Tagger, metadata: BundleMetadata, out: Path) -> None:

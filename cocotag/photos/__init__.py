@@ -1,1 +1,1 @@
-"""Image files: found in folders, decoded to RGB, brought to the network's square, asked for their keywords. No torch."""
+"""Image files: find them in folders, decode them to RGB, resize them to the network's input, read their keywords. No torch."""

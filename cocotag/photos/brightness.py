@@ -1,4 +1,4 @@
-"""How bright a picture is. Knows no files."""
+"""The brightness of an image. Does not depend on files."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from numpy.typing import NDArray
 
 
 def brightness(rgb: NDArray[np.uint8]) -> float:
-    """Mean luma of a picture ``(H, W, 3)``, Rec. 601, 0 (black) to 255."""
+    """Mean luma of an RGB image ``(H, W, 3)``, Rec. 601, 0 (black) to 255."""
     return float(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY).mean())

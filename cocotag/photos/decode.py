@@ -1,9 +1,8 @@
-"""Any image file -> RGB uint8, and to the square network input: one road for training, evaluation and tagging.
+"""Any image file -> RGB uint8, and to the square network input: one code path for training, evaluation and tagging.
 
-Every picture comes out upright (EXIF orientation applied), in three 8-bit channels, or as an `ImageError` that names
-what is wrong. What a file is, its content says (`cocotag.photos.formats.table` lists what is known); its name is not looked
-at. Knows no labels and no network. ICC colour profiles are not applied: the photographs the networks are trained on are read
-without them too.
+Every image is returned upright (EXIF orientation applied) in three 8-bit channels, or an `ImageError` names the fault. The
+format is identified by the content of a file, never by its name; `cocotag.photos.formats.table` lists the formats. Does not
+depend on labels or networks. ICC colour profiles are not applied, because the training photographs are read without them too.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import ImageError
-from cocotag.photos.formats.jpeg import HEADROOM as HEADROOM  # a caller's business too
+from cocotag.photos.formats.jpeg import HEADROOM as HEADROOM  # part of this interface too
 from cocotag.photos.formats.limits import MAX_BYTES as MAX_BYTES
 from cocotag.photos.formats.table import FORMATS, identify
 from cocotag.photos.formats.wanted import Rows, Wanted
@@ -27,51 +26,50 @@ REASONS = (
     *("missing", "not_a_file", "unreadable", "changed", "empty"),
     *("not_an_image", "truncated", "too_large", "too_small", "needs_raw", "no_preview"),
 )
-"""Every `ImageError.reason` that `decode` gives."""
+"""Every ``reason`` of an `ImageError` that `decode` raises."""
 
 
 def decode(
     source: Path | str | bytes, *, min_side: int | None = None, headroom: float = HEADROOM, rows: Rows | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an image file by its content, whatever its name says.
+    """Decode an image file by its content, whatever its name.
 
-    JPEG takes the fast road, and can be decoded at 1/2, 1/4 or 1/8; all else goes through Pillow: transparency is laid on
-    white, 16 bits are scaled to 8, and of an animation the first frame is taken.
+    JPEG has a fast decoder and can be decoded at 1/2, 1/4 or 1/8. Pillow decodes all other formats: transparent pixels are
+    composited on white, 16 bits are scaled to 8, and an animation gives its first frame.
 
     Args:
         source: A path, or the bytes of a file.
-        min_side: Side that the caller will shrink it to, pixels. A JPEG is decoded smaller as long as its shorter side
-            keeps ``headroom`` times as many; None for full size.
-        headroom: 1 for what is augmented anyway.
-        rows: A JPEG may be decoded no further than to the last row that is needed; what lies below is black then.
+        min_side: Side to which the caller will shrink the image, pixels. A JPEG is decoded at a reduced scale as long as its
+            shorter side keeps ``headroom`` times as many pixels; None for full size.
+        headroom: Use 1 if the image will be augmented anyway.
+        rows: Limits the decoding of a JPEG to the last row that is needed; the rows below may be black.
 
     Returns:
         ``(H, W, 3)`` RGB uint8, upright, contiguous, writable.
 
     Raises:
         ImageError: With one of the reasons ``missing``; ``not_a_file`` (a folder or device); ``unreadable`` (permission,
-            I/O); ``changed`` (written to while it was read); ``empty`` (0 bytes); ``not_an_image``; ``truncated`` (or damaged);
+            I/O); ``changed`` (while being read); ``empty`` (0 bytes); ``not_an_image``; ``truncated`` (or damaged);
             ``too_large``; ``too_small``; ``needs_raw`` (the extra ``raw`` is missing); ``no_preview`` (camera RAW without one).
     """
-    name, data = ("these bytes", source) if isinstance(source, bytes) else (_shown(source), _read(source))
+    name, data = ("these bytes", source) if isinstance(source, bytes) else (_printable(source), _read(source))
     if not data:
-        raise ImageError("empty", f"{name}: 0 bytes, so there is no picture. Copy or download it again.")
+        raise ImageError("empty", f"{name}: the file is empty (0 bytes). Copy or download it again.")
     kind = identify(data)
     if kind is None:
-        raise ImageError("not_an_image", f"{name}: the content is no image format that is known here. Leave it out.")
+        raise ImageError("not_an_image", f"{name}: the content is not a supported image format. Leave it out.")
     return FORMATS[kind].decode(name, data, Wanted(min_side and math.ceil(headroom * min_side), rows))
 
 
 def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize ``(H, W, 3)`` uint8 to ``(size, size, 3)``, each side on its own.
+    """Resize ``(H, W, 3)`` uint8 to ``(size, size, 3)``, each side separately.
 
-    The proportions are given up rather than the borders: a centre crop would cut objects off whose labels stay, and
-    padding would spend input pixels on nothing. A side that shrinks is averaged (area), so that nothing aliases; one
-    that grows is interpolated linearly.
+    The aspect ratio is not kept: a centre crop would remove objects but keep their labels, and padding would waste input
+    pixels. A side that shrinks is area-averaged to prevent aliasing; a side that grows is interpolated linearly.
     """
     height, width = image.shape[:2]
     image = np.ascontiguousarray(image)
-    # Two steps, since OpenCV's area mode does not average at all where one of the sides grows.
+    # Two steps, because OpenCV's area mode does not average at all if one of the sides grows.
     shrunk = min(width, size), min(height, size)
     if shrunk != (width, height):
         image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -81,7 +79,7 @@ def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def load_square(source: Path | str | bytes, size: int) -> NDArray[np.uint8]:
-    """Decode, at reduced scale where the image is much larger, and resize to ``(size, size, 3)`` RGB uint8.
+    """Decode, at reduced scale if the image is much larger, and resize to ``(size, size, 3)`` RGB uint8.
 
     Raises:
         ImageError: As `decode`.
@@ -89,16 +87,16 @@ def load_square(source: Path | str | bytes, size: int) -> NDArray[np.uint8]:
     return to_square(decode(source, min_side=size), size)
 
 
-def _shown(path: Path | str) -> str:
+def _printable(path: Path | str) -> str:
     """The path for a one-line message: line breaks and bytes that are not UTF-8 are escaped."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
 
 def _read(path: Path | str) -> bytes:
-    name = _shown(path)
+    name = _printable(path)
     try:
-        _check_file(name, path, os.stat(path))  # noqa: PTH116 (see data/dataset.py); before opening: to open a device may set it going
+        _check_file(name, path, os.stat(path))  # noqa: PTH116 (see data/dataset.py); before opening: opening a device can start it
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             before = os.fstat(descriptor)
@@ -111,15 +109,15 @@ def _read(path: Path | str) -> bytes:
         reason = error.strerror or error
         raise ImageError("unreadable", f"{name}: cannot be read ({reason}). Check its permissions and the disk.") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ImageError("changed", f"{name}: somebody wrote to it while it was read. Try again when that is done.")
+        raise ImageError("changed", f"{name}: changed while being read. Retry when the other program has finished.")
     return data
 
 
 def _check_file(name: str, path: Path | str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError("a folder that may not be listed")
+        raise PermissionError("no permission to list this folder")
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
         raise ImageError("not_a_file", f"{name}: this is {kind}, not a file. Give an image file.")
     if status.st_size > MAX_BYTES:
-        raise ImageError("too_large", f"{name}: {status.st_size} bytes, more than the {MAX_BYTES} that are read.")
+        raise ImageError("too_large", f"{name}: {status.st_size} bytes, above the limit of {MAX_BYTES}. Leave it out.")

@@ -1,7 +1,7 @@
-"""What an image file says of itself before anything is decoded: its upright size, its XMP packet, its IPTC keywords.
+"""The header of an image file, read without decoding: its upright size, its XMP packet, its IPTC keywords.
 
-Much faster than decoding. What Pillow cannot open is left to `cocotag.photos.decode.decode`, which has the last word on
-what is an image. Knows no labels.
+Much faster than decoding. Files that Pillow cannot open are passed to `cocotag.photos.decode.decode`, which decides whether
+they are images. Does not depend on labels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _KEYWORDS, _CHARSET, _UTF8 = (2, 25), (1, 90), b"\x1b%G"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header says.
+    """The contents of a header.
 
     Attributes:
         width: Pixels, upright (EXIF orientation applied).
         height: Pixels, upright.
         xmp: The XMP packet, empty if there is none.
         iptc: Keywords in the older IPTC block of JPEG and TIFF.
-        opened: False where only decoding could tell that this is an image, so ``xmp`` and ``iptc`` were not looked for.
+        opened: False if the file had to be decoded to get its size; ``xmp`` and ``iptc`` were then not searched for.
     """
 
     width: int
@@ -44,18 +44,18 @@ class Header:
 
 
 def read_header(path: Path | str, *, metadata: bool = False) -> Header:
-    """Read size and, if asked for, metadata. Damage within the picture may pass; a JPEG that is cut short does not.
+    """Read the size and, on request, the metadata. Damaged pixels may go unnoticed; a truncated JPEG does not.
 
     Args:
-        path: An image file of any kind that `decode` reads.
-        metadata: Look for XMP and IPTC too.
+        path: An image file of any format that `decode` reads.
+        metadata: Read XMP and IPTC too.
 
     Raises:
         ImageError: As `decode`.
     """
-    # Not only OSError: Pillow's plugins let through whatever they stumble over. `decode` names what is wrong, or finds nothing.
+    # Not only OSError: Pillow's plugins raise many kinds of errors. `decode` then names the fault, or succeeds.
     with suppress(Exception):
-        if Path(path).is_file():  # opening a pipe would wait for ever
+        if Path(path).is_file():  # opening a pipe would block forever
             return _open(Path(path), metadata)
     height, width = decode(path).shape[:2]
     return Header(width, height, opened=False)
@@ -69,17 +69,17 @@ def _open(path: Path, metadata: bool) -> Header:
             raise ValueError("too small")
         if image.format in ("JPEG", "MPO") and not jpeg.read_header(path.read_bytes()).complete:
             raise ValueError("cut short")
-        if image.format == "TIFF":  # Pillow turns it itself
-            if raw.is_raw(path.read_bytes()):  # this is the size of a thumbnail
+        if image.format == "TIFF":  # Pillow applies its orientation itself
+            if raw.is_raw(path.read_bytes()):  # otherwise this would be the size of a thumbnail
                 height, width = decode(path).shape[:2]
-        elif image_orientation(image) in TRANSPOSED:  # stored lying on its side
+        elif image_orientation(image) in TRANSPOSED:  # stored with rows and columns exchanged
             width, height = height, width
         return Header(width, height, *(_metadata(image) if metadata else ()))
 
 
 def _metadata(image: ImageFile.ImageFile) -> tuple[bytes, tuple[str, ...]]:
     if image.format == "PNG" and "xmp" not in image.info:
-        image.load()  # text may stand behind the pixels
+        image.load()  # text chunks may follow the pixels
     xmp = image.info.get("xmp") or b""
     found = IptcImagePlugin.getiptcinfo(image) or {}
     values = found.get(_KEYWORDS, [])
@@ -89,7 +89,7 @@ def _metadata(image: ImageFile.ImageFile) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _text(value: bytes, encoding: str | None) -> str:
-    """Text of an IPTC field. Where no charset is declared, UTF-8 is common and unmistakable; the rest is Latin-1's kin."""
+    """Text of an IPTC field. Without a declared charset, valid UTF-8 is taken as UTF-8, and the rest as cp1252."""
     try:
         return value.decode(encoding or "utf-8")
     except UnicodeDecodeError:

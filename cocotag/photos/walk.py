@@ -1,4 +1,4 @@
-"""Given paths -> image files, a part of a folder at a time, in an order that depends on names alone. Opens no image."""
+"""Given paths -> image files, a part of a folder at a time, in an order that depends only on names. Does not open images."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from cocotag.photos.exclusions import Exclusions
 from cocotag.photos.formats.table import FORMATS, IMAGE_ENDINGS
 
 GALLERY = ".cocotag-gallery"
-"""A file that marks a folder as a gallery: its pictures are copies, and not walked."""
+"""Name of a file that marks a folder as a gallery: its images are copies, so it is not walked."""
 
 UNFINISHED = ".cocotag-"
-"""How a file's name begins in which a photograph or sidecar is being changed: not taken out of a folder, nor by a glob."""
+"""Prefix of temporary files in which a photograph or sidecar is being changed: they are never found in folders or by globs."""
 
 PART = 1000
-"""Most files that are handed out together."""
+"""Largest number of files in one `Part`."""
 
-MOST_ENDINGS = 1000  # that are counted one by one; files that are numbered by their endings would fill the memory
+MOST_ENDINGS = 1000  # counted separately; files numbered by their endings would otherwise fill the memory
 OTHER_ENDINGS = "other endings"
 
 _ENDINGS = frozenset(os.fsencode(ending[1:]) for ending in IMAGE_ENDINGS)
 _RAW_ENDINGS = frozenset(os.fsencode(ending[1:]) for ending in FORMATS["RAW"].endings)
 _MAGIC = re.compile(r"[*?\[]")
-_OURS = frozenset({b"state", b"state-wal"})  # nobody wonders about these
+_OURS = frozenset({b"state", b"state-wal"})  # cocotag's own files are not reported as skipped
 _GALLERY, _UNFINISHED = os.fsencode(GALLERY), os.fsencode(UNFINISHED)
-_FOLDER = b"\0"  # behind a folder's name while it is sorted: so "a" still comes before "a.jpg"
-_LIST_BLOCK = 2**16  # bytes of a list that are read at once, at most
+_FOLDER = b"\0"  # suffix of a folder's name while sorting, so that "a" still comes before "a.jpg"
+_LIST_BLOCK = 2**16  # bytes of a list to read at once, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Part:
     """Some files of one folder.
 
     Attributes:
-        folder: The path given and the way from there; empty for files beside where we are.
-        names: The files' names; more than one are sorted by their bytes unless they came from a list.
+        folder: The given path and the path below it; empty for files in the current folder.
+        names: The files' names, sorted by their bytes unless they come from a list.
     """
 
     folder: bytes
@@ -52,25 +52,24 @@ class Part:
 
     @property
     def prefix(self) -> bytes:
-        """What a name is put behind to make a path."""
+        """The prefix that turns a name into a path."""
         return _join(self.folder, b"")
 
 
 class Walk:
-    """The image files under some paths; an iterator of parts of folders, to be gone through once.
+    """The image files under some paths: an iterable of parts of folders that can be iterated once.
 
-    A folder is walked with all below it, sorted by name, and gives its files with a known ending. Links to folders are
-    followed; each folder is walked once however many ways lead there, so loops end. A folder that may not be listed is given
-    itself, as a file would be, so that it gets its error. Nothing but the names in one folder at a time, the folders that are
-    open and the numbers of those that were walked is held. A gallery of cocotag's is not walked.
+    A folder is walked recursively, sorted by name, and yields its files with the ending of an image format. Links to folders
+    are followed. Each folder is walked once however many links lead to it, so loops end. A folder without list permission is
+    yielded like a file, so that decoding it reports the error. Memory holds only the names of one folder, the open folders and
+    the inode numbers of walked folders. Galleries of cocotag are not walked.
 
-    Camera RAW files in a folder are taken where the extra ``raw`` is installed, each for itself, also beside a JPEG of the
-    same name. Where it is not, they are left out: each would only fail, and most who shoot RAW and JPEG have the picture
-    anyway.
+    Camera RAW files in a folder are yielded if the extra ``raw`` is installed, even beside a JPEG of the same name. Without
+    the extra they are skipped: each would only fail, and most users who shoot RAW and JPEG have the JPEG anyway.
 
     Attributes:
-        skipped: Files in the folders that are no images, by their ending in lower case; empty for none.
-        raw_left_out: Camera RAW files that were left out.
+        skipped: Number of files in the folders that are not images, by ending in lower case; an empty key for no ending.
+        raw_left_out: Number of camera RAW files that were skipped.
     """
 
     def __init__(
@@ -83,27 +82,28 @@ class Walk:
         listed: io.BufferedIOBase | None = None,
         left_out: list[Path] | None = None,
     ) -> None:
-        """Look at the paths; nothing is walked yet.
+        """Check that the paths exist; walking starts with the iteration.
 
         Args:
-            paths: Files, folders, and globs that no shell has expanded (``**`` is any number of folders). A file is taken
-                whatever its ending; what matches a glob is taken as if it had been found in a folder.
-            exclude: Globs of what to leave out. One without a slash is held against every name; one with a slash against the
-                way from the given folder, where ``*`` stays within a name and ``**`` is any number of folders. A slash at the
-                end means folders alone. What is left out of folders is all that is in them; a given folder is not left out.
-            hidden: Take files and folders that begin with a dot too. Those that are named are taken anyway.
-            apart: Folders never to go into.
-            listed: What a path ``-`` stands for: paths one a line, or ended by NUL if there is one. They may not exist: each
-                gets its own error then. A carriage return at a line's end is Windows' and no part of the name, unless there is
-                a file of that name. None where ``-`` is a file.
-            left_out: Gets the camera RAW files that are left out.
+            paths: Files, folders, and globs that the shell has not expanded (``**`` matches any number of folders). A given
+                file is always yielded, whatever its ending; the matches of a glob are treated as if found in a folder.
+            exclude: Globs of files and folders to skip. A glob without a slash matches every name. A glob with a slash matches
+                the path below the given folder, where ``*`` matches within a name and ``**`` any number of folders. A slash at
+                the end matches only folders. A skipped folder is skipped with all its contents; a given folder is never
+                skipped.
+            hidden: Include files and folders whose names begin with a dot. Given ones are always included.
+            apart: Folders that are never walked.
+            listed: The stream that a path ``-`` stands for: one path per line, or paths ended by NUL if the stream contains a
+                NUL. Paths that do not exist are yielded too, so that each gets its own error. A carriage return at the end of
+                a line is Windows' and not part of the name, unless a file with that name exists. None if ``-`` is a file.
+            left_out: Receives the camera RAW files that are skipped.
 
         Raises:
-            DataError: One of the paths does not exist or is an empty text, or a glob has no match.
+            DataError: A path is empty or does not exist, or a glob has no match.
         """
         given = list(paths)
         if "" in given:
-            raise DataError("an empty path was given. Give a folder or an image; . is the current folder.")
+            raise DataError("A path is empty. Give a folder or an image; . is the current folder.", code="path_empty")
         starts = [os.fsencode(Path(path)) for path in given]
         self.skipped: Counter[str] = Counter()
         self.raw_left_out = 0
@@ -122,11 +122,11 @@ class Walk:
         if missing:
             counted = f"{len(missing)} of {len(starts)} paths do not exist or match nothing. Check them."
             counted = counted if len(starts) > 1 else "this path does not exist or matches nothing. Check it."
-            raise DataError(f"{', '.join(map(repr, missing[:3]))}: {counted}")
+            raise DataError(f"{', '.join(map(repr, missing[:3]))}: {counted}", code="path_missing")
 
     @property
     def idle_exclusions(self) -> list[str]:
-        """The globs of ``exclude`` that have left nothing out so far, or nothing that others had not."""
+        """The globs of ``exclude`` that have matched nothing so far, or only names that other globs matched first."""
         return self._exclude.idle
 
     def __iter__(self) -> Iterator[Part]:
@@ -139,7 +139,7 @@ class Walk:
                     yield from self._start(path, named=named)
 
     def given(self) -> Iterator[Path]:
-        """The files and folders that the paths stand for, globs and the list among them, instead of the images in them."""
+        """The files and folders themselves, with globs and the list expanded, instead of the images in them."""
         for start in self._starts:
             if self._is_list(start):
                 assert self._listed is not None
@@ -172,21 +172,21 @@ class Walk:
                         yield from self._start(path, named=True)
                     elif not self._exclude.matches_name(name):
                         names.append(name)
-                yield from (Part(folder, names[place : place + PART]) for place in range(0, len(names), PART))
+                yield from (Part(folder, names[first : first + PART]) for first in range(0, len(names), PART))
 
     def _walk(self, start: bytes) -> Iterator[Part]:
-        """A folder and all below it. Not recursive: folders can be nested deeper than Python's calls."""
+        """Walk a folder and everything below it. Iterative: folders can be nested deeper than Python's recursion limit."""
         opened: list[_Opened] = []
-        path, way = start, b""
+        path, below_start = start, b""
         while True:
             try:
-                opened.append(_Opened(path, way, self._entries(path, way)))
+                opened.append(_Opened(path, below_start, self._entries(path, below_start)))
             except OSError:
                 above, name = os.path.split(path or b".")
-                yield Part(above, [name])  # to decode it will say why
+                yield Part(above, [name])  # decoding it will report the error
             below = b""
             while opened and not below:
-                folder, way, entries = opened[-1]
+                folder, below_start, entries = opened[-1]
                 names: list[bytes] = []
                 for name in islice(entries, PART):
                     if name.endswith(_FOLDER):
@@ -199,13 +199,17 @@ class Walk:
                     opened.pop()
             if not below:
                 return
-            path, way = _join(folder, below), _join(way, below)
+            path, below_start = _join(folder, below), _join(below_start, below)
 
-    def _entries(self, folder: bytes, way: bytes) -> Iterator[bytes]:
-        """What is taken of a folder, sorted; names of folders end in `_FOLDER`. Nothing if it was walked already.
+    def _entries(self, folder: bytes, below_start: bytes) -> Iterator[bytes]:
+        """The images and folders in a folder, sorted; names of folders end in `_FOLDER`. Empty if it was walked already.
+
+        Args:
+            folder: Its path.
+            below_start: Its path below the given folder.
 
         Raises:
-            OSError: It cannot be listed, or no longer.
+            OSError: The folder cannot be listed, or no longer.
         """
         if not self._is_new(folder or b"."):
             return iter(())
@@ -217,7 +221,7 @@ class Walk:
             if name.startswith(b".") and not self._hidden:
                 continue
             is_folder = _is_folder(entry)
-            if self._exclude and self._exclude.matches(name, _join(way, name), is_folder):
+            if self._exclude and self._exclude.matches(name, _join(below_start, name), is_folder):
                 continue
             if is_folder:
                 names.append(name + _FOLDER)
@@ -227,7 +231,7 @@ class Walk:
         return iter(names)
 
     def _is_image(self, folder: bytes, name: bytes) -> bool:
-        """Whether a file that nobody named is taken, by its ending; if not, it is counted."""
+        """Whether a file that was not given itself is an image, by its ending; if not, it is counted as skipped."""
         if name.startswith(_UNFINISHED):
             return False
         stem, _, ending = name.rpartition(b".")
@@ -237,11 +241,11 @@ class Walk:
         if ending in _OURS:
             return False
         if ending not in _RAW_ENDINGS:
-            shown = f".{os.fsdecode(ending)}" if ending else ""
-            self.skipped[shown if shown in self.skipped or len(self.skipped) < MOST_ENDINGS else OTHER_ENDINGS] += 1
+            key = f".{os.fsdecode(ending)}" if ending else ""
+            self.skipped[key if key in self.skipped or len(self.skipped) < MOST_ENDINGS else OTHER_ENDINGS] += 1
             return False
         path = _join(folder, name)
-        if path in self._named:  # so it is taken when the folder is walked too
+        if path in self._named:  # a file that was given itself is an image when its folder is walked too
             return True
         self.raw_left_out += 1
         if self._left_out is not None:
@@ -262,7 +266,7 @@ class Walk:
         return self._expand(b"/" if text.startswith("/") else b"", [part for part in text.split("/") if part])
 
     def _expand(self, folder: bytes, parts: Sequence[str]) -> Iterator[bytes]:
-        """What matches a glob below a folder, sorted. What lies in a folder that matches is not given again."""
+        """The matches of a glob below a folder, sorted. The contents of a folder that matches are not yielded again."""
         part, *rest = parts
         if part == "**" and not rest:
             yield folder or b"."
@@ -291,7 +295,7 @@ class Walk:
             return []
 
     def _folders(self, folder: bytes) -> list[bytes]:
-        """The real folders in one: a glob follows no links, so it ends."""
+        """The real folders in a folder: a glob does not follow links, so that it ends."""
         try:
             return sorted(entry.name for entry in _scan(folder) if entry.is_dir(follow_symlinks=False))
         except OSError:
@@ -299,10 +303,10 @@ class Walk:
 
 
 class _Opened(NamedTuple):
-    """A folder that is being walked: its path, the way to it from the given folder, and what is left of it."""
+    """A folder that is being walked: its path, its path below the given folder, and its remaining entries."""
 
     folder: bytes
-    way: bytes
+    below_start: bytes
     entries: Iterator[bytes]
 
 
@@ -310,14 +314,14 @@ def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = No
     """Find the image files under some paths, as `Walk` does by default.
 
     Args:
-        paths: Files, folders and globs; a file is always taken.
-        left_out: Gets the camera RAW files that are left out.
+        paths: Files, folders and globs; a given file is always yielded.
+        left_out: Receives the camera RAW files that are skipped.
 
     Returns:
-        The files, each as the path given and the way from there.
+        The files, each as the given path and the path below it.
 
     Raises:
-        DataError: One of the paths does not exist. Raised at once, before anything is walked.
+        DataError: One of the paths does not exist. Raised at once, before walking starts.
     """
     walk = Walk(paths, left_out=left_out)
     return (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
@@ -335,17 +339,17 @@ def _scan(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself, say; to decode it will say so
+    except OSError:  # for example a link that leads to itself; decoding it will report the error
         return False
 
 
 def _read_list(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
-    """The paths of a list, as many at a time as have come: whoever writes it may be slow."""
+    """Yield the paths of a list as they arrive, because the program that writes it may be slow."""
     separator, rest = b"", b""
     while block := stream.read1(_LIST_BLOCK):
         rest += block
-        if not separator:  # a NUL is never in a path, a line break may be
-            separator = next((sign for sign in (b"\0", b"\n") if sign in rest), b"")
+        if not separator:  # a path never contains a NUL, but may contain a line break
+            separator = next((character for character in (b"\0", b"\n") if character in rest), b"")
         if separator:
             *paths, rest = rest.split(separator)
             yield _as_given(paths, separator)
@@ -359,7 +363,7 @@ def _as_given(paths: Iterable[bytes], separator: bytes) -> list[bytes]:
 
 
 def _without_return(line: bytes) -> bytes:
-    """Without the carriage return that ends a line on Windows, where it is not the name's own."""
+    """The line without the carriage return that Windows adds, unless it is part of an existing file's name."""
     return line[:-1] if line.endswith(b"\r") and not os.path.lexists(line) else line
 
 

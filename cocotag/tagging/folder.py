@@ -1,4 +1,4 @@
-"""Paths -> results in a state, one for every file: joins walk, state and stream. Knows no output format."""
+"""Tags the files of a walk: one result per file in a state. Does not depend on output formats."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from cocotag.tagging.state.store import UNRELIABLE, Known, Result, State
 from cocotag.tagging.summary import INSTALL_RAW, TagSummary, counted, skipped_text
 
 _MOMENTARY = frozenset({"missing", "unreadable", "changed", "needs_raw"})
-"""Failures that say nothing of the file's content: such a file is tried again in every run."""
+"""Failures that do not depend on a file's content: such a file is tried again in every run."""
 
 _HASHERS = 8
-_HASHED_TOGETHER = 32  # so the first result does not wait for the content of many
+_HASHED_TOGETHER = 32  # few, so that the first result does not wait until many files are hashed
 _FINE_STAMP_NS, _COARSE_STAMP_NS = 20_000_000, 2_000_000_000
-"""How far apart two writes may be and yet leave one modification time: a kernel's tick, and FAT's two seconds."""
+"""Resolution of modification times: two writes within it may have the same time. A kernel's tick, and FAT's two seconds."""
 
 
 def tag_paths(
@@ -49,27 +49,28 @@ def tag_paths(
     retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> TagSummary:
-    """Have a result in the state for every file of a walk: the one that is known, or a new one.
+    """Give every file of a walk a result in the state: the cached one of an unchanged file, or a new one.
 
-    A file is known if the state has scores of it by every tagger, or a failure that its content is to blame for, and if it
-    has the size and modification time that it had then. A file that changed while it was tagged keeps what it came to until
-    the next run, which looks at it again. A file that is met twice counts once.
+    A file is unchanged if it has the size and modification time of an earlier run, and the state has its scores by every tagger
+    or a failure caused by its content. A file that changes while it is tagged keeps this result until the next run, which
+    tags it again. A file that is met twice counts once.
 
-    Ctrl-C ends the work after the images that are under way; what the state knows of the rest of the walk is still taken in.
+    Ctrl-C stops the work after the images in progress; cached results of the rest of the walk are still included.
 
     Args:
-        taggers: A loaded bundle, or several by the names that their rows are to have.
+        taggers: A loaded bundle, or several by the model names of their rows.
         walk: The files.
-        state: Knows files, and is told of them.
-        models: What the state is told of the taggers, if it is there already.
-        asked: What the run was asked for, as plain JSON, to be kept.
-        on_result: Gets the results as they come, in the order of the walk.
-        rehash: Know a file by its content, whatever its modification time; one that was never hashed is not known.
-        retry_failed: No failure is known.
-        progress: Is told how far the work is.
+        state: Cache of results, which receives the new ones.
+        models: Descriptions of the taggers for the state; None to make them.
+        asked: The arguments of the run as plain JSON, to be stored.
+        on_result: Called with each result, in the order of the walk.
+        rehash: Recognise an unchanged file by its content instead of its modification time; a file that was never hashed is
+            tagged again.
+        retry_failed: Try all failed files again.
+        progress: Receives the progress.
 
     Raises:
-        DataError: There is no image under the paths, or the state is damaged.
+        DataError: There are no images under the paths, or the state is damaged.
         OutputError: The disk is full.
     """
     named = {"": taggers} if isinstance(taggers, Tagger) else taggers
@@ -78,10 +79,16 @@ def tag_paths(
     first = next(parts, None)
     if first is None and walk.raw_left_out:
         raw = counted(walk.raw_left_out, "camera RAW file")
-        raise DataError(f"There are no image files under the given paths but {raw}. To tag such files run: {INSTALL_RAW}")
+        raise DataError(
+            f"There are no image files under the given paths except {raw}. To tag such files, run: {INSTALL_RAW}",
+            code="no_images",
+        )
     if first is None:
-        there = f" {skipped_text(walk.skipped)}." if walk.skipped else ""
-        raise DataError(f"There are no image files (.jpg, .png, .heic, ...) under the given paths.{there} Check them.")
+        others = f" {skipped_text(walk.skipped)}." if walk.skipped else ""
+        raise DataError(
+            f"There are no image files (.jpg, .png, .heic, ...) under the given paths.{others} Check the paths.",
+            code="no_images",
+        )
     if models is None:
         models = [Model.of(name, tagger) for name, tagger in named.items()]
     for model in state.begin(models, asked or {}):
@@ -89,7 +96,7 @@ def tag_paths(
     summary = TagSummary(models=len(named), runs_on=getattr(next(iter(named.values())), "runs_on", ""))
     start = time.perf_counter()
     with ExitStack() as stack:
-        stop = stack.enter_context(NotedInterrupt(progress.say, "the images that are under way"))
+        stop = stack.enter_context(NotedInterrupt(progress.say, "the images in progress"))
         hashers = stack.enter_context(ThreadPoolExecutor(min(usable_cores(), _HASHERS))) if rehash else None
         job = _Job(chain((first,), parts), state, stop, summary, progress, on_result, hashers, retry_failed)
         for predictions in stack.enter_context(closing(predict_with_all(list(named.values()), job.paths()))):
@@ -105,7 +112,7 @@ def tag_paths(
 
 @dataclass(slots=True)
 class _File:
-    """A file to work on, as it was when it was met."""
+    """A file to tag, with its status when the walk met it."""
 
     folder: bytes  # absolute
     name: bytes
@@ -115,7 +122,7 @@ class _File:
     hash: bytes | None
 
     def stamp(self) -> tuple[int, int]:
-        """Size and modification time to know it by; unreliable if it changed since it was met, or might without a trace."""
+        """Its size and modification time; `UNRELIABLE` if it has changed since, or could change without a new time."""
         now = stat_file(self.path)
         if self.status is None or now is None or _identity(now) != _identity(self.status):
             return UNRELIABLE, UNRELIABLE
@@ -127,15 +134,15 @@ class _File:
 
 @dataclass(slots=True)
 class _OpenPart:
-    """A part of a folder of which not all is done: the numbers of files that are, and files that are not."""
+    """A part of a folder in progress: the numbers of finished files, and the files to tag."""
 
     folder: bytes
     entries: list[int | _File]
-    place: int = 0  # before it all is done
+    position: int = 0  # all entries before it are finished
 
 
 class _Job:
-    """A run: gives out the files to work on, takes their results, and keeps all in the order of the walk."""
+    """A run: yields the files to tag, takes their results, and keeps all results in the order of the walk."""
 
     def __init__(
         self,
@@ -157,42 +164,42 @@ class _Job:
         self._hashers = hashers
         self._retry_failed = retry_failed
         self._open: deque[_OpenPart] = deque()
-        self._under_way: set[tuple[bytes, bytes]] = set()
-        self._met = bytearray()  # by the numbers of files
+        self._in_progress: set[tuple[bytes, bytes]] = set()
+        self._met = bytearray()  # a flag by file number
         self.is_stopped = False
 
     def paths(self) -> Iterator[Path]:
-        """The files to work on. When they are stopped there are no more, but what is known is still met."""
+        """The files to tag. After Ctrl-C there are no more, but unchanged files are still met."""
         for part in self._parts:
             opened = self._look_up(part)
             self._open.append(opened)
             self._advance()
             files = [entry for entry in opened.entries if isinstance(entry, _File)]
-            for place, file in enumerate(files):
+            for index, file in enumerate(files):
                 if self._stop.pressed:
-                    self._leave(opened, files[place:])
+                    self._drop(opened, files[index:])
                     break
                 yield file.path
-            if self._stop.pressed and self._state.is_new:  # then there is nothing more to be met
+            if self._stop.pressed and self._state.is_new:  # no further file can be unchanged
                 self.is_stopped = True
                 return
             self._state.commit_when_due()
 
     def take(self, predictions: Sequence[Prediction]) -> None:
-        """Take the result of the first file that was given out and has none."""
+        """Take the result of the first yielded file without a result."""
         part = self._open[0]
-        file = part.entries[part.place]
+        file = part.entries[part.position]
         assert isinstance(file, _File)
-        self._under_way.discard((file.folder, file.name))
-        error = predictions[0].error  # a file is decoded for all or for none
+        self._in_progress.discard((file.folder, file.name))
+        error = predictions[0].error  # the same for all taggers
         probs = [one.probs.astype(np.float16) for one in predictions if one.probs is not None]
-        result = Result(file.path, error.reason if error else "ok", str(error) if error else "", probs)
+        result = Result(file.path, error.code if error else "ok", str(error) if error else "", probs)
         number = self._state.put(
             file.folder, file.name, file.stamp(), hash=file.hash, status=result.status, error=result.error, probs=probs
         )
-        self._has_met(number)
-        part.entries[part.place] = number
-        part.place += 1
+        self._mark_met(number)
+        part.entries[part.position] = number
+        part.position += 1
         self._count(result.status, result.error)
         self._progress.add(new=1, errors=result.status != "ok")
         if self._on_result is not None:
@@ -200,7 +207,7 @@ class _Job:
         self._advance()
 
     def _look_up(self, part: Part) -> _OpenPart:
-        """What is known of the files of a part, in the place of those of which it is."""
+        """Look up the files of a part: numbers for unchanged files, and files to tag."""
         folder = os.path.abspath(part.folder)  # noqa: PTH100 (bytes)
         known = self._state.known(folder, part.names)
         now = time.time_ns()
@@ -212,9 +219,9 @@ class _Job:
             before = known.get(name)
             if before is not None and self._is_met(before.id):
                 continue
-            if before is not None and self._is_known(before, status, hashed):
+            if before is not None and self._is_unchanged(before, status, hashed):
                 entries.append(before.id)
-                self._has_met(before.id)
+                self._mark_met(before.id)
                 if before.status == "ok":
                     self._summary.ok += 1
                 else:
@@ -222,8 +229,8 @@ class _Job:
                     named = len(self._summary.first_failures) < FIRST_FAILURES
                     error = next(self._state.results_of(part.folder, [before.id])).error if named else ""
                     self._count(before.status, error)
-            elif (folder, name) not in self._under_way:
-                self._under_way.add((folder, name))
+            elif (folder, name) not in self._in_progress:
+                self._in_progress.add((folder, name))
                 entries.append(_File(folder, name, Path(os.fsdecode(prefix + name)), status, now, hashed))
         found = sum(isinstance(entry, int) for entry in entries)
         self._summary.known += found
@@ -231,7 +238,7 @@ class _Job:
         self._progress.add(known=found, errors=errors)
         return _OpenPart(part.folder, entries)
 
-    def _is_known(self, before: Known, status: os.stat_result | None, hashed: bytes | None) -> bool:
+    def _is_unchanged(self, before: Known, status: os.stat_result | None, hashed: bytes | None) -> bool:
         if status is None:
             return False
         if before.status == "ok":
@@ -251,28 +258,28 @@ class _Job:
     def _hash(self, paths: Sequence[bytes]) -> Iterable[bytes | None]:
         return [None] * len(paths) if self._hashers is None else self._hashers.map(hash_file, paths)
 
-    def _leave(self, part: _OpenPart, files: Sequence[_File]) -> None:
-        """Do without the last files of a part."""
+    def _drop(self, part: _OpenPart, files: Sequence[_File]) -> None:
+        """Remove files from a part without tagging them."""
         self.is_stopped = True
-        left = set(map(id, files))
-        part.entries = [entry for entry in part.entries if id(entry) not in left]
+        dropped = set(map(id, files))
+        part.entries = [entry for entry in part.entries if id(entry) not in dropped]
         self._advance()
 
     def _advance(self) -> None:
-        """Go on over what is done, part by part, up to the next file that is not."""
+        """Move past finished files, part by part, up to the next file to tag."""
         while self._open:
             part = self._open[0]
-            start = part.place
+            start = part.position
             done: list[int] = []
             for entry in part.entries[start:]:
                 if not isinstance(entry, int):
                     break
                 done.append(entry)
-            part.place += len(done)
+            part.position += len(done)
             if done and self._on_result is not None:
                 for result in self._state.results_of(part.folder, done):
                     self._on_result(result)
-            if part.place < len(part.entries):
+            if part.position < len(part.entries):
                 return
             self._state.met(part.folder, [entry for entry in part.entries if isinstance(entry, int)])
             self._open.popleft()
@@ -288,7 +295,7 @@ class _Job:
     def _is_met(self, file: int) -> bool:
         return file < len(self._met) and bool(self._met[file])
 
-    def _has_met(self, file: int) -> None:
+    def _mark_met(self, file: int) -> None:
         if file >= len(self._met):
             self._met.extend(bytes(file + 1 - len(self._met) + len(self._met) // 4))
         self._met[file] = 1
@@ -296,12 +303,12 @@ class _Job:
 
 def _smaller(parts: Iterable[Part]) -> Iterator[Part]:
     for part in parts:
-        for place in range(0, len(part.names), _HASHED_TOGETHER):
-            yield Part(part.folder, part.names[place : place + _HASHED_TOGETHER])
+        for start in range(0, len(part.names), _HASHED_TOGETHER):
+            yield Part(part.folder, part.names[start : start + _HASHED_TOGETHER])
 
 
 def _stat_all(part: Part) -> list[os.stat_result | None]:
-    """Of each file of a part; by way of its folder, so that the path to it is looked up once."""
+    """The status of each file of a part, relative to its open folder, so that the path is resolved only once."""
     try:
         folder = os.open(part.folder or b".", os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, ValueError, AttributeError):  # AttributeError: Windows has no such flag
@@ -313,5 +320,5 @@ def _stat_all(part: Part) -> list[os.stat_result | None]:
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What differs after any change, also one that sets the old modification time again."""
+    """Values that differ after any change of a file, even if the old modification time is restored."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

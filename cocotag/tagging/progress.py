@@ -1,4 +1,4 @@
-"""How far a run is: a line on a terminal, JSON lines for programs, or nothing. Knows nothing of images."""
+"""Progress of a run: a line on a terminal, JSON lines for programs, or nothing. Does not depend on images."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 _SECONDS = {"line": 0.2, "json": 1.0}  # between two reports
-_WINDOW = 20.0  # seconds that the rate is taken over
+_WINDOW = 20.0  # seconds over which the rate is averaged
 _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Counts, and tells on stderr.
+    """Counts files and reports the progress on stderr.
 
     Attributes:
-        done: Files with a result, those known from before included.
-        new: Those that were worked on now.
-        errors: Those of either that failed.
-        total: Files in all; None until they are counted.
+        done: Files with a result, including unchanged files of an earlier run.
+        new: Files that were processed in this run.
+        errors: Failed files among ``done``.
+        total: Number of all files; None until they are counted.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, stream: TextIO | None = None) -> None:
-        """Choose how to tell.
+        """Choose the form of the report.
 
         Args:
-            as_json: JSON lines, whatever stderr is. Else a line that changes, if stderr is a terminal.
-            quiet: No such line.
-            stream: Instead of stderr.
+            as_json: Write JSON lines, whatever stderr is. Otherwise write an updating line if stderr is a terminal.
+            quiet: Do not write the updating line.
+            stream: The stream to write to instead of stderr.
         """
         self._stream = sys.stderr if stream is None else stream
         self._kind = "json" if as_json else "line" if not quiet and self._stream.isatty() else ""
         self.done = self.new = self.errors = 0
         self.total: int | None = None
         self._ended = threading.Event()
-        self._told = 0.0
+        self._reported = 0.0
         self._marks: deque[tuple[float, int]] = deque()
 
     def count(self, sizes: Iterable[int]) -> None:
-        """Have the total counted beside the work, if somebody will see it.
+        """Count the total in a thread beside the work, if it will be shown.
 
         Args:
-            sizes: Numbers of files; gone through in a thread of its own, as far as time allows.
+            sizes: Numbers of files, to be summed until the work ends.
         """
         if self._kind:
             threading.Thread(target=self._count, args=(sizes,), name="cocotag-count", daemon=True).start()
@@ -60,17 +60,17 @@ class Progress:
         self.total = total
 
     def add(self, *, known: int = 0, new: int = 0, errors: int = 0) -> None:
-        """Count some files more, and tell if it is time."""
+        """Count some more files, and report if it is time."""
         self.done += known + new
         self.new += new
         self.errors += errors
         now = time.monotonic()
-        if self._kind and now - self._told >= _SECONDS[self._kind]:
-            self._told = now
+        if self._kind and now - self._reported >= _SECONDS[self._kind]:
+            self._reported = now
             self._marks.append((now, self.new))
             while now - self._marks[0][0] > _WINDOW:
                 self._marks.popleft()
-            self._tell()
+            self._report()
 
     @property
     def as_json(self) -> bool:
@@ -78,25 +78,25 @@ class Progress:
         return self._kind == "json"
 
     def say(self, text: str, *, code: str | None = None) -> None:
-        """Tell a line of words."""
+        """Write one line of text."""
         if self._kind == "json":
             self._write_json({"event": "message", "text": text, **({} if code is None else {"code": code})})
         else:
             self._write(f"{_CLEAR if self._kind else ''}{text}\n")
 
     def end(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Take the line away; programs get the last figures, and what the run came to if it came to an end."""
+        """Remove the updating line; JSON gets the last progress, and the summary if the run was completed."""
         if self._ended.is_set():
             return
         self._ended.set()
         if self._kind == "line":
             self._write(_CLEAR)
         elif self._kind == "json":
-            self._tell()
+            self._report()
             if summary is not None:
                 self._write_json({"event": "end", **summary})
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         rate = self._rate()
         total = None if self.total is None else max(self.total, self.done)
         left = None if total is None or not rate else (total - self.done) / rate
@@ -111,7 +111,7 @@ class Progress:
         self._write(_CLEAR + "  ".join(parts))
 
     def _rate(self) -> float:
-        """New files a second, lately."""
+        """New files per second in the last seconds."""
         if not self._marks:
             return 0.0
         (start, before), (end, after) = self._marks[0], self._marks[-1]
@@ -121,7 +121,7 @@ class Progress:
         self._write(json.dumps(document, allow_nan=False) + "\n")
 
     def _write(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # whoever looked has gone, as head does; the work goes on
+        with suppress(BrokenPipeError):  # the reader has closed the pipe, as head does; the work continues
             self._stream.write(text)
             self._stream.flush()
 

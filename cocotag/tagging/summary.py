@@ -1,4 +1,4 @@
-"""What a run of ``cocotag tag`` came to, in counts: for people and for programs."""
+"""Summary of a run of ``cocotag tag``: counts for people and for programs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ INSTALL_RAW = "pip install 'cocotag[raw]'"
 
 @dataclass(slots=True)
 class TagSummary:
-    """What a run came to.
+    """Counts of a run.
 
     Attributes:
-        ok: Files that are tagged, be it with no tag.
-        failed: Files that could not be, by reason.
-        first_failures: The messages of the first of them.
-        known: Files of both that were known from an earlier run.
-        known_failed: Those of them that failed.
-        skipped: Files in the folders that are no images, by their ending.
-        raw_left_out: Camera RAW files that were left out, as `Walk` says; no fault, for they often lie beside a JPEG.
-        idle_exclusions: Globs of what to leave out that left nothing out.
-        seconds: From the first file to the last, wall clock.
-        models: Taggers that each file was given to.
-        runs_on: What they ran on; empty if they do not say.
-        stopped: By Ctrl-C, before all files were done.
+        ok: Tagged files, including those without any tag.
+        failed: Failed files, by reason.
+        first_failures: The messages of the first failures.
+        known: Unchanged files, tagged or failed, whose result an earlier run has cached.
+        known_failed: Failed files among ``known``.
+        skipped: Files in the folders that are not images, by ending.
+        raw_left_out: Camera RAW files that were left out, see `Walk`; not an error, since a JPEG is often beside them.
+        idle_exclusions: Globs of exclusions that matched nothing.
+        seconds: Wall-clock time of the run.
+        models: Number of taggers.
+        runs_on: The device of the taggers, or an empty string.
+        stopped: Whether Ctrl-C stopped the run before all files were done.
     """
 
     ok: int = 0
@@ -46,16 +46,16 @@ class TagSummary:
 
     @property
     def total(self) -> int:
-        """Files in all."""
+        """Number of all files."""
         return self.ok + self.failed.total()
 
     def to_text(self) -> str:
-        """A line of counts, and one for each of the first failures."""
+        """One line of counts, and one line for each of the first failures."""
         by = f" by {self.models} models" if self.models > 1 else ""
         tagged_now = self.ok - (self.known - self.known_failed)
         rate = (self.total - self.known) / self.seconds if self.seconds else 0.0
         on = f" on {self.runs_on}" if self.runs_on else ""
-        known = f", {self.known} known from before" if self.known else ""
+        known = f", {self.known} unchanged" if self.known else ""
         counts = f"{self.ok} of {counted(self.total, 'file')} tagged{by}{known}"
         lines = [f"{counts} in {self.seconds:.1f} s{f' ({rate:.1f} images/s{on})' if tagged_now else ''}"]
         if self.failed:
@@ -68,12 +68,12 @@ class TagSummary:
             them = "it" if self.raw_left_out == 1 else "them"
             lines.append(f"{counted(self.raw_left_out, 'camera RAW file')} left out. To tag {them} too: {INSTALL_RAW}")
         for glob in self.idle_exclusions:
-            way = ": with a slash it is held against the way from the given folder" if "/" in glob.rstrip("/") else ""
-            lines.append(f"--exclude {glob!r} left nothing out{way}.")
+            hint = " A pattern with a slash matches the path below the given folder." if "/" in glob.rstrip("/") else ""
+            lines.append(f"--exclude {glob!r} matched nothing.{hint}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Plain JSON values."""
         counts = {"files": self.total, "ok": self.ok, "failed": dict(self.failed), "known": self.known}
         rest = {
             "first_failures": self.first_failures,
@@ -91,7 +91,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def skipped_text(skipped: Counter[str]) -> str:
-    """How many files were no images, and of which endings."""
+    """The number of files that are not images, with their endings."""
     some = ", ".join(f"{count} {ending or 'without'}" for ending, count in skipped.most_common(FIRST_ENDINGS))
     some += ", ..." if len(skipped) > FIRST_ENDINGS else ""
-    return f"{counted(skipped.total(), 'other file')} left alone, by ending: {some}"
+    return f"{counted(skipped.total(), 'other file')} skipped, by ending: {some}"

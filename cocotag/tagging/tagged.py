@@ -1,4 +1,4 @@
-"""Many files -> what each came to, one after another or as a DataFrame: `Tagger.tag_folder`. Keeps nothing on disk."""
+"""Tags of many files as an iterator or a DataFrame: `Tagger.tag_folder`. Does not write to disk."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_AGAIN = "Call tag_folder again, or keep the results in a list."
+_ADVICE = "Call tag_folder again, or keep the results in a list."
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """What one file came to.
+    """The result of one file.
 
     Attributes:
-        path: As it was given, or the given folder and the way from there.
-        tags: Highest score first; empty where there is an error, or nothing to see.
-        error: Why the file could not be used; None where it could.
+        path: The given path, or the path below a given folder.
+        tags: The tags, highest score first; empty with an error or without tags.
+        error: Why the file could not be used; None if it could.
     """
 
     path: Path
@@ -42,20 +42,20 @@ class Tagged:
 
     @property
     def status(self) -> str:
-        """``ok``, or the error's reason, such as ``truncated``."""
-        return "ok" if self.error is None else self.error.reason
+        """``ok``, or the error's code, such as ``truncated``."""
+        return "ok" if self.error is None else self.error.code
 
 
 class TaggedFiles(Iterator[Tagged]):
-    """Results of many files, made while they are asked for, in the order of the files; to be gone through once.
+    """One-pass iterator over the results of many files, in the order of the files, computed lazily.
 
-    To go through them again, call `Tagger.tag_folder` again or keep them in a list: it would be all the work once more.
-    To leave off early, close it, or use it in a ``with`` statement; what is dropped closes itself.
+    To iterate again, keep the results in a list, or call `Tagger.tag_folder` again, which repeats the work. To stop early,
+    call ``close`` or use a ``with`` statement; garbage collection closes it too.
     """
 
     def __init__(self, results: Generator[Tagged]) -> None:
         self._results = results
-        self._given = 0
+        self._returned = 0
         self._ended = False
 
     @classmethod
@@ -69,32 +69,32 @@ class TaggedFiles(Iterator[Tagged]):
         exclude: Sequence[str] = (),
         hidden: bool = False,
     ) -> Self:
-        """As `Tagger.tag_folder`, with thresholds ``(C,)``."""
+        """The results of `Tagger.tag_folder`, with thresholds ``(C,)``."""
         check_top_k(top_k)
-        exclude = [exclude] if isinstance(exclude, str) else exclude  # a text is a sequence of texts too
+        exclude = [exclude] if isinstance(exclude, str) else exclude  # a string is a sequence of strings too
         walk = Walk([paths] if isinstance(paths, Path | str) else paths, exclude=exclude, hidden=hidden)
         files = (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
         return cls(_tag(tagger, files, thresholds, top_k))
 
     def __iter__(self) -> Self:
-        """Itself, to go on with.
+        """Itself.
 
         Raises:
-            RuntimeError: All results were given, or it is closed.
+            RuntimeError: All results were returned, or it is closed.
         """
         if self._ended:
-            raise RuntimeError(f"these results were gone through already ({self._given} were given). {_AGAIN}")
+            raise RuntimeError(f"The results were already consumed ({self._returned} were returned). {_ADVICE}")
         return self
 
     def __next__(self) -> Tagged:
-        self._ended = True  # if this raises
+        self._ended = True  # in case this raises
         result = next(self._results)
         self._ended = False
-        self._given += 1
+        self._returned += 1
         return result
 
     def close(self) -> None:
-        """End the threads; there are no more results then."""
+        """Stop the threads; the iteration ends."""
         self._ended = True
         self._results.close()
 
@@ -105,20 +105,20 @@ class TaggedFiles(Iterator[Tagged]):
         self.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """All results, a row for each file.
+        """All results, one row per file.
 
         Returns:
-            Columns ``path`` (text as Python has it, so that the file can be opened even if its name is not UTF-8), ``status``,
+            Columns ``path`` (a Python string, so that a file can be opened even if its name is not UTF-8), ``status``,
             ``tags`` (a list of names, highest score first), ``scores`` and ``supercategories`` (lists in the same order) and
-            ``error`` (the message, empty where there is none).
+            ``error`` (the message, or an empty string).
 
         Raises:
-            RuntimeError: Some results were given already, so the frame would lack them.
+            RuntimeError: Some results were already returned, so the frame would lack them.
         """
         import pandas as pd
 
-        if self._given:
-            raise RuntimeError(f"{self._given} of these results were given already, so a frame would lack them. {_AGAIN}")
+        if self._returned:
+            raise RuntimeError(f"{self._returned} results were already returned, so a frame would lack them. {_ADVICE}")
         rows = [
             {
                 "path": str(one.path),
@@ -131,7 +131,7 @@ class TaggedFiles(Iterator[Tagged]):
             for one in self
         ]
         frame = pd.DataFrame(rows, columns=["path", "status", "tags", "scores", "supercategories", "error"], dtype=object)
-        return frame.astype({"status": "str", "error": "str"})  # a path would not be one where text is stored as UTF-8
+        return frame.astype({"status": "str", "error": "str"})  # not the paths, which need not be valid UTF-8
 
 
 def _tag(tagger: Tagger, files: Iterable[Path], thresholds: NDArray[np.floating], top_k: int | None) -> Generator[Tagged]:

@@ -125,7 +125,7 @@ def test_the_command_chooses_thresholds_anew(run, sample_dir, tmp_path, capsys):
         (photographs / path.name).write_bytes(path.read_bytes())
     out = tmp_path / "int8.onnx"
     words = ["export", str(run.directory / "checkpoints" / "best.ckpt"), "--out", str(out), "--int8"]
-    assert main([*words, "--calibrate", str(photographs)]) == 0
+    assert main([*words, "--calibration-images", str(photographs)]) == 0
     assert "difference in probability from the network" in capsys.readouterr().out
     made = read_metadata(out)
     assert made.made_by["int8"] == "calibrated on 10 images"
@@ -139,10 +139,10 @@ def test_the_command_chooses_thresholds_anew(run, sample_dir, tmp_path, capsys):
     ("words", "said"),
     [
         (["--int8"], "--int8 and --calibrate DIR go together"),
-        (["--calibrate", "."], "--int8 and --calibrate DIR go together"),
-        (["--int8", "--calibrate", "{tmp}/empty"], "no image files under"),
-        (["--int8", "--calibrate", "{tmp}/nowhere"], "does not exist"),
-        (["--int8", "--calibrate", "{tmp}/broken"], "No photograph to calibrate on can be read"),
+        (["--calibration-images", "."], "--int8 and --calibrate DIR go together"),
+        (["--int8", "--calibration-images", "{tmp}/empty"], "no image files under"),
+        (["--int8", "--calibration-images", "{tmp}/nowhere"], "does not exist"),
+        (["--int8", "--calibration-images", "{tmp}/broken"], "No photograph to calibrate on can be read"),
     ],
 )
 def test_mistakes_are_named(run, words, said, tmp_path, capsys):

@@ -14,14 +14,14 @@ from cocotag.photos.decode import load_square
 from cocotag.thresholds import choose_thresholds, parse_rule
 
 
-def calibrate(bundle, root, out, *words):
-    return main(["calibrate", str(bundle), "--root", str(root), "--split", "train", "--out", str(out), *words])
+def tune_thresholds(bundle, root, out, *words):
+    return main(["tune-thresholds", str(bundle), "--root", str(root), "--split", "train", "--out", str(out), *words])
 
 
 def test_thresholds_are_those_of_the_images_and_the_rest_stays(toy_bundle, sample_dir, tmp_path, capsys):
     before = toy_bundle.read_bytes()
     out = tmp_path / "calibrated.onnx"
-    assert calibrate(toy_bundle, sample_dir, out) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, out) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out)
     assert toy_bundle.read_bytes() == before
     tagger, made = Tagger.load(toy_bundle), read_metadata(out)
@@ -54,7 +54,7 @@ def expected_thresholds(bundle, root, text):
 @pytest.mark.parametrize("text", ["f1", "precision:0.9", "recall:0.8"])
 def test_a_rule_is_followed_and_kept_on_record(toy_bundle, sample_dir, tmp_path, capsys, text):
     out = tmp_path / "calibrated.onnx"
-    assert calibrate(toy_bundle, sample_dir, out, "--thresholds", text) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, out, "--thresholds", text) == 0
     said = capsys.readouterr().out
     expected, told = expected_thresholds(toy_bundle, sample_dir, text)
     made = read_metadata(out)
@@ -75,7 +75,7 @@ def test_a_rule_is_followed_and_kept_on_record(toy_bundle, sample_dir, tmp_path,
 
 def test_one_for_all_is_for_those_too_that_cannot_be_told(toy_bundle, sample_dir, tmp_path):
     out = tmp_path / "calibrated.onnx"
-    assert calibrate(toy_bundle, sample_dir, out, "--thresholds", "f1:global") == 0
+    assert tune_thresholds(toy_bundle, sample_dir, out, "--thresholds", "f1:global") == 0
     expected, _ = expected_thresholds(toy_bundle, sample_dir, "f1:global")
     made = read_metadata(out)
     np.testing.assert_allclose(made.thresholds, expected.overall, rtol=1e-6)
@@ -84,8 +84,8 @@ def test_one_for_all_is_for_those_too_that_cannot_be_told(toy_bundle, sample_dir
 
 def test_a_fixed_threshold_needs_no_images_and_forgets_none(toy_bundle, sample_dir, tmp_path, capsys):
     chosen, fixed = tmp_path / "chosen.onnx", tmp_path / "fixed.onnx"
-    assert calibrate(toy_bundle, sample_dir, chosen) == 0
-    assert main(["calibrate", str(chosen), "--thresholds", "fixed:0.25", "--out", str(fixed)]) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, chosen) == 0
+    assert main(["tune-thresholds", str(chosen), "--thresholds", "fixed:0.25", "--out", str(fixed)]) == 0
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "thresholds of 80 classes set",
         "rule: fixed:0.25",
@@ -96,7 +96,10 @@ def test_a_fixed_threshold_needs_no_images_and_forgets_none(toy_bundle, sample_d
     assert made.chosen_by == {"rule": "fixed:0.25"}
     assert made.tuned_on == read_metadata(chosen).tuned_on != {}
     assert (
-        main(["calibrate", str(chosen), "--thresholds", "fixed:0.25", "--root", str(tmp_path / "nowhere"), "--split", "x"]) == 0
+        main(
+            ["tune-thresholds", str(chosen), "--thresholds", "fixed:0.25", "--root", str(tmp_path / "nowhere"), "--split", "x"]
+        )
+        == 0
     )
     assert read_metadata(chosen) == made
 
@@ -104,12 +107,12 @@ def test_a_fixed_threshold_needs_no_images_and_forgets_none(toy_bundle, sample_d
 def test_without_a_fixed_threshold_images_are_asked_for(toy_bundle, tmp_path, capsys):
     for words in ([], ["--thresholds", "recall:0.8", "--root", str(tmp_path)]):
         with pytest.raises(SystemExit) as stop:
-            main(["calibrate", str(toy_bundle), "--out", str(tmp_path / "o"), *words])
+            main(["tune-thresholds", str(toy_bundle), "--out", str(tmp_path / "o"), *words])
         assert stop.value.code == 2
         assert "--root and --split are needed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["calibrate", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["tune-thresholds", "evaluate", "export"])
 def test_what_is_no_rule_is_refused_with_the_forms_there_are(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "a", "--root", "b", "--split", "c", "--out", "d", "--thresholds", "precision:2"])
@@ -122,7 +125,7 @@ def test_what_is_no_rule_is_refused_with_the_forms_there_are(command, capsys):
 
 def test_evaluation_takes_a_fixed_threshold_in_place_of_the_bundles(toy_bundle, sample_dir, tmp_path):
     chosen, report = tmp_path / "chosen.onnx", tmp_path / "report"
-    assert calibrate(toy_bundle, sample_dir, chosen) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, chosen) == 0
     words = ["evaluate", str(chosen), "--root", str(sample_dir), "--split", "val"]
     assert main([*words, "--thresholds", "fixed:0.25", "--out", str(report)]) == 0
     made = json.loads((report / "report.json").read_text())
@@ -142,7 +145,7 @@ def test_evaluation_chooses_nothing_and_says_what_does(toy_bundle, sample_dir, t
     assert main([*words, "--thresholds", text]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"cocotag calibrate {toy_bundle} --root DIR --split SPLIT --thresholds {text}" in error
+    assert f"cocotag tune-thresholds {toy_bundle} --root DIR --split SPLIT --thresholds {text}" in error
     assert not (tmp_path / "report").exists()
 
 
@@ -159,13 +162,13 @@ def test_a_bundle_from_before_rules_were_recorded_still_serves(toy_bundle, sampl
     assert main(["evaluate", str(old), "--root", str(sample_dir), "--split", "val", "--out", str(tmp_path / "report")]) == 0
     run = json.loads((tmp_path / "report" / "report.json").read_text())["run"]
     assert run["thresholds"] == "by a rule that the bundle does not name"
-    assert calibrate(old, sample_dir, tmp_path / "new.onnx") == 0
+    assert tune_thresholds(old, sample_dir, tmp_path / "new.onnx") == 0
     assert read_metadata(tmp_path / "new.onnx").chosen_by["rule"] == "f1"
 
 
 def test_figures_from_these_images_are_optimistic_from_then_on(toy_bundle, sample_dir, tmp_path):
     first, second = tmp_path / "1.onnx", tmp_path / "2.onnx"
-    assert calibrate(toy_bundle, sample_dir, first) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, first) == 0
     other = tmp_path / "data"
     shutil.copytree(sample_dir, other)
     document = json.loads((other / "annotations" / "instances_train.json").read_text())
@@ -173,7 +176,7 @@ def test_figures_from_these_images_are_optimistic_from_then_on(toy_bundle, sampl
     kept = {image["id"] for image in document["images"]}
     document["annotations"] = [note for note in document["annotations"] if note["image_id"] in kept]
     (other / "annotations" / "instances_train.json").write_text(json.dumps(document))
-    assert calibrate(first, other, second) == 0
+    assert tune_thresholds(first, other, second) == 0
     for bundle, split, optimistic in ((first, "train", True), (first, "val", False), (second, "train", True)):
         report = tmp_path / f"{bundle.stem}-{split}"
         words = [str(bundle), "--root", str(sample_dir), "--split", split, "--out", str(report)]
@@ -187,7 +190,7 @@ def test_images_that_cannot_be_read_are_named(toy_bundle, sample_dir, tmp_path, 
     shutil.copytree(sample_dir, data)
     bad = load_split(data, "train").path(3)
     bad.write_bytes(b"no image")
-    assert calibrate(toy_bundle, data, tmp_path / "out.onnx") == 1
+    assert tune_thresholds(toy_bundle, data, tmp_path / "out.onnx") == 1
     out = capsys.readouterr().out
     assert "1 images could not be read" in out
     assert bad.name in out
@@ -197,10 +200,10 @@ def test_images_that_cannot_be_read_are_named(toy_bundle, sample_dir, tmp_path, 
 def test_nothing_is_replaced_unasked(toy_bundle, sample_dir, tmp_path, capsys):
     out = tmp_path / "out.onnx"
     out.write_bytes(b"mine")
-    assert calibrate(toy_bundle, sample_dir, out) == 2
+    assert tune_thresholds(toy_bundle, sample_dir, out) == 2
     assert "is there already" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
-    assert calibrate(toy_bundle, sample_dir, out, "--overwrite") == 0
+    assert tune_thresholds(toy_bundle, sample_dir, out, "--overwrite") == 0
     assert read_metadata(out).tuned_on["split"] == "train"
 
 
@@ -209,7 +212,10 @@ def test_nothing_is_replaced_unasked(toy_bundle, sample_dir, tmp_path, capsys):
     [("no.onnx", None, "no.onnx is not a file"), (None, "nowhere", "train.json is missing")],
 )
 def test_bad_input_is_one_line(toy_bundle, sample_dir, tmp_path, capsys, bundle, root, says):
-    assert calibrate(tmp_path / bundle if bundle else toy_bundle, tmp_path / root if root else sample_dir, tmp_path / "o") == 2
+    assert (
+        tune_thresholds(tmp_path / bundle if bundle else toy_bundle, tmp_path / root if root else sample_dir, tmp_path / "o")
+        == 2
+    )
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
@@ -218,18 +224,18 @@ def test_bad_input_is_one_line(toy_bundle, sample_dir, tmp_path, capsys, bundle,
 
 def test_without_another_place_the_bundle_itself_gets_the_thresholds(toy_bundle, sample_dir, tmp_path):
     out, own = tmp_path / "out.onnx", tmp_path / "own.onnx"
-    assert calibrate(toy_bundle, sample_dir, out) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, out) == 0
     shutil.copy(toy_bundle, own)
-    assert main(["calibrate", str(own), "--root", str(sample_dir), "--split", "train"]) == 0
+    assert main(["tune-thresholds", str(own), "--root", str(sample_dir), "--split", "train"]) == 0
     assert read_metadata(own) == read_metadata(out)
 
 
 def test_where_only_positives_are_known_nothing_is_chosen(toy_bundle, sample_dir, tmp_path, capsys):
     (tmp_path / "none.yaml").write_text("known: []\nnames: {}\n")
-    assert calibrate(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "none.yaml")) == 2
+    assert tune_thresholds(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "none.yaml")) == 2
     assert "can choose no threshold" in capsys.readouterr().err
     assert not (tmp_path / "c.onnx").exists()
     (tmp_path / "one.yaml").write_text("known: [clock]\nnames: {}\n")
-    assert calibrate(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "one.yaml")) == 0
+    assert tune_thresholds(toy_bundle, sample_dir, tmp_path / "c.onnx", "--aliases", str(tmp_path / "one.yaml")) == 0
     changed = np.array(read_metadata(tmp_path / "c.onnx").thresholds) != 0.5
     assert [COCO80.names[index] for index in np.flatnonzero(changed)] == ["clock"]

@@ -177,7 +177,7 @@ def test_one_thread_and_all_of_them_predict_the_same(toy_bundle):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures and a file that is none, in a folder of that name."""
+    """Two pictures and a file that is not an image, in a folder ``photos``."""
     (tmp_path / "photos").mkdir()
     for number, colour in ((1, "red"), (2, "navy")):
         Image.new("RGB", (30, 20), colour).save(tmp_path / "photos" / f"{number}.png")
@@ -185,7 +185,7 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
-def test_a_folder_gives_each_file_what_it_gets_alone(tagger, folder):
+def test_a_file_in_a_folder_gets_the_same_tags_as_alone(tagger, folder):
     results = list(tagger.tag_folder(folder, threshold=0.2, top_k=5))
     assert [one.path for one in results] == [folder / "1.png", folder / "2.png", folder / "broken.jpg"]
     assert [one.status for one in results] == ["ok", "ok", "not_an_image"]
@@ -199,7 +199,7 @@ def test_a_folder_gives_each_file_what_it_gets_alone(tagger, folder):
     assert [one.path.name for one in tagger.tag_folder(folder, exclude="1.*")] == ["2.png", "broken.jpg"]
 
 
-def test_a_folder_as_a_frame_has_a_row_for_each_file(tagger, folder):
+def test_a_folder_as_a_frame_has_one_row_per_file(tagger, folder):
     frame = tagger.tag_folder(folder, threshold=0).to_frame()
     assert list(frame.columns) == ["path", "status", "tags", "scores", "supercategories", "error"]
     assert frame["status"].tolist() == ["ok", "ok", "not_an_image"]
@@ -212,7 +212,7 @@ def test_a_folder_as_a_frame_has_a_row_for_each_file(tagger, folder):
     assert list(tagger.tag_folder(folder / "empty").to_frame().columns) == list(frame.columns)
 
 
-def test_a_name_that_is_not_utf8_can_be_opened_out_of_a_frame(tagger, folder):
+def test_a_path_in_a_frame_can_be_opened_even_if_it_is_not_utf8(tagger, folder):
     name = os.fsencode(folder) + b"/latin\xe9.png"
     (folder / "1.png").rename(os.fsdecode(name))
     for file in (folder / "2.png", folder / "broken.jpg"):
@@ -222,28 +222,30 @@ def test_a_name_that_is_not_utf8_can_be_opened_out_of_a_frame(tagger, folder):
     assert tagger.tag(path)
 
 
-def test_results_that_were_given_are_not_missed_in_silence(tagger, folder):
+def test_consumed_results_are_an_error_and_never_silently_missing(tagger, folder):
     results = tagger.tag_folder(folder)
     assert next(results).path.name == "1.png"
-    with pytest.raises(RuntimeError, match="1 of these results were given already"):
+    with pytest.raises(RuntimeError, match="1 results"):
         results.to_frame()
     assert [one.path.name for one in results] == ["2.png", "broken.jpg"]
     for again in (list, type(results).to_frame):
-        with pytest.raises(RuntimeError, match="Call tag_folder again"):
+        with pytest.raises(RuntimeError, match="tag_folder"):
             again(results)
     with tagger.tag_folder(folder) as closed:
         pass
-    with pytest.raises(RuntimeError, match="Call tag_folder again"):
+    with pytest.raises(RuntimeError, match="tag_folder"):
         closed.to_frame()
 
 
-def test_a_folder_is_refused_at_once_and_left_early(tagger, folder):
-    for settings, error in (({"threshold": 2}, ConfigError), ({"top_k": 0}, ConfigError)):
-        with pytest.raises(error):
+def test_a_folder_is_checked_at_once_and_can_be_left_early(tagger, folder):
+    for settings, code in (({"threshold": 2}, "threshold_out_of_range"), ({"top_k": 0}, "top_k_out_of_range")):
+        with pytest.raises(ConfigError) as caught:
             tagger.tag_folder(folder, **settings)
-    with pytest.raises(DataError, match="nowhere"):
+        assert caught.value.code == code
+    with pytest.raises(DataError, match="nowhere") as caught:
         tagger.tag_folder(folder / "nowhere")
-    with pytest.raises(DataError, match="an empty path"):
+    assert caught.value.code == "path_missing"
+    with pytest.raises(DataError):
         tagger.tag_folder("")
     with tagger.tag_folder(folder) as results:
         assert next(results).status == "ok"

@@ -61,7 +61,7 @@ def test_the_command_makes_a_bundle_that_tags(detector, coco_mini, tmp_path, cap
     out = tmp_path / "tagger.onnx"
     assert main(["pretrained", str(out), "--weights", str(tmp_path / "ssd.pth")]) == 0
     printed = capsys.readouterr().out
-    assert f"cocotag calibrate {out}" in printed
+    assert f"cocotag tune-thresholds {out}" in printed
     assert printed.splitlines()[-1] == str(out)
     metadata = read_metadata(out)
     assert metadata.vocabulary == COCO80

@@ -47,8 +47,9 @@ def test_keywords_of_a_packet(fields, words, wrapped):
     ],
 )
 def test_a_damaged_or_hostile_packet_is_an_error(data):
-    with pytest.raises(DataError, match=r"a\.xmp"):
+    with pytest.raises(DataError, match=r"a\.xmp") as caught:
         parse_xmp(data, "a.xmp")
+    assert caught.value.code == ("xmp_document_type" if data.startswith(b"<!DOCTYPE") else "xmp_damaged")
 
 
 def test_the_sidecar_counts_before_the_file_and_the_closer_name_first(tmp_path):
@@ -57,11 +58,12 @@ def test_the_sidecar_counts_before_the_file_and_the_closer_name_first(tmp_path):
         (tmp_path / name).write_bytes(packet(bag("dc:subject", word)))
     header = read_header(photo, metadata=True)
     assert read_keywords(photo, header) == ["first"]
-    (tmp_path / "a.png.xmp").write_bytes(packet(""))  # a sidecar without keywords says nothing of them
+    (tmp_path / "a.png.xmp").write_bytes(packet(""))  # a sidecar without keywords does not count
     assert read_keywords(photo, header) == ["second"]
     (tmp_path / "a.png.xmp").write_bytes(b"<broken")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match=r"a\.png\.xmp") as caught:
         read_keywords(photo, header)
+    assert caught.value.code == "xmp_damaged"
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "avif"])

@@ -1,4 +1,4 @@
-"""How far a run is, for people and for programs; nothing where nobody looks."""
+"""Progress of a run, for people and for programs; nothing without a reader."""
 
 import io
 import json
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is told."""
+    """A clock that the test sets."""
 
     class Clock:
         now = 100.0
@@ -34,7 +34,7 @@ def shown(terminal):
     return terminal.getvalue().rsplit("\x1b[K", 1)[-1]
 
 
-def test_a_terminal_sees_how_many_how_fast_how_long_and_how_many_failed(clock):
+def test_a_terminal_shows_count_rate_remaining_time_and_errors(clock):
     terminal = Terminal()
     progress = Progress(stream=terminal)
     progress.add(known=1000)
@@ -48,7 +48,7 @@ def test_a_terminal_sees_how_many_how_fast_how_long_and_how_many_failed(clock):
     assert shown(terminal) == ""
 
 
-def test_the_rate_is_that_of_late_and_not_of_known_files(clock):
+def test_the_rate_is_recent_and_without_unchanged_files(clock):
     terminal = Terminal()
     progress = Progress(stream=terminal)
     for seconds, new in ((60, 1), (60, 10)):
@@ -58,7 +58,7 @@ def test_the_rate_is_that_of_late_and_not_of_known_files(clock):
     assert "10.0 images/s" in shown(terminal)
 
 
-def test_it_is_not_told_at_every_file(clock):
+def test_not_every_file_is_reported(clock):
     terminal = Terminal()
     progress = Progress(stream=terminal)
     for _ in range(1000):
@@ -67,7 +67,7 @@ def test_it_is_not_told_at_every_file(clock):
     assert terminal.getvalue().count("\r") <= 6
 
 
-def test_nothing_where_nobody_looks():
+def test_nothing_is_written_to_a_file():
     stream = io.StringIO()
     progress = Progress(stream=stream)
     progress.count(iter([1, 2]))
@@ -76,10 +76,10 @@ def test_nothing_where_nobody_looks():
     assert stream.getvalue() == ""
     progress.say("words")
     assert stream.getvalue() == "words\n"
-    assert progress.total is None  # nobody counts for nobody
+    assert progress.total is None  # not counted, since it is not shown
 
 
-def test_the_work_goes_on_when_whoever_looked_has_gone(monkeypatch):
+def test_the_work_continues_when_the_reader_closes_the_pipe(monkeypatch):
     class Gone(Terminal):
         def write(self, text):
             raise BrokenPipeError
@@ -91,7 +91,7 @@ def test_the_work_goes_on_when_whoever_looked_has_gone(monkeypatch):
     assert progress.done == 1
 
 
-def test_words_take_the_place_of_the_line():
+def test_a_message_replaces_the_updating_line():
     terminal = Terminal()
     progress = Progress(stream=terminal)
     progress.add(new=1)

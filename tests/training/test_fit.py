@@ -324,7 +324,7 @@ def test_a_loss_that_is_no_number_ends_the_run(sample_dir, tmp_path, without_bun
 
 def test_layers_that_would_stay_random_are_warned_of(sample_dir, tmp_path, without_bundle, capsys):
     fit(small(sample_dir, stages=[StageConfig(1, "head", 1e-2)]), tmp_path / "run")
-    assert "the other layers stay as random as they begin" in capsys.readouterr().err
+    assert "the other layers keep their random weights" in capsys.readouterr().err
 
 
 def test_what_is_no_checkpoint_is_refused_and_writes_nothing(run, tmp_path):

@@ -1,4 +1,4 @@
-"""The commands, a file each, and what they share: exit status, one-line errors, kinds of arguments."""
+"""What all commands share: exit statuses, one-line errors, kinds of arguments."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ from typing import NoReturn
 from cocotag.errors import MissingExtraError, OutputError
 
 DONE, DONE_WITH_FAULTS, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
-"""Exit status: nothing to say; done, but something was wrong and was named; could not start; stopped by Ctrl-C."""
+"""Exit statuses: done; done, but something was wrong and was named; could not start; stopped by Ctrl-C."""
 
 
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where the help is."""
+        """Print one line: what is wrong and where the help is."""
         self.exit(NOT_STARTED, f"{self.prog}: {message}. See {self.prog} --help\n")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its name, what it is for, an example, and what it does with the words behind its name."""
+    """One command.
+
+    Attributes:
+        name: What it is called.
+        about: What it is for; the first line stands in the overview.
+        example: A command line.
+        run: The words behind the name -> exit status.
+        aliases: Former names, which keep working.
+    """
 
     name: str
     about: str
     example: str
     run: Callable[[list[str]], int]
+    aliases: tuple[str, ...] = ()
 
     def parser(self) -> Parser:
-        """With the help's head and foot, and no arguments yet."""
+        """An argument parser without arguments yet."""
         return Parser(
             prog=f"cocotag {self.name}",
             description=self.about,
@@ -60,26 +69,29 @@ def count(text: str) -> int:
 
 
 def given_path(text: str) -> Path:
-    """A path; an empty text is none, where `Path` takes it for the current folder."""
+    """A path. An empty text is refused; `Path` would take it for the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path was given; . is the current folder")
     return Path(text)
 
 
 def refuse_existing(overwrite: bool, *paths: Path) -> None:
-    """Stop before anything that is there is replaced unasked.
+    """Refuse to replace existing files without ``--overwrite``.
 
     Raises:
-        OutputError: Naming the first.
+        OutputError: With the first of them.
     """
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
-        raise OutputError(f"{there[0]} is there already. Add --overwrite to replace it, or choose another --out.")
+        raise OutputError(
+            f"{there[0]} already exists. Add --overwrite to replace it, or choose another --out.", code="output_exists"
+        )
 
 
 def without_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError:
-    """What to raise where a command met a package that only the extra ``train`` brings."""
+    """The error for a package that only the extra ``train`` installs."""
     return MissingExtraError(
         f"{what} needs packages that the base install leaves out ({error.name} is missing). "
-        "Get them with: pip install 'cocotag[train]'"
+        "Get them with: pip install 'cocotag[train]'",
+        code="missing_extra",
     )

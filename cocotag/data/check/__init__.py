@@ -1,1 +1,1 @@
-"""The data set doctor: what is wrong with a data set, before hours are spent on it. No torch."""
+"""The data set doctor: finds faults of a data set before hours of training are spent on it. No torch."""

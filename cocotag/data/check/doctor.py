@@ -1,7 +1,7 @@
-"""The data set doctor: what is wrong with a data set, before hours are spent on it. Knows no torch.
+"""The data set doctor: finds faults of a data set before hours of training are spent on it. Does not import torch.
 
-The annotation file is read by `entries`, every image file once by `survey`; `check_labels` and `check_images` say what that
-means. Codes of findings are stable; by severity (a few have two, by how much was found):
+`entries` reads the annotation file, and `survey` reads every image file once; the checks of `labels` and `images` turn the
+results into findings. The codes of findings are stable. By severity (a few have two, depending on how many were found):
 
 - error: ``missing_images``, ``empty_images``, ``truncated_images``, ``unreadable_images``, ``outside_paths``,
   ``duplicate_file_names``, ``duplicate_image_ids``, ``duplicate_category_ids``, ``bad_image_entries``,
@@ -11,8 +11,8 @@ means. Codes of findings are stable; by severity (a few have two, by how much wa
 - warning: ``leaked_images`` (a handful), ``identical_images``, ``fed_channels_swapped``, ``size_mismatch``, ``bad_boxes``,
   ``boxes_without_area``, ``boxes_outside``, ``duplicate_annotation_ids``, ``duplicate_category_names``,
   ``classes_without_positives``, ``classes_with_few_positives``, ``low_contrast_images``
-- error where they are many: ``identical_images`` with other labels, ``boxes_outside`` wholly, ``low_contrast_images``; warning
-  where they are many: ``dark_images``, ``bright_images``, ``images_without_labels``
+- error if there are many: ``identical_images`` with other labels, ``boxes_outside`` entirely, ``low_contrast_images``; warning
+  if there are many: ``dark_images``, ``bright_images``, ``images_without_labels``
 - note: ``dark_images``, ``bright_images``, ``images_without_labels``, ``crowd_only``, ``unlisted_files``,
   ``compared_by_bytes``, ``splits_not_compared``
 """
@@ -40,25 +40,25 @@ WIDTH = 100
 """Columns of the report for people."""
 
 _HEADINGS: dict[Severity, tuple[str, str]] = {
-    "error": ("ERROR", "training would stop or learn something false"),
-    "warning": ("WARNING", "figures would mislead"),
-    "note": ("NOTE", "good to know"),
+    "error": ("ERROR", "training would stop or learn wrong labels"),
+    "warning": ("WARNING", "figures would be misleading"),
+    "note": ("NOTE", "for information"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All that was found in one split.
+    """The report on one split.
 
     Attributes:
         root: The data set.
-        split: Which split of it.
-        images: Images that the annotations list.
-        annotations: Annotations.
-        classes: Categories.
-        compared_with: Other splits whose images were compared with this one's.
-        fed: What the network is fed; None where no image can be used.
-        findings: Worst first.
+        split: The split.
+        images: Number of images in the annotation file.
+        annotations: Number of annotations.
+        classes: Number of categories.
+        compared_with: Other splits whose images were compared with this split's.
+        fed: Statistics of the network's inputs; None if no image can be used.
+        findings: The findings, most severe first.
     """
 
     root: Path
@@ -90,7 +90,7 @@ class CheckReport:
         }
 
     def to_text(self) -> str:
-        """For people: by severity, worst first, at most `WIDTH` columns; the last line sums up."""
+        """The report for people: most severe first, at most `WIDTH` columns; the last line is a summary."""
         lines = [f"{shown(str(self.root))}, split {self.split}"]
         counts = []
         for severity, (word, meaning) in _HEADINGS.items():
@@ -116,22 +116,22 @@ class CheckReport:
         rows = zip(("mean", "spread"), (self.fed.mean, self.fed.std), strict=True)
         parts = [f"{name} {' '.join(f'{value:.2f}' for value in values)}" for name, values in rows]
         ranges = " ".join(f"{low:.2f}..{high:.2f}" for low, high in zip(self.fed.low, self.fed.high, strict=True))
-        return [f"The network is fed, by channel (R G B, {FED_SIDE} px):", f"{', '.join(parts)}, range {ranges}", ""]
+        return [f"Inputs of the network by channel (R G B, {FED_SIDE} px):", f"{', '.join(parts)}, range {ranges}", ""]
 
 
 def check_split(root: Path | str, split: str, *, progress: bool = True) -> CheckReport:
-    """Look a split over: its annotation file, and every image file, each read once.
+    """Check a split: its annotation file and all image files, each read once.
 
-    Images are compared by their pixels, as they are decoded for the network, with each other and with those of the other
-    splits of the data set.
+    Images are compared by their pixels, as decoded for the network, with each other and with the images of the other splits of
+    the data set.
 
     Args:
         root: The data set, in COCO's own layout.
-        split: Which split of it.
-        progress: Show a bar on stderr if that is a terminal.
+        split: The split.
+        progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
-        DataError: The annotation file is missing, or not COCO's format at all, so there is nothing to check.
+        DataError: The annotation file is missing or not in COCO's format at all, so there is nothing to check.
     """
     root = Path(root)
     annotations, image_dir = split_paths(root, split)
@@ -174,7 +174,7 @@ def check_split(root: Path | str, split: str, *, progress: bool = True) -> Check
 
 
 def _other_splits(root: Path, split: str) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
-    """Image folder and file names of the other splits, and of those that cannot be read the reason."""
+    """Image folder and file names of the other splits, and the reason for each that cannot be read."""
     others, unread = {}, {}
     for path in sorted(root.glob("annotations/instances_*.json")):
         name = path.stem.removeprefix("instances_")
@@ -188,7 +188,7 @@ def _other_splits(root: Path, split: str) -> tuple[dict[str, tuple[Path, list[st
 
 
 def _names(root: Path, split: str, annotations: Path) -> list[str]:
-    """The file names of a split; of one that the loader refuses, those that are sound."""
+    """The file names of a split; the valid ones of a split that the loader refuses."""
     try:
         names: list[str] = load_split(root, split).file_names.tolist()
     except DataError:

@@ -1,7 +1,7 @@
-"""What an annotation file holds, faults and all: the doctor's own look at it. Knows no pixels and no torch.
+"""The doctor's own reader of annotation files, which tolerates faults. Does not read pixels or import torch.
 
-`cocotag.data.annotations` refuses a file at its first fault, so that nobody trains on it. Here every fault is counted,
-what is sound is kept, and boxes and ids are looked at, which the table leaves out.
+`cocotag.data.annotations` refuses a file at its first fault, so that it is not used for training. This module counts every
+fault, keeps the valid entries, and reads boxes and annotation ids too, which the table leaves out.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from cocotag.errors import DataError
 from cocotag.labels import Id, read_id
 
 MAX_EXAMPLES = 20
-"""Examples kept of a fault; its count is of all."""
+"""Most examples kept per fault; the count includes all."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How often something was met, and the first few places."""
+    """The number of occurrences of a fault, and the first examples."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
     def add(self, example: str) -> None:
-        """Count one more."""
+        """Count one more example."""
         self.count += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(example)
 
     @classmethod
     def of(cls, examples: Iterable[str]) -> Tally:
-        """Count them all."""
+        """Count all examples."""
         tally = cls()
         for example in examples:
             tally.add(example)
@@ -48,20 +48,20 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entries:
-    """The sound entries of an annotation file and the faults of the others: ``N`` images, ``A`` annotations, ``C`` classes.
+    """The valid entries of an annotation file and the faults of the others: ``N`` images, ``A`` annotations, ``C`` classes.
 
     Attributes:
-        names: Of the classes, in index order.
-        file_names: ``N`` of them, as they stand in the file.
-        outside: Names that lead out of the image folder, absolute or by ``..``, ``(N,)`` bool.
-        sizes: Width and height in pixels as the file says, ``(N, 2)`` int32; 0 where it does not.
-        rows: The image of each annotation that points to one and to a class, ``(A,)`` int32.
-        classes: Its class index, ``(A,)`` int32.
-        crowd: Whether it is a crowd, ``(A,)`` bool.
-        boxes: Its left, top, width and height in pixels, ``(A, 4)`` float64; NaN where it has none.
-        annotation_ids: As they stand in the file, ``A`` of them, None where there is none.
-        annotations: How many annotations the file has, sound or not.
-        faults: Code of a finding -> what was met; only what was met.
+        names: Names of the classes, in index order.
+        file_names: The ``N`` file names, as in the file.
+        outside: Whether the name leads out of the image folder, absolute or by ``..``, ``(N,)`` bool.
+        sizes: Width and height in pixels from the annotation file, ``(N, 2)`` int32; 0 if it does not have them.
+        rows: Row of the image of each annotation that refers to a listed image and class, ``(A,)`` int32.
+        classes: Class index of these annotations, ``(A,)`` int32.
+        crowd: Whether they are crowds, ``(A,)`` bool.
+        boxes: Their left, top, width and height in pixels, ``(A, 4)`` float64; NaN without a box.
+        annotation_ids: Their ``A`` ids, as in the file; None without an id.
+        annotations: Number of annotations in the file, including invalid ones.
+        faults: Code of a finding -> its tally; only faults that occur.
     """
 
     names: list[str]
@@ -77,7 +77,7 @@ class Entries:
     faults: dict[str, Tally]
 
     def labels(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Targets and known cells, each ``(N, C)`` bool, by the rules of `cocotag.data.annotations.AnnotationTable`."""
+        """Targets and known cells, each ``(N, C)`` bool, with the rules of `cocotag.data.annotations.AnnotationTable`."""
         targets = np.zeros((len(self.file_names), len(self.names)), bool)
         targets[self.rows[~self.crowd], self.classes[~self.crowd]] = True
         known = np.ones_like(targets)
@@ -86,10 +86,11 @@ class Entries:
 
 
 def read_entries(path: Path) -> Entries:
-    """Read a COCO instances file as far as it can be read.
+    """Read the valid entries of a COCO instances file.
 
     Raises:
-        DataError: It is not JSON, has not the three lists, or no usable image or class, so there is nothing to look at.
+        DataError: The file is not JSON, lacks one of the three lists, or has no valid image or class, so there is nothing to
+            check.
     """
     document = _read(path)
     faults: dict[str, Tally] = {}
@@ -97,21 +98,24 @@ def read_entries(path: Path) -> Entries:
     row_of, file_names, sizes = _images(document["images"], faults)
     if not file_names or not names:
         what = "images" if not file_names else "categories"
-        raise DataError(f"{path} lists no usable {what}, so there is nothing to check. Is it the right file?")
+        raise DataError(
+            f"{path} does not list any valid {what}, so there is nothing to check. Check that it is the right file.",
+            code="annotations_empty",
+        )
     found = document["annotations"]
     rows, classes = np.empty(len(found), np.int32), np.empty(len(found), np.int32)
     crowd, boxes = np.empty(len(found), bool), np.empty((len(found), 4))
     ids: list[Id | None] = []
     seen: set[Id] = set()
-    for place, entry in enumerate(found):
+    for position, entry in enumerate(found):
         image, category = (
             (read_id(entry.get("image_id")), read_id(entry.get("category_id"))) if isinstance(entry, dict) else (None, None)
         )
         if image is None or category is None:
-            _add(faults, "bad_annotation_entries", f"annotations[{place}]: {entry!r:.60}")
+            _add(faults, "bad_annotation_entries", f"annotations[{position}]: {entry!r:.60}")
             continue
         own = read_id(entry.get("id"))
-        name = f"annotations[{place}]" if own is None else f"id {own}"
+        name = f"annotations[{position}]" if own is None else f"id {own}"
         if own is not None:
             if own in seen:
                 _add(faults, "duplicate_annotation_ids", name)
@@ -126,19 +130,19 @@ def read_entries(path: Path) -> Entries:
             _add(faults, "bad_boxes", f"{name}: {entry['bbox']!r:.60}")
             box = _NO_BOX
         if row >= 0 and index >= 0:
-            at = len(ids)
-            rows[at], classes[at], crowd[at], boxes[at] = row, index, bool(entry.get("iscrowd", 0)), box
+            number = len(ids)
+            rows[number], classes[number], crowd[number], boxes[number] = row, index, bool(entry.get("iscrowd", 0)), box
             ids.append(own)
-    kept = len(ids)
+    valid = len(ids)
     return Entries(
         names=names,
         file_names=file_names,
         outside=np.array([_leads_outside(name) for name in file_names], bool),
         sizes=sizes,
-        rows=rows[:kept],
-        classes=classes[:kept],
-        crowd=crowd[:kept],
-        boxes=boxes[:kept],
+        rows=rows[:valid],
+        classes=classes[:valid],
+        crowd=crowd[:valid],
+        boxes=boxes[:valid],
         annotation_ids=ids,
         annotations=len(found),
         faults=faults,
@@ -147,31 +151,34 @@ def read_entries(path: Path) -> Entries:
 
 def _read(path: Path) -> dict[str, list[Any]]:
     collects = gc.isenabled()
-    gc.disable()  # looking for cycles in millions of objects that have none doubles the time
+    gc.disable()  # searching millions of objects for cycles doubles the time
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path} is missing. Check the path.") from None
+        raise DataError(f"{path} is missing. Check the path.", code="file_missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not readable as JSON ({error}). Download or export it again.") from None
+        raise DataError(f"{path} cannot be read as JSON ({error}). Download or export it again.", code="not_json") from None
     finally:
         if collects:
             gc.enable()
     lists = document if isinstance(document, dict) else {}
     missing = [key for key in ("images", "annotations", "categories") if not isinstance(lists.get(key), list)]
     if missing:
-        raise DataError(f"{path} is not a COCO instances file: it has no list {missing[0]!r}. Check that it is the right file.")
+        raise DataError(
+            f"{path} is not a COCO instances file: it has no list {missing[0]!r}. Check that it is the right file.",
+            code="not_coco_json",
+        )
     return lists
 
 
 def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, int], list[str]]:
-    """Index by id, and the names. Entries of one name are one class; of two names with one id the first has it."""
+    """Index by id, and the names. Entries with the same name are one class; of two names with one id the first counts."""
     name_of: dict[Id, str] = {}
     names: dict[str, int] = {}
-    for place, entry in enumerate(entries):
+    for position, entry in enumerate(entries):
         own, name = (read_id(entry.get("id")), entry.get("name")) if isinstance(entry, dict) else (None, None)
         if own is None or not isinstance(name, str) or not name:
-            _add(faults, "bad_category_entries", f"categories[{place}]: {entry!r:.60}")
+            _add(faults, "bad_category_entries", f"categories[{position}]: {entry!r:.60}")
             continue
         if name_of.setdefault(own, name) != name:
             _add(faults, "duplicate_category_ids", f"id {own}: {name} and {name_of[own]}")
@@ -182,14 +189,14 @@ def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, 
 
 
 def _images(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, int], list[str], NDArray[np.int32]]:
-    """Row by id, file names and sizes; of two images with one id the first has the annotations."""
+    """Row by id, file names and sizes; of two images with one id the first gets the annotations."""
     row_of: dict[Id, int] = {}
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
-    for place, entry in enumerate(entries):
+    for position, entry in enumerate(entries):
         own, name = (read_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
         if own is None or not isinstance(name, str) or not name:
-            _add(faults, "bad_image_entries", f"images[{place}]: {entry!r:.60}")
+            _add(faults, "bad_image_entries", f"images[{position}]: {entry!r:.60}")
             continue
         if own in row_of:
             _add(faults, "duplicate_image_ids", f"{own}: {name}")
@@ -207,7 +214,7 @@ _NO_BOX = (math.nan,) * 4
 
 
 def _box(value: object) -> tuple[float, ...] | None:
-    """The four numbers; NaN where there is no box, which image-level labels may leave out; None for what is no box."""
+    """The four numbers of a box; NaN without a box, which image-level labels may omit; None if it is invalid."""
     if value is None or value == []:
         return _NO_BOX
     if not isinstance(value, list) or len(value) != 4 or any(type(number) not in (int, float) for number in value):
@@ -220,7 +227,7 @@ def _box(value: object) -> tuple[float, ...] | None:
 
 
 def _leads_outside(name: str) -> bool:
-    """True of an absolute name (on any system) and of one with ``..`` in it."""
+    """Whether a name is absolute (on any system) or contains ``..``."""
     parts = name.replace("\\", "/").split("/")
     return ".." in parts or parts[0] == "" or parts[0][1:2] == ":"
 

@@ -1,6 +1,6 @@
-"""What the network is fed: its normalisation, and how to tell from the numbers alone that it went wrong.
+"""Statistics of the network's inputs, and how to detect a wrong normalisation from them. Does not import torch.
 
-The constants have this one definition; `cocotag.models.network` builds them into the network. Knows no torch.
+The constants are those of `cocotag.models.normalization`, which `cocotag.models.network` builds into the network.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from numpy.typing import NDArray
 from cocotag.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 FITS = 0.1
-"""A mistake is named if it would explain the extremes to within so much of the range from black to white."""
+"""A mistake is reported if it explains the extremes to within this share of the range from black to white ..."""
 FITS_NOT = 0.25
-"""And only if, taken as right, the extremes would be so far from black and white."""
+"""... and if the correct normalisation would leave the extremes at least this far from black and white."""
 IMPOSSIBLE = 0.02
-"""So much darker than black or brighter than white, in parts of that range, is not rounding."""
+"""Values darker than black or brighter than white by this share of the range are not rounding errors."""
 
 SWAP_IMAGES = 20
-"""With fewer images nothing is said about the order of channels."""
+"""With fewer images the order of channels is not checked."""
 SWAP_MARGIN = 0.02
-"""Blue must outshine red by so much of the range; ImageNet's red outshines its blue by 0.08."""
+"""Blue must be brighter than red by this share of the range; ImageNet's red is brighter than its blue by 0.08."""
 SWAP_CERTAINTY = 3.0
-"""And by so many standard errors of the mean over images."""
+"""Blue must also be brighter by this many standard errors of the mean over images."""
 
 Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Factor and offset by channel, each ``(3,)``: fed = factor x pixel + offset, for pixels from 0 (black) to 1."""
+"""Factor and offset by channel, each ``(3,)``: input = factor x pixel + offset, for pixels from 0 (black) to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class FedFault:
-    """A mistake that the numbers show.
+    """A mistake that the statistics show.
 
     Attributes:
         code: A stable name for programs.
-        message: What the numbers show and what most likely made them so.
-        certain: False where some honest data sets look the same.
+        message: What the statistics show, and the most likely cause.
+        certain: False if some correct data sets look the same.
     """
 
     code: str
@@ -48,12 +48,12 @@ class FedFault:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FedStatistics:
-    """Network inputs in numbers, by channel R, G, B.
+    """Statistics of network inputs by channel R, G, B.
 
     Attributes:
-        images: How many images.
-        mean: Over all pixels, ``(3,)``; about 0 where all is right.
-        std: Over all pixels, ``(3,)``; about 1.
+        images: Number of images.
+        mean: Mean over all pixels, ``(3,)``; about 0 if the normalisation is correct.
+        std: Standard deviation over all pixels, ``(3,)``; about 1.
         low: Smallest value, ``(3,)``.
         high: Largest value, ``(3,)``.
         image_means: Mean of each image, ``(N, 3)``.
@@ -73,16 +73,16 @@ class FedStatistics:
 
 
 def fed_statistics(fed: NDArray[np.floating[Any]]) -> FedStatistics:
-    """Measure network inputs, such as a batch caught in front of the backbone.
+    """Measure network inputs, such as a batch captured in front of the backbone.
 
     Args:
-        fed: ``(N, 3, H, W)``, channels R, G, B, N >= 1.
+        fed: Inputs ``(N, 3, H, W)``, channels R, G, B, N >= 1.
 
     Raises:
-        ValueError: Another shape.
+        ValueError: The shape is another one.
     """
     if fed.ndim != 4 or fed.shape[1] != 3 or fed.size == 0:
-        raise ValueError(f"Network inputs are (N, 3, H, W); this has the shape {fed.shape}.")
+        raise ValueError(f"The inputs have shape {fed.shape}; they must be (N, 3, H, W).")
     each = (0, 2, 3)
     return FedStatistics(
         images=len(fed),
@@ -95,19 +95,19 @@ def fed_statistics(fed: NDArray[np.floating[Any]]) -> FedStatistics:
 
 
 def statistics_of_pixels(histogram: NDArray[np.int64], image_means: NDArray[np.floating[Any]]) -> FedStatistics:
-    """What `fed_statistics` would give for images once they are normalised, from their histogram.
+    """The result of `fed_statistics` for normalised images, computed from their histogram.
 
     Args:
-        histogram: Pixels of each level in all images, ``(3, 256)``, channels R, G, B; at least one pixel.
+        histogram: Number of pixels of each level in all images, ``(3, 256)``, channels R, G, B; at least one pixel.
         image_means: Mean level of each image, ``(N, 3)``, 0..255.
     """
-    factor, offset = _right()
+    factor, offset = _correct()
     levels = np.arange(256) / 255
     weights = histogram / histogram.sum(axis=1, keepdims=True)
     mean = weights @ levels
     std = np.sqrt(np.maximum((weights * (levels - mean[:, None]) ** 2).sum(axis=1), 0))
-    there = histogram > 0
-    low, high = levels[there.argmax(axis=1)], levels[255 - there[:, ::-1].argmax(axis=1)]
+    occurs = histogram > 0
+    low, high = levels[occurs.argmax(axis=1)], levels[255 - occurs[:, ::-1].argmax(axis=1)]
     return FedStatistics(
         images=len(image_means),
         mean=factor * mean + offset,
@@ -119,34 +119,34 @@ def statistics_of_pixels(histogram: NDArray[np.int64], image_means: NDArray[np.f
 
 
 def fed_faults(fed: FedStatistics) -> list[FedFault]:
-    """Name the mistakes that network inputs show.
+    """Find the mistakes in the normalisation that network inputs show.
 
-    Pixels lie between black and white, and over some dozens of photographs reach both. Each way to get it wrong is an
-    affine map of the pixels, so it is undone in thought: the one that leads back to black and white is the one that was
-    made. Where none does (a few dark pictures, say) nothing is claimed, unless the values are impossible.
+    Pixels lie between black and white, and some dozens of photographs reach both. Each mistake is an affine map of the pixels.
+    Each map is inverted: the one whose inverse leads back to black and white is the mistake. If none does (for a few dark
+    images, say), no mistake is reported, unless the values are impossible.
 
-    The order of channels leaves less of a trace. Photographs are redder than they are blue (ImageNet's mean is 0.485
-    red, 0.456 green, 0.406 blue), but a set of seascapes is not: so that fault is never ``certain``.
+    The order of channels is harder to detect. Photographs have more red than blue (ImageNet's mean is 0.485 red, 0.456 green,
+    0.406 blue), but a data set of seascapes does not. This fault is therefore never ``certain``.
     """
     if not all(np.isfinite(values).all() for values in (fed.mean, fed.std, fed.low, fed.high)):
-        return [FedFault("fed_not_finite", "the inputs hold NaN or infinity. The loss will be NaN too.", certain=True)]
-    shown = f"The inputs range from {fed.low.min():.4g} to {fed.high.max():.4g}"
-    taken, faults = _right(), []
+        return [FedFault("fed_not_finite", "The inputs have NaN or infinite values. The loss will be NaN too.", certain=True)]
+    extremes = f"The inputs range from {fed.low.min():.4g} to {fed.high.max():.4g}"
+    affine, faults = _correct(), []
     code, what, mistake = min(_mistakes(), key=lambda each: _misfit(fed, each[2]))
-    black, white = _pixels(fed, taken)
-    if _misfit(fed, taken) > FITS_NOT and _misfit(fed, mistake) < FITS:
-        taken = mistake
-        faults.append(FedFault(code, f"{shown}: {what}", certain=True))
+    black, white = _pixels(fed, affine)
+    if _misfit(fed, affine) > FITS_NOT and _misfit(fed, mistake) < FITS:
+        affine = mistake
+        faults.append(FedFault(code, f"{extremes}: {what}", certain=True))
     elif black.min() < -IMPOSSIBLE or white.max() > 1 + IMPOSSIBLE:
-        low, high = _fed(taken, 0).min(), _fed(taken, 1).max()
-        message = f"{shown} (or a channel leaves its own range), but pixels can only give {low:.3g} to {high:.3g}."
+        low, high = _fed(affine, 0).min(), _fed(affine, 1).max()
+        message = f"{extremes} (or a channel leaves its own range), but pixels can only give {low:.3g} to {high:.3g}."
         return [FedFault("fed_out_of_range", message, certain=True)]
-    return faults + _swapped(fed, taken)
+    return faults + _swapped(fed, affine)
 
 
-def _swapped(fed: FedStatistics, taken: Affine) -> list[FedFault]:
-    """The alarm for exchanged channels, if the inputs came from pixels by the map ``taken``."""
-    factor, offset = taken
+def _swapped(fed: FedStatistics, affine: Affine) -> list[FedFault]:
+    """The fault of swapped channels, if the inputs are pixels mapped by ``affine``."""
+    factor, offset = affine
     red, green, blue = ((fed.mean - offset) / factor).tolist()
     means = (fed.image_means - offset) / factor
     excess = means[:, 2] - means[:, 0]
@@ -157,36 +157,41 @@ def _swapped(fed: FedStatistics, taken: Affine) -> list[FedFault]:
         return []
     usual = "/".join(f"{value:.2f}" for value in IMAGENET_MEAN)
     message = (
-        f"blue is the strongest channel: mean red/green/blue is {red:.2f}/{green:.2f}/{blue:.2f}, where photographs show about "
-        f"{usual}. Red and blue may have been exchanged (OpenCV's order is BGR), or the pictures may be of sea, sky or snow."
+        f"Blue is the strongest channel: mean red/green/blue is {red:.2f}/{green:.2f}/{blue:.2f}, while photographs have about "
+        f"{usual}. Red and blue may be swapped (OpenCV's order is BGR), or the images may show sea, sky or snow."
     )
     return [FedFault("fed_channels_swapped", message, certain=False)]
 
 
-def _right() -> Affine:
+def _correct() -> Affine:
+    """The correct normalisation."""
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     return 1 / std, -mean / std
 
 
 def _mistakes() -> list[tuple[str, str, Affine]]:
-    """Code, words and map of each mistake that is known."""
+    """Code, description and map of each detectable mistake."""
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     one = np.ones(3)
-    twice = "the normalisation was done twice. Leave one out; the network has its own."
+    twice = "the normalisation was applied twice. Remove one; the network has its own."
     return [
         (
             "fed_not_divided",
-            "mean and spread of 0..1 were applied to pixels of 0..255. Divide by 255 first.",
+            "mean and standard deviation of 0..1 were applied to pixels of 0..255. Divide by 255 first.",
             (255 / std, -mean / std),
         ),
-        ("fed_not_normalised", "these are bare pixels of 0..255. Divide by 255, then normalise.", (255 * one, 0 * one)),
-        ("fed_not_normalised", "these are bare pixels of 0..1. Take off the mean and divide by the spread.", (one, 0 * one)),
+        ("fed_not_normalised", "these are raw pixels of 0..255. Divide by 255, then normalise.", (255 * one, 0 * one)),
+        (
+            "fed_not_normalised",
+            "these are raw pixels of 0..1. Subtract the mean and divide by the standard deviation.",
+            (one, 0 * one),
+        ),
         ("fed_normalised_twice", twice, (1 / std**2, -mean / std**2 - mean / std)),
-        # The second time by a network that expects 0..255, as ours does.
+        # The second time by a network that expects 0..255, like cocotag's.
         ("fed_normalised_twice", twice, (1 / (255 * std**2), -mean / (255 * std**2) - mean / std)),
         (
             "fed_divided_twice",
-            "the pixels were 0..1 already when they were divided by 255, so every picture is black.",
+            "the pixels were 0..1 already when they were divided by 255, so every image is black.",
             (1 / (255 * std), -mean / std),
         ),
     ]
@@ -197,12 +202,12 @@ def _fed(affine: Affine, pixel: float) -> NDArray[np.float64]:
 
 
 def _pixels(fed: FedStatistics, affine: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Darkest and brightest pixel by channel, each ``(3,)``, if the inputs came from pixels by this map."""
+    """Darkest and brightest pixel by channel, each ``(3,)``, if the inputs are pixels mapped by ``affine``."""
     factor, offset = affine
     return (fed.low - offset) / factor, (fed.high - offset) / factor
 
 
 def _misfit(fed: FedStatistics, affine: Affine) -> float:
-    """How far the extremes are from black and white if the map is undone, of the channel where it is farthest."""
+    """Distance of the extremes from black and white after inverting the map, for the channel with the largest distance."""
     black, white = _pixels(fed, affine)
     return float(max(np.abs(black).max(), np.abs(white - 1).max()))

@@ -1,7 +1,7 @@
-"""What the doctor says (`Finding`) and what its checks look at (`Case`). Knows no torch.
+"""The results of the doctor (`Finding`) and the input of its checks (`Case`). Does not import torch.
 
-A check is a function from a case to findings. An error is what would stop training or teach something false, a warning what
-would make figures mislead, a note what is good to know.
+A check is a function from a case to findings. An error would stop training or teach wrong labels; a warning would make figures
+misleading; a note is for information.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from cocotag.data.check.survey import Survey
 Severity = Literal["error", "warning", "note"]
 
 ODD_SHARE, ODD_COUNT = 0.05, 5
-"""What is odd in a few images is a fault of how they were made or exported beyond this share and count."""
+"""Odd images beyond this share and count are a systematic fault, for example of the export."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check found.
+    """One result of a check.
 
     Attributes:
-        severity: ``error`` where training would stop or learn something false, ``warning`` where figures would
-            mislead, ``note`` where it is good to know.
+        severity: ``error`` if training would stop or learn wrong labels, ``warning`` if figures would be misleading, ``note``
+            for information.
         code: A stable name for programs.
         what: What was found, in the plural, without the count.
-        count: How many.
-        of: Of how many; None where that says nothing.
-        examples: The first of them, at most `cocotag.data.check.entries.MAX_EXAMPLES`.
-        advice: What follows, and what to do.
+        count: Number of occurrences.
+        of: Total that the count refers to; None if there is none.
+        examples: The first occurrences, at most `cocotag.data.check.entries.MAX_EXAMPLES`.
+        advice: The consequences, and what to do.
     """
 
     severity: Severity
@@ -47,12 +47,12 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What, and how many."""
+        """What was found, and how often."""
         return f"{self.what}: {self.count}" + (f" of {self.of}" if self.of is not None else "")
 
     @property
     def message(self) -> str:
-        """All in one line, with the first three examples."""
+        """The finding in one line, with the first three examples."""
         first = "; ".join(self.examples[:3]) + ("; ..." if self.count > 3 else "")
         return f"{self.headline} ({first}). {self.advice}" if first else f"{self.headline}. {self.advice}"
 
@@ -68,38 +68,38 @@ class Finding:
         }
 
     def to_lines(self, width: int) -> list[str]:
-        """For a screen of so many columns: the headline with the code, examples, advice."""
+        """Lines for a terminal with ``width`` columns: the headline with the code, examples, advice."""
         lines = textwrap.wrap(f"{self.headline}  [{self.code}]", width, initial_indent="  ", **_WHOLE_WORDS)
         if any(len(example) > 30 for example in self.examples):
             more = [f"... and {self.count - 3} more"] if self.count > 3 else []
             texts = [*self.examples[:3], *more, self.advice]
         else:
-            whole = ", ".join(example.replace(" ", _GLUE) for example in self.examples[:8])
-            texts = [whole + (", ..." if self.count > 8 else ""), self.advice]
+            joined = ", ".join(example.replace(" ", _GLUE) for example in self.examples[:8])
+            texts = [joined + (", ..." if self.count > 8 else ""), self.advice]
         for text in texts:
             lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6, **_WHOLE_WORDS)
         return [line.replace(_GLUE, " ") for line in lines]
 
 
 _GLUE = "\0"
-"""Keeps the words of an example on one line; `shown` leaves none in a text."""
+"""Replaces the spaces of an example to keep it on one line; `shown` removes this character from texts."""
 _WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """All that the checks look at.
+    """The input of the checks.
 
     Attributes:
         root: The data set.
-        split: Which split of it.
+        split: The split.
         image_dir: The folder of its images.
-        entries: Its annotation file.
-        survey: Its image files.
+        entries: The contents of its annotation file.
+        survey: The measurements of its image files.
         unlisted: Files in the folder that the annotation file does not list, relative names.
-        fed: What the network is fed; None where no image can be used.
-        refusal: Why the loader refuses the annotation file; None where it does not.
-        unread: Other split -> why it cannot be read, so was not compared.
+        fed: Statistics of the network's inputs; None if no image can be used.
+        refusal: Error of the loader that refuses the annotation file; None if it does not.
+        unread: Other split -> the reason why it cannot be read and was not compared.
     """
 
     root: Path
@@ -122,19 +122,19 @@ class Case:
 
 
 def shown(text: str) -> str:
-    """A text that is one line on any screen: what is not printable is escaped."""
+    """A text in one line, with characters that are not printable escaped."""
     return text if text.isprintable() else repr(text)
 
 
 def many(count: int, of: int) -> bool:
-    """Too many to be odd ones out, `ODD_SHARE`: one step more severe."""
+    """Whether there are more than a few odd ones (`ODD_SHARE`), which makes a finding more severe."""
     return count >= ODD_COUNT and count > ODD_SHARE * of
 
 
 def if_any(
     severity: Severity, code: str, what: str, examples: Iterable[str] | Tally, advice: str, of: int | None = None
 ) -> Iterator[Finding]:
-    """A finding if there is an example; all of them are given."""
+    """Yield a finding if there are examples; ``examples`` must be all of them."""
     tally = examples if isinstance(examples, Tally) else Tally.of(examples)
     if tally.count:
         yield Finding(severity, code, what, tally.count, of, [shown(text) for text in tally.examples], advice)

@@ -1,1 +1,1 @@
-"""Labels in other forms -> a data set in COCO's layout. No torch."""
+"""Labels in other formats -> a data set in COCO's layout. No torch."""

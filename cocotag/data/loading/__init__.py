@@ -1,1 +1,1 @@
-"""Tables and image files -> batches for training: the torch corner of the data room."""
+"""Tables and image files -> batches for training. This is the only package of `cocotag.data` that uses torch."""

@@ -1,1 +1,1 @@
-"""The image formats: a table with a row for each, and their decoders."""
+"""The image formats: a table with one row per format, and their decoders."""

@@ -1,4 +1,4 @@
-"""HEIF and AVIF: what the boxes of such a file say, before a decoder sees them, and the one door to the decoder of HEIC."""
+"""HEIF and AVIF: checks of the boxes of a file before it is decoded, and the decoder of HEIC."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cocotag.photos.formats.wanted import Wanted
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
-_CONTAINER_BRANDS = frozenset({b"mif1", b"msf1"})  # of either
+_CONTAINER_BRANDS = frozenset({b"mif1", b"msf1"})  # used by both formats
 _SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)  # ISO/IEC 23008-12, section 6.5.3
 _ITEM = re.compile(rb"(.{4})infe", re.DOTALL)  # ISO/IEC 14496-12, section 8.11.6
 _SMALLEST_ITEM = 20  # bytes
@@ -28,13 +28,12 @@ _SMALLEST_ITEM = 20  # bytes
 def identify(data: bytes) -> str | None:
     """``AVIF``, ``HEIF`` (with HEVC inside, HEIC) or None, by ISO/IEC 14496-12, section 4.3.
 
-    The ``ftyp`` box has a major brand, a version, and the brands that the file is compatible with. Films (MP4, MOV) have
-    none of these.
+    The ``ftyp`` box has a major brand, a version, and the compatible brands of the file. Videos (MP4, MOV) have other brands.
     """
     if data[4:8] != b"ftyp":
         return None
     box = data[: int.from_bytes(data[:4], "big")]
-    brands = [box[8:12], *(box[place : place + 4] for place in range(16, len(box), 4))]
+    brands = [box[8:12], *(box[offset : offset + 4] for offset in range(16, len(box), 4))]
     for brand in brands:
         if brand in _AVIF_BRANDS:
             return "AVIF"
@@ -44,25 +43,25 @@ def identify(data: bytes) -> str | None:
 
 
 def largest_size(data: bytes) -> tuple[int, int]:
-    """Width and height, pixels, of the largest picture that the file says it has; 0, 0 if none says so.
+    """Width and height, pixels, of the largest image that the file declares; 0, 0 if it declares none.
 
-    The decoders have limits of their own, but no name for what is beyond them.
+    The decoders have limits of their own, but do not report an error of their own for larger images.
     """
     sizes: list[tuple[int, int]] = [struct.unpack(">II", size) for size in _SIZE.findall(data)]
     return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
 
 def is_damaged(data: bytes) -> bool:
-    """A box reaches beyond the end of the file, or the list of items is not text where the standard demands it.
+    """Whether a box reaches beyond the end of the file, or an item type is not text as the standard demands.
 
-    Two things that libheif and pi-heif 1.4.0 do not look at: of a picture in tiles, as phones write them, they show those
-    that are there and leave the rest black, and a type of item that is not UTF-8 takes the process down.
+    libheif and pi-heif 1.4.0 do not check this. Of an image in tiles, as phones write them, they decode the tiles that are
+    present and leave the rest black. An item type that is not UTF-8 crashes the process.
     """
-    for kind, place, end in _boxes(data):
-        if end > len(data) and kind in (b"meta", b"mdat"):  # of the rest, some programs append what is no box at all
+    for kind, start, end in _boxes(data):
+        if end > len(data) and kind in (b"meta", b"mdat"):  # only these: some programs append data that is not a box
             return True
         if kind == b"meta":
-            meta = data[place:end]
+            meta = data[start:end]
             if any(_is_damaged_item(meta, item) for item in _ITEM.finditer(meta)):
                 return True
     return False
@@ -78,32 +77,32 @@ def _is_damaged_item(meta: bytes, item: re.Match[bytes]) -> bool:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, beginning and end of each box of the file, not of those within them."""
-    place = 0
-    while place + 8 <= len(data):
-        size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+    """Kind, start and end of each top-level box of the file."""
+    start = 0
+    while start + 8 <= len(data):
+        size, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
         if size == 1:
-            size = int.from_bytes(data[place + 8 : place + 16], "big")
-        end = max(place + 8, place + size) if size else len(data)
-        yield kind, place, end
-        place = end
+            size = int.from_bytes(data[start + 8 : start + 16], "big")
+        end = max(start + 8, start + size) if size else len(data)
+        yield kind, start, end
+        start = end
 
 
 def decode_heic(name: str, data: bytes, _: Wanted) -> NDArray[np.uint8]:
-    """Decode HEIF with HEVC inside; as `cocotag.photos.formats.pillow.decode_with_pillow`."""
+    """Decode HEIF with HEVC inside; see `cocotag.photos.formats.pillow.decode_with_pillow`."""
     _check(name, data)
     return decode_with_pillow(name, data, "HEIF", opener=_open_heic)
 
 
 def decode_avif(name: str, data: bytes, _: Wanted) -> NDArray[np.uint8]:
-    """Decode AVIF; as `cocotag.photos.formats.pillow.decode_with_pillow`."""
+    """Decode AVIF; see `cocotag.photos.formats.pillow.decode_with_pillow`."""
     _check(name, data)
     return decode_with_pillow(name, data, "AVIF")
 
 
 @cache
 def teach_pillow() -> None:
-    """Let ``Image.open`` read HEIC, for its header."""
+    """Register the HEIC plugin, so that ``Image.open`` reads its header."""
     import pi_heif
 
     pi_heif.register_heif_opener()
@@ -112,7 +111,7 @@ def teach_pillow() -> None:
 def _check(name: str, data: bytes) -> None:
     check_pixels(name, *largest_size(data))
     if is_damaged(data):
-        raise ImageError("truncated", f"{name}: cut short or damaged. Copy or download it again.")
+        raise ImageError("truncated", f"{name}: the file is truncated or damaged. Copy or download it again.")
 
 
 def _open_heic(file: io.BytesIO) -> Image.Image:

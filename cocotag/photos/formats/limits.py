@@ -1,44 +1,44 @@
-"""How large a picture may be, checked before it is decoded."""
+"""Limits on the size of an image, checked before it is decoded."""
 
 from __future__ import annotations
 
 from cocotag.errors import ImageError
 
 MAX_PIXELS = 2**28
-"""Most pixels that are decoded, looked at before decoding: the largest phone sensors have 200 million. Pillow's own guard
-(`PIL.Image.MAX_IMAGE_PIXELS`, error at 179 million) holds for the formats that it decodes, and half of this for
-decoders that hold several copies. Most hold the picture once, at 4 bytes a pixel, beside the 3 of the result."""
+"""Largest number of pixels that is decoded; the largest phone sensors have 200 million. Pillow's own limit
+(`PIL.Image.MAX_IMAGE_PIXELS`, error at 179 million) applies to the formats that it decodes, and half of this to decoders that
+hold several copies. Most hold the image once, at 4 bytes per pixel, in addition to the 3 of the result."""
 
 MAX_BYTES = 2**30
-"""Largest file that is read: what is larger is a film or an archive."""
+"""Largest file that is read, in bytes: larger files are videos or archives."""
 
 MAX_SCANNED = 2**32
-"""Most pixels that decoding a JPEG passes over. A progressive JPEG goes over the picture in about ten scans; with thousands,
-of a few bytes each, a small file would keep the decoder busy for ever (libjpeg-turbo, "Two Issues with the JPEG Standard")."""
+"""Largest number of pixels that decoding a JPEG visits in all scans. A progressive JPEG has about ten scans. With thousands of
+scans of a few bytes each, a small file would block the decoder (libjpeg-turbo, "Two Issues with the JPEG Standard")."""
 
 MIN_SIDE = 2
-"""Shortest side that is a picture, pixels: 1 x 1 images are web counters and placeholders, with nothing to tag."""
+"""Shortest side of an image, pixels: 1 x 1 images are web counters and placeholders, with nothing to tag."""
 
 
 def check_pixels(name: str, width: int, height: int, copies: int = 1) -> None:
-    """Refuse a picture with more pixels than are decoded.
+    """Check that an image does not have too many pixels.
 
     Args:
-        name: Of the file, for the message.
+        name: Name of the file for the message.
         width: Pixels.
         height: Pixels.
-        copies: How many copies of the picture its decoder holds while it works.
+        copies: Number of copies of the image that its decoder holds in memory.
 
     Raises:
         ImageError: ``too_large``.
     """
     most = MAX_PIXELS // copies
     if width * height > most:
-        raise ImageError("too_large", f"{name}: {width} x {height} pixels, more than {most} in all. Shrink it.")
+        raise ImageError("too_large", f"{name}: {width} x {height} pixels, above the limit of {most}. Shrink it.")
 
 
 def check_size(name: str, width: int, height: int, copies: int = 1) -> None:
-    """Refuse a picture that is too large, as `check_pixels`, or has a side below `MIN_SIDE` (``too_small``)."""
+    """Check that an image is not too large, as `check_pixels`, and has no side below `MIN_SIDE` (``too_small``)."""
     check_pixels(name, width, height, copies)
     if min(width, height) < MIN_SIDE:
-        raise ImageError("too_small", f"{name}: {width} x {height} pixels; each side needs {MIN_SIDE}. Leave it out.")
+        raise ImageError("too_small", f"{name}: {width} x {height} pixels; each side must have {MIN_SIDE}. Leave it out.")

@@ -1,4 +1,4 @@
-"""EXIF orientation: read and undone in this one place."""
+"""EXIF orientation: reading and undoing it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 TRANSPOSED = range(5, 9)
-"""Orientations of pictures that are stored with rows and columns exchanged."""
+"""Orientations of images that are stored with rows and columns exchanged."""
 
 
 def exif_orientation(exif: Image.Exif, otherwise: int = 1) -> int:
     """The orientation in an EXIF block, 1 to 8.
 
     Args:
-        exif: The block, loaded.
-        otherwise: Where the block has none.
+        exif: The loaded block.
+        otherwise: Result if the block has no orientation.
 
     Returns:
-        The number; 1 where it means nothing.
+        The number; 1 if it is invalid.
     """
     value = exif.get(ExifTags.Base.Orientation, otherwise)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def block_orientation(block: bytes, otherwise: int = 1) -> int:
-    """As `exif_orientation`, from the bytes of a block; a damaged block has none."""
+    """As `exif_orientation`, from the bytes of a block; a damaged block counts as one without an orientation."""
     exif = Image.Exif()
     try:
         exif.load(block)
-    except (SyntaxError, ValueError, struct.error):  # the picture is good all the same
+    except (SyntaxError, ValueError, struct.error):  # the image itself may be intact
         exif = Image.Exif()
     return exif_orientation(exif, otherwise)
 
 
 def image_orientation(image: Image.Image) -> int:
-    """The orientation of an open Pillow image, 1 to 8; 1 where it is absent, senseless or damaged."""
+    """The orientation of an open Pillow image, 1 to 8; 1 if it is missing, invalid or damaged."""
     try:
         return exif_orientation(image.getexif())
     except (SyntaxError, ValueError, struct.error):
@@ -45,7 +45,7 @@ def image_orientation(image: Image.Image) -> int:
 
 
 def turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation, 1 to 8 (CIPA DC-008, section 4.6.4), as a view."""
+    """The image with an EXIF orientation, 1 to 8, undone (CIPA DC-008, section 4.6.4); a view."""
     if orientation in TRANSPOSED:
         image = image.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

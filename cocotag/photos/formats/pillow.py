@@ -1,4 +1,4 @@
-"""All formats but JPEG and camera RAW, by Pillow and its plugins."""
+"""Decoding of all formats but JPEG and camera RAW, with Pillow and its plugins."""
 
 from __future__ import annotations
 
@@ -23,30 +23,32 @@ Opener = Callable[[io.BytesIO], Image.Image]
 """Opens an image file for Pillow."""
 
 Decoder = Callable[[str, bytes, Wanted], NDArray[np.uint8]]
-"""Name for messages, the file, what is wanted -> ``(H, W, 3)`` RGB uint8, upright, contiguous; or `ImageError`."""
+"""Name for messages, the file, the wanted part -> ``(H, W, 3)`` RGB uint8, upright, contiguous; or `ImageError`."""
 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
-_STRIP = 2**20  # pixels that are converted at a time
+_STRIP = 2**20  # pixels to convert at a time
 
 
-# What Pillow warns of (damaged tags, large pictures) is either harmless or an error here, and has no place in a progress bar.
-# Once for the process: to change the filters around each file would not be safe in threads.
+# Pillow's warnings (damaged tags, large images) are either harmless or errors here, and would break a progress bar.
+# They are filtered once per process: changing the filters around each file would not be thread-safe.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody set up logging
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise its errors go to stderr if logging is not configured
 
 
 def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """A Pillow image in any mode -> RGB uint8 ``(H, W, 3)``, upright, transparency laid on white.
+    """A Pillow image in any mode -> RGB uint8 ``(H, W, 3)``, upright, transparent pixels composited on white.
 
-    Integers beyond 8 bits are taken as 16-bit (0..65535), floats as 0..1; what is outside is clipped. Beside the picture
-    itself this takes 3 bytes a pixel: it is converted in strips, straight to where they come to lie upright.
+    Integers beyond 8 bits are read as 16-bit (0..65535), floats as 0..1; values outside are clipped. In addition to the image
+    itself this takes 3 bytes per pixel: strips are converted directly to their upright position.
     """
     image.load()
-    orientation = exif_orientation(image.getexif())  # after loading: Pillow turns TIFF itself while it loads
+    orientation = exif_orientation(image.getexif())  # after loading: Pillow applies the orientation of TIFF while loading
     width, height = image.size
     upright = np.empty((width, height, 3) if 5 <= orientation <= 8 else (height, width, 3), np.uint8)
-    as_stored = turned(upright, {6: 8, 8: 6}.get(orientation, orientation))  # a view; the other turns undo themselves
+    as_stored = turned(
+        upright, {6: 8, 8: 6}.get(orientation, orientation)
+    )  # a view; the other orientations are their own inverse
     rows = max(1, _STRIP // max(1, width))
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -71,14 +73,14 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 def decode_with_pillow(
     name: str, data: bytes, kind: str, *, copies: int = 1, opener: Opener | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an image file by one of Pillow's plugins.
+    """Decode an image file with one of Pillow's plugins.
 
     Args:
-        name: Of the file, for messages.
+        name: Name of the file for messages.
         data: The file.
         kind: Pillow's name of the format.
-        copies: How many copies of the picture the decoder holds while it works.
-        opener: Opens the file in place of Pillow's own ``Image.open``.
+        copies: Number of copies of the image that the decoder holds in memory.
+        opener: Opens the file instead of Pillow's own ``Image.open``.
 
     Returns:
         ``(H, W, 3)`` RGB uint8, upright.
@@ -89,7 +91,9 @@ def decode_with_pillow(
     try:
         with (opener or partial(Image.open, formats=[kind]))(io.BytesIO(data)) as image:
             check_size(name, image.width, image.height, copies)
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may be larger than the picture, and is decoded whole
+            if isinstance(
+                image, TiffImagePlugin.TiffImageFile
+            ):  # a tile may be larger than the image, and is decoded as a whole
                 check_pixels(name, image.tag_v2.get(_TILE_WIDTH, 0), image.tag_v2.get(_TILE_LENGTH, 0))
             if kind == "PNG":
                 _scale_colour_key(image, data[24])
@@ -99,14 +103,14 @@ def decode_with_pillow(
     except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError("too_large", f"{name}: too many pixels to decode safely. Shrink it.") from None
     except UnidentifiedImageError:
-        raise ImageError("truncated", f"{name}: begins as {kind}, but is cut short or damaged. Copy it again.") from None
-    except Exception as error:  # Pillow's plugins let through whatever their parsing stumbles over
+        raise ImageError("truncated", f"{name}: begins as {kind}, but is truncated or damaged. Copy it again.") from None
+    except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
         reason = " ".join(str(error).split())[:150] or type(error).__name__
-        raise ImageError("truncated", f"{name}: cut short or damaged ({reason}). Copy or download it again.") from error
+        raise ImageError("truncated", f"{name}: truncated or damaged ({reason}). Copy or download it again.") from error
 
 
 def _scale_colour_key(image: Image.Image, depth: int) -> None:
-    """Pillow scales the levels of a PNG to 8 bits, but not the level that its tRNS chunk makes transparent."""
+    """Scale the transparent level of a PNG's tRNS chunk to 8 bits; Pillow scales only the pixels."""
     key = image.info.get("transparency")
     if depth in (2, 4) and image.mode == "L" and isinstance(key, int):
         image.info["transparency"] = key * 255 // (2**depth - 1)
@@ -115,7 +119,7 @@ def _scale_colour_key(image: Image.Image, depth: int) -> None:
 
 
 def by_pillow(kind: str, *, copies: int = 1) -> Decoder:
-    """The decoder of a format that Pillow itself reads, by Pillow's name of it."""
+    """The decoder of a format that Pillow itself reads, given Pillow's name of the format."""
 
     def decode(name: str, data: bytes, _: Wanted) -> NDArray[np.uint8]:
         if kind == "TIFF":
@@ -127,9 +131,9 @@ def by_pillow(kind: str, *, copies: int = 1) -> Decoder:
 
 @cache
 def _silence_libtiff() -> None:
-    """Keep Pillow's libtiff from printing what Pillow raises as an exception anyway.
+    """Stop Pillow's libtiff from printing errors that Pillow raises as exceptions anyway.
 
-    ``TIFFSetErrorHandler`` is libtiff's own way to say so. Where Pillow holds libtiff so that it cannot be reached, it prints.
+    ``TIFFSetErrorHandler`` is libtiff's function for this. If Pillow links libtiff so that it cannot be found, it still prints.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)

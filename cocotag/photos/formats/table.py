@@ -1,7 +1,7 @@
-"""The table of image formats: one row each, with its file endings, signature, decoder, and who reads its header.
+"""The table of image formats: one row each, with its file endings, signature, decoder, and what Pillow reads of its header.
 
-To add a format, write its decoder in a module beside this one and its row here: decoding, walking folders, `cocotag check`,
-sidecars and galleries go by this table.
+To add a format, write its decoder in a module beside this one and add its row here. Decoding, walking folders,
+`cocotag check`, sidecars and galleries use this table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cocotag.photos.formats.orientation import turned
 from cocotag.photos.formats.pillow import Decoder, by_pillow
 from cocotag.photos.formats.wanted import Wanted
 
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header, OS/2's and Windows' kinds
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # header sizes in bytes, of OS/2 and Windows
 _PPM_START = re.compile(rb"P[1-6f]\s+(?:\d|#)")
 
 
@@ -29,12 +29,12 @@ class Format:
     """One image format.
 
     Attributes:
-        endings: Of such files in a folder, lower case, with the dot.
-        signature: Whether a file's bytes are of this format; the rest may still be damaged.
-        decode: File -> picture.
-        pillow_reads_size: Whether Pillow tells the size without decoding; of the others it is known once they are decoded.
-        pillow_reads_xmp: Whether Pillow gives the XMP packet; in the others packets are searched for.
-        available: Whether what reads it is installed; in a folder its files are passed over where it is not.
+        endings: File name endings, lower case, with the dot.
+        signature: Whether a file's bytes are of this format; the rest of the file may still be damaged.
+        decode: File -> RGB image.
+        pillow_reads_size: Whether Pillow reads the size without decoding; other formats must be decoded to get it.
+        pillow_reads_xmp: Whether Pillow returns the XMP packet; in other formats the bytes are searched for packets.
+        available: Whether the decoder is installed; if not, files of this format in folders are skipped.
     """
 
     endings: tuple[str, ...]
@@ -46,7 +46,7 @@ class Format:
 
 
 def identify(data: bytes) -> str | None:
-    """Tell the format of a file by its content: one of the keys of `FORMATS`, or None. The rest may still be damaged."""
+    """The format of a file by its content: a key of `FORMATS`, or None. The rest of the file may still be damaged."""
     return next((name for name, row in FORMATS.items() if row.signature(data)), None)
 
 
@@ -55,14 +55,14 @@ def _starts(*starts: bytes) -> Callable[[bytes], bool]:
 
 
 def _decode_preview(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]:
-    """The preview in a camera RAW file."""
+    """Decode the preview in a camera RAW file."""
     preview = raw.preview(name, data)
     if not isinstance(preview.image, bytes):
         check_size(name, preview.image.shape[1], preview.image.shape[0])
         return np.ascontiguousarray(turned(preview.image, preview.orientation))
-    name, kind = f"{name}, the preview in it", identify(preview.image)
+    name, kind = f"{name} (preview)", identify(preview.image)
     if kind is None or kind == "RAW":
-        raise ImageError("not_an_image", f"{name}: the content is no image format that is known here. Leave it out.")
+        raise ImageError("not_an_image", f"{name}: the content is not a supported image format. Leave it out.")
     return FORMATS[kind].decode(name, preview.image, replace(wanted, orientation=preview.orientation))
 
 
@@ -125,17 +125,17 @@ FORMATS: dict[str, Format] = {
         pillow_reads_xmp=False,
     ),
 }
-"""What `cocotag.photos.decode.decode` reads, in the order in which signatures are tried.
+"""The formats that `cocotag.photos.decode.decode` reads, in the order in which signatures are tried.
 
 - JPEG: baseline and progressive; grey, colour and CMYK; EXIF orientations 1 to 8.
 - PNG: palette, grey, colour, each with transparency, 1 to 16 bits, interlaced. GIF, APNG, animated WebP: the first frame.
-- TIFF: 1 to 16 bits and float, tiled or not, compressed or not, also BigTIFF; of several pages the first.
-- HEIF with HEVC inside, as phones write it (HEIC), and AVIF; pictures of 10 bits are scaled to 8.
+- TIFF: 1 to 16 bits and float, tiled or not, compressed or not, also BigTIFF; the first of several pages.
+- HEIF with HEVC inside, as phones write it (HEIC), and AVIF; 10 bits are scaled to 8.
 - TGA of version 2, which has a signature.
-- RAW: the preview that the camera put in, with the extra ``raw``.
+- RAW: the preview that the camera stored, with the extra ``raw``.
 
-Not EPS: for that Pillow would start Ghostscript on a stranger's file.
+Not EPS: Pillow would run Ghostscript on an untrusted file.
 """
 
 IMAGE_ENDINGS = frozenset(ending for row in FORMATS.values() for ending in row.endings)
-"""Endings that are taken for images in a folder, in lower case."""
+"""Endings of files that count as images in a folder, in lower case."""

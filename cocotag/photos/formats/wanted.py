@@ -1,4 +1,4 @@
-"""What a caller wants of a picture, so that no more is decoded."""
+"""The part of an image that a caller needs, so that decoders can do less."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Rows = Callable[[int, int], int]
-"""Told an image's width and height, how many rows are needed from its top."""
+"""Width and height of an image -> number of rows that are needed from its top."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a picture; a decoder that cannot do less gives all of it.
+    """The part of an image that is needed; a decoder that cannot do less returns all of it.
 
     Attributes:
-        min_side: Pixels that the shorter side has to keep; None for full size.
-        rows: Rows that are needed, from the top; None for all.
-        orientation: EXIF's number, 1 to 8, of a picture that says nothing of it itself.
+        min_side: Least number of pixels on the shorter side; None for full size.
+        rows: Number of rows that are needed, from the top; None for all.
+        orientation: EXIF's number, 1 to 8, for an image without one of its own.
     """
 
     min_side: int | None = None

@@ -123,7 +123,7 @@ def _for_precision(wanted: float, metadata: BundleMetadata, bundle: str) -> tupl
     held = sorted(map(float, metadata.for_precision))
     if not held:
         raise ConfigError(
-            f"{bundle} holds no thresholds for a wanted precision: they are chosen on labelled images. Run: cocotag calibrate "
+            f"{bundle} holds no thresholds for a wanted precision: they are chosen on labelled images. Run: cocotag tune-thresholds "
             f"{bundle} --root DATA --split SPLIT --out NEW.onnx, then cocotag tag with that; the scores so far are kept."
         )
     precision = next((one for one in held if one >= wanted), None)

@@ -8,6 +8,6 @@ FIRST_FAILURES = 3
 
 
 def failure_lines(first: Sequence[str], total: int) -> list[str]:
-    """The messages of the first failures, a line each, and how many there are more."""
+    """The messages of the first failures, one per line, and the number of further ones."""
     more = total - len(first)
     return [f"  {message}" for message in first] + ([f"  and {more} more"] if more else [])

@@ -1,8 +1,8 @@
-"""Tags as keywords that photo programs show: in sidecars, and in photographs by exiftool. Taken out again on request.
+"""Tags as keywords that photo programs show: in sidecars, and in photographs by exiftool. They can be removed again.
 
-From the outside in: `sidecars` and `embed` know which file is whose, `in_place` changes it whole or not at all, `packet` puts
-keywords into its XMP and takes them out, by way of `fields`, `removal` and what `record` notes; `document` finds everything in
-the text, so that the rest of it stays as it was; `keywords` says which keywords are one.
+From the outside in: `sidecars` and `embed` find the file of each photograph, and `in_place` replaces it atomically. `packet`
+adds keywords to its XMP and removes them, with the help of `fields`, `removal` and the notes of `record`. `document` locates
+elements in the text, so that the rest stays unchanged. `keywords` defines when two keywords are the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""An XMP packet as text in which one knows where each element stands, so that it can be changed without being rewritten.
+"""An XMP packet as text with the position of each element, so that it can be edited without rewriting the rest.
 
-lxml reads it and says what is in it; where that stands is found by going through the text once more. Knows no keywords.
+lxml parses the packet; a second pass over the text finds the positions. Does not depend on keywords.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ META = "adobe:ns:meta/"
 LISTS = tuple(f"{{{RDF}}}{kind}" for kind in ("Bag", "Seq", "Alt"))
 ABOUT = (f"{{{RDF}}}about", "about")
 MAX_BYTES = 2**24
-"""Largest packet that is changed; those with a long editing history have some megabytes."""
+"""Size limit of a packet; packets with a long editing history have some megabytes."""
 
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
@@ -32,7 +32,7 @@ _BOMS = (
     (b"\xfe\xff", "utf-16-be"),
 )
 _BARE = ((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
-"""How a packet begins that is neither in ASCII's kin nor has a byte order mark."""
+"""First bytes of packets in UTF-16 or UTF-32 without a byte order mark."""
 _DECLARED = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)""")
 _CODECS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"})
 
@@ -48,13 +48,13 @@ _ATTRIBUTE = re.compile(r"""\s+([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
 _WRITABLE = re.compile(r"""(<\?xpacket\s+end=["'])r(["']\s*\?>)$""")
 
 Edit = tuple[int, int, str]
-"""Characters from, up to, and what takes their place."""
+"""Start and end of a range of characters, and its replacement."""
 
 
 class Span(NamedTuple):
-    """Where an element stands in the text: its start tag is ``[start, inner)``, its end tag ``[close, end)``.
+    """Position of an element in the text: its start tag is ``[start, inner)``, its end tag ``[close, end)``.
 
-    Of an element that is one empty tag, ``inner``, ``close`` and ``end`` are the same.
+    For an empty-element tag, ``inner``, ``close`` and ``end`` are the same.
     """
 
     start: int
@@ -65,14 +65,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class XmpDocument:
-    """A packet that has been read.
+    """A parsed packet.
 
     Attributes:
-        text: All of it, without the byte order mark.
-        root: lxml's tree of it, without comments and processing instructions.
-        name: What it is called in messages.
+        text: The whole text, without the byte order mark.
+        root: lxml's tree, without comments and processing instructions.
+        name: The packet's name in messages.
         codec: Python's name of its encoding.
-        bom: The byte order mark it began with.
+        bom: Its byte order mark, or an empty string.
     """
 
     text: str
@@ -83,13 +83,17 @@ class XmpDocument:
 
     @classmethod
     def read(cls, packet: bytes, name: str) -> XmpDocument:
-        """Read a packet; no document type is accepted, so there are no entities to expand and no files to fetch.
+        """Parse a packet. A document type is refused, so there are no entities to expand and no files to fetch.
 
         Raises:
-            DataError: Too large, not XML, no XMP, or with a document type.
+            DataError: It is too large, not XML, not XMP, or has a document type.
         """
         if len(packet) > MAX_BYTES:
-            raise DataError(f"{name} has {len(packet)} bytes; XMP of more than {MAX_BYTES} is left alone. Write it anew.")
+            raise DataError(
+                f"{name} has {len(packet)} bytes; XMP may have at most {MAX_BYTES}. It is left unchanged. Write it again with "
+                "a photo program.",
+                code="too_large",
+            )
         bom, codec = _encoding(packet, name)
         try:
             text = packet[len(bom) :].decode(codec)
@@ -99,61 +103,64 @@ class XmpDocument:
 
     @classmethod
     def from_text(cls, text: str, name: str, codec: str = "utf-8", bom: bytes = b"") -> XmpDocument:
-        """As `read`, from text that is decoded already.
+        """Parse a packet that is already decoded, as `read` does.
 
         Raises:
-            DataError: As `read`.
+            DataError: See `read`.
         """
         root = parse_tree(text, name)
         document = cls(text, root, name, codec, bom)
         if document.rdf is None and root.tag not in (f"{{{META}}}xmpmeta", f"{{{META}}}xapmeta"):
-            raise DataError(f"{name} is XML, but no XMP ({etree.QName(root).localname}). Write it again with a photo program.")
+            raise DataError(
+                f"{name} is XML but not XMP ({etree.QName(root).localname}). Write it again with a photo program.",
+                code="not_xmp",
+            )
         return document
 
     def encode(self, text: str) -> bytes:
-        """Text in the encoding that the packet has, byte order mark included."""
+        """The text in the packet's encoding, with its byte order mark."""
         return self.bom + text.encode(self.codec)
 
     @cached_property
     def rdf(self) -> etree._Element | None:
-        """The element that holds everything; None in a packet that holds nothing."""
+        """The ``rdf:RDF`` element, which contains all properties; None in an empty packet."""
         return find_rdf(self.root)
 
     @cached_property
     def spans(self) -> dict[etree._Element, Span]:
-        """Where each element stands. lxml and the text must agree on how many there are.
+        """The position of each element. The tree and the text must have the same number of elements.
 
         Raises:
-            DataError: They do not.
+            DataError: They differ.
         """
         spans: list[Span] = []
-        open_ones: list[tuple[int, int, int]] = []  # which, its start, where its start tag ends
+        open_elements: list[tuple[int, int, int]] = []  # index, start, end of the start tag
         for markup in _MARKUP.finditer(self.text):
             if markup["close"]:
-                if not open_ones:
+                if not open_elements:
                     break
-                number, start, inner = open_ones.pop()
+                number, start, inner = open_elements.pop()
                 spans[number] = Span(start, inner, markup.start(), markup.end())
             elif markup["open"]:
                 start, end = markup.span()
                 if not markup["empty"]:
-                    open_ones.append((len(spans), start, end))
+                    open_elements.append((len(spans), start, end))
                 spans.append(Span(start, end, end, end))
         elements = list(self.root.iter(etree.Element))
-        if open_ones or len(elements) != len(spans):
-            raise _damaged(self.name, "its elements cannot be told apart")
+        if open_elements or len(elements) != len(spans):
+            raise _damaged(self.name, "its elements cannot be located")
         return dict(zip(elements, spans, strict=True))
 
     def attributes(self, element: etree._Element) -> Iterator[tuple[str, int, int, str]]:
-        """The attributes of an element as they stand: name as lxml has it, from (with the space before), up to, raw value.
+        """The attributes of an element in the text: lxml's name, start (with the space before), end, raw value.
 
-        Declarations of namespaces are among them, as ``xmlns`` or ``xmlns:PREFIX``.
+        These include namespace declarations, as ``xmlns`` or ``xmlns:PREFIX``.
         """
         span = self.spans[element]
         for found in _ATTRIBUTE.finditer(self.text, span.start, span.inner):
             prefix, colon, local = found[1].rpartition(":")
-            known = colon and prefix not in ("xmlns", "xml")
-            name = f"{{{element.nsmap.get(prefix, '')}}}{local}" if known else found[1]
+            qualified = colon and prefix not in ("xmlns", "xml")
+            name = f"{{{element.nsmap.get(prefix, '')}}}{local}" if qualified else found[1]
             yield name, found.start(), found.end(), found[2][1:-1]
 
     def space_before(self, position: int) -> str:
@@ -174,7 +181,7 @@ def decode(packet: bytes) -> str:
 
 
 def settled(text: str) -> str:
-    """Text without what changes when a packet is put into a photograph: white space around it, its mark for read-only."""
+    """The text without what changes when it is embedded in a photograph: surrounding white space and its read-only mark."""
     return _WRITABLE.sub(r"\1w\2", text.strip(PADDING))
 
 
@@ -184,22 +191,25 @@ def find_rdf(root: etree._Element) -> etree._Element | None:
 
 
 def parse_tree(text: str, name: str, *, recover: bool = False) -> etree._Element:
-    """The tree that lxml makes of a packet, without comments and processing instructions.
+    """The lxml tree of a packet, without comments and processing instructions.
 
     Args:
-        text: The packet, decoded.
-        name: What it is called in messages.
-        recover: Read on behind damage, as far as that goes.
+        text: The decoded packet.
+        name: Its name in messages.
+        recover: Continue after damage as far as possible.
 
     Raises:
-        DataError: Not XML, or with a document type.
+        DataError: It is not XML, or has a document type.
     """
     body = text.strip(PADDING)
     prologue = _PROLOGUE.match(body)
     if prologue is not None and body.startswith("<!DOCTYPE", prologue.end()):  # before any parser sees it
-        raise DataError(f"{name}: its XMP has a document type, which XMP never has. Write it again with a photo program.")
+        raise DataError(
+            f"{name}: the XMP has a document type, which XMP does not allow. Write it again with a photo program.",
+            code="xmp_document_type",
+        )
     parser = etree.XMLParser(
-        encoding="utf-8",  # whatever it declares: it is decoded already
+        encoding="utf-8",  # overrides the declaration, since the text is already decoded
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -212,29 +222,29 @@ def parse_tree(text: str, name: str, *, recover: bool = False) -> etree._Element
     except (etree.XMLSyntaxError, ValueError) as error:
         raise _damaged(name, str(error)) from None
     if root is None or root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # the stubs lack it
-        raise _damaged(name, "there is no XML in it")
+        raise _damaged(name, "it does not contain XML")
     return root
 
 
 def children(element: etree._Element) -> list[etree._Element]:
-    """The elements right below."""
+    """The child elements."""
     return [child for child in element if isinstance(child.tag, str)]
 
 
 def splice(text: str, edits: Iterable[Edit]) -> str:
-    """Text with some parts exchanged; they must not overlap."""
+    """The text after the edits, which must not overlap."""
     parts: list[str] = []
-    place = 0
+    position = 0
     for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
-        if start < place or end < start:
+        if start < position or end < start:
             raise ValueError("edits overlap")
-        parts += text[place:start], new
-        place = end
-    return "".join((*parts, text[place:]))
+        parts += text[position:start], new
+        position = end
+    return "".join((*parts, text[position:]))
 
 
 def escape_text(value: str, codec: str) -> str:
-    """A value as the content of an element, in an encoding that may lack some of its letters."""
+    """A value escaped as the content of an element; letters that the encoding lacks become character references."""
     return escape(NOT_XML.sub("", value), {"\r": "&#13;"}).encode(codec, "xmlcharrefreplace").decode(codec)
 
 
@@ -248,9 +258,9 @@ def _encoding(packet: bytes, name: str) -> tuple[bytes, str]:
     declared = _DECLARED.match(packet[:300].lstrip(b" \t\r\n"))
     codec = declared[1].decode().lower() if declared else "utf-8"
     if codec not in _CODECS:
-        raise _damaged(name, f"it is declared as {codec}, which is not read here")
+        raise _damaged(name, f"its encoding {codec} is not supported")
     return b"", "latin-1" if codec in ("iso-8859-1", "latin1") else codec
 
 
 def _damaged(name: str, why: str) -> DataError:
-    return DataError(f"{name}: its XMP is damaged ({why}). Write it again with the program that made it.")
+    return DataError(f"{name}: the XMP is damaged ({why}). Write it again with the program that made it.", code="xmp_damaged")

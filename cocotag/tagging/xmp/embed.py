@@ -1,7 +1,7 @@
-"""Keywords into photographs themselves, by exiftool: the same rules as for sidecars, XMP and IPTC in step. Decodes no pixels.
+"""Writes keywords into photographs with exiftool, by the same rules as sidecars, in XMP and IPTC. Does not decode pixels.
 
-The packet is made by `cocotag.tagging.xmp.packet`; exiftool takes it out and puts it in, and writes IPTC's keywords. Pixels are
-not touched. A photograph is changed in a copy, which takes its place once it has been read back and holds what it should.
+`cocotag.tagging.xmp.packet` makes the packet; exiftool reads and writes it, and writes the IPTC keywords. Pixels are unchanged.
+cocotag edits a copy, reads it back and checks it before it replaces the photograph.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from cocotag.tagging.xmp.packet import Update, fits_iptc, strip, update, user_ke
 from cocotag.tagging.xmp.sidecars import MARKS, Neighbours, SidecarSummary, choose, counted, diff
 
 _IPTC_FORMATS = frozenset({"JPEG", "MPO", "TIFF", "DNG"})
-"""What IPTC keywords are begun in; where there are some already they are kept in step in any format."""
+"""Formats that get new IPTC keywords; existing IPTC keywords are updated in any format."""
 _NO_IPTC = 32 * "0"
-"""Photoshop's digest where there is none."""
+"""Photoshop's digest of a file without IPTC."""
 _BACKUP = "_original"
-"""exiftool's own ending for the file as it was."""
+"""Suffix of the original file, as exiftool itself uses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """What a photograph holds.
+    """Metadata of a photograph.
 
     Attributes:
-        xmp: Its packet; empty if there is none.
-        iptc: Its IPTC keywords; None in a format that has none.
-        utf8: IPTC is declared to be UTF-8.
-        version: IPTC's version, of which there is one in every block; empty if there is none.
-        other_iptc: There is more in it than that, keywords and their encoding.
-        unversioned: Its encoding is declared without the version that goes with it, as some programs do.
-        digest: Photoshop's digest of IPTC is there, by which programs see whether IPTC was changed without XMP.
+        xmp: Its packet, or empty bytes.
+        iptc: Its IPTC keywords; None if the format does not get any.
+        utf8: Whether IPTC is declared as UTF-8.
+        version: IPTC's version, which every block has; empty without IPTC.
+        other_iptc: Whether IPTC has more than the version, keywords and their encoding.
+        unversioned: Whether the encoding is declared without its version, as some programs do.
+        digest: Whether it has Photoshop's digest of IPTC, which tells programs that IPTC was changed without XMP.
     """
 
     xmp: bytes
@@ -73,15 +73,15 @@ def embed_keywords(
 
     Args:
         rows: As for `write_sidecars`.
-        into: Folder for copies; None to change the photographs themselves. A copy that cocotag made is brought up to date; any
-            other file that is in the way is left as it is, and named.
-        given: The paths that were asked for: copies lie below ``into`` as the photographs lie below what these have in common.
-        backup: Keep a changed photograph as it was, as ``IMG.jpg_original``, unless there is one already.
-        changed: Gets each photograph that was changed: its size and modification time are new.
+        into: Folder for copies; None to change the photographs themselves. A copy that cocotag made is updated; any other
+            file in the way is left unchanged and named in the summary.
+        given: The given paths: copies have the same paths below ``into`` as the photographs below the common folder of these.
+        backup: Keep the original of a changed photograph as ``IMG.jpg_original``, unless that exists.
+        changed: Called with each changed photograph, whose size and modification time are new.
 
     Raises:
-        MissingExtraError: exiftool is not installed, or too old.
-        OutputError: The disk is full. What is done so far is whole.
+        MissingExtraError: exiftool is not installed, or is too old.
+        OutputError: The disk is full. All files are intact.
     """
     summary = SidecarSummary(what="photographs with keywords in them" if into is None else "copies with keywords in them")
     neighbours = Neighbours()
@@ -124,18 +124,18 @@ def untag_embedded(
     dry_run: bool = False,
     show_diff: Callable[[str], None] | None = None,
 ) -> SidecarSummary:
-    """Take out of photographs what cocotag put into them.
+    """Remove cocotag's keywords from photographs.
 
     Args:
-        paths: As for `untag`; sidecars among them are passed over.
-        listed: What a path ``-`` stands for, as for `Walk`.
+        paths: As for `untag`; sidecars among them are ignored.
+        listed: The list of paths that ``-`` stands for, as for `Walk`.
         dry_run: Write nothing.
-        show_diff: Gets what changes in each packet, as a unified diff.
+        show_diff: Called with the unified diff of each changed packet.
 
     Raises:
-        MissingExtraError: exiftool is not installed, or too old.
-        DataError: One of the paths does not exist, or a glob has no match.
-        OutputError: The disk is full. What is done so far is whole.
+        MissingExtraError: exiftool is not installed, or is too old.
+        DataError: A path does not exist, or a glob has no match.
+        OutputError: The disk is full. All files are intact.
     """
     summary = SidecarSummary(what="photographs with keywords in them", dry_run=dry_run)
     leftovers = Leftovers()
@@ -158,14 +158,14 @@ def _stripped(name: str, found: _Metadata) -> Update:
 
 
 def _has_ours(data: bytes) -> bool:
-    """Is there a packet of ours in a photograph? exiftool puts packets in as they are, never compressed."""
+    """Whether a photograph has keywords or notes of cocotag. exiftool never compresses packets, so a search finds them."""
     return any(mark in data for mark in MARKS)
 
 
 def _look(photo: Path) -> Place:
     place = Place.look(photo)
     if place.status is None:
-        raise LeftAloneError("missing", f"{show(photo)} is not there any more.")
+        raise LeftAloneError("missing", f"{show(photo)} does not exist any more.")
     return place
 
 
@@ -186,7 +186,7 @@ def _rewrite(
     backup: bool,
     show_diff: Callable[[str], None] | None = None,
 ) -> bool:
-    """Write a photograph anew if its keywords are not as they should be; whether they were not is returned."""
+    """Rewrite a photograph if its keywords are outdated; returns whether they were."""
     found = _read(tool, source.path)
     after = new(show(source.path), found)
     if _same(found.xmp, after.packet or b"") and Counter(found.iptc) == Counter(after.iptc) and source is target:
@@ -197,7 +197,7 @@ def _rewrite(
     if not summary.dry_run:
         with replacing(target, suffix=_suffix(source.path)) as temporary:
             shutil.copyfile(source.path, temporary)
-            if source.status is not None:  # a copy can be brought up to date, also one of a photograph that is read-only
+            if source.status is not None:  # the copy must be writable even if the photograph is read-only
                 temporary.chmod(stat.S_IMODE(source.status.st_mode) | stat.S_IWUSR)
             _write(tool, temporary, found, after, source.path)
             source.check()
@@ -213,19 +213,19 @@ def _rewrite(
 def _copy(
     tool: ExifTool, source: Place, target: Place, new: Callable[[str, _Metadata], Update], summary: SidecarSummary
 ) -> None:
-    """Make a copy, or bring one up to date that cocotag has made."""
+    """Make a copy, or update a copy that cocotag made."""
     assert source.status is not None
     if target.status is not None:
         same_time = target.status.st_mtime_ns == source.status.st_mtime_ns
         data = target.path.read_bytes()
         if not _has_ours(data) and data != source.path.read_bytes():
-            raise LeftAloneError("in_the_way", f"{show(target.path)} is there already, and not from cocotag. Move it away.")
+            raise LeftAloneError("in_the_way", f"{show(target.path)} exists and was not made by cocotag. Move it away.")
         start = target if same_time else source
     else:
         start = source
         target.path.parent.mkdir(parents=True, exist_ok=True)
     if _rewrite(tool, start, target, new, summary, backup=False):
-        # As a copy's should be, and by it one sees later whether the photograph has changed.
+        # The same time as the photograph, as usual for a copy; a later run thus sees whether the photograph has changed.
         os.utime(target.path, ns=(source.status.st_atime_ns, source.status.st_mtime_ns))
 
 
@@ -234,7 +234,7 @@ def _keep(path: Path) -> None:
     if os.path.lexists(backup):
         return
     try:
-        os.link(path, backup)  # the file itself: what takes its place is another
+        os.link(path, backup)  # the original file, since a new one replaces it
     except OSError:  # a file system without links
         shutil.copy2(path, backup)
 
@@ -276,10 +276,10 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: Path) -> None:
-    """Let exiftool write, and read back what it wrote.
+    """Write the metadata with exiftool, and read them back.
 
     Raises:
-        LeftAloneError: It cannot write this format, or what is in the file then is not what should be.
+        LeftAloneError: exiftool cannot write this format, or the file does not have the expected metadata.
     """
     arguments = _iptc_arguments(found, after)
     in_parts = EXTENDED in found.xmp and after.packet is not None
@@ -287,13 +287,13 @@ def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: P
         arguments = [*_xmp_arguments(tool, found, after), *arguments]
     commands = [arguments] if arguments else []
     if found.unversioned and any(one.startswith("-IPTC:Keywords") for one in arguments):
-        # exiftool adds what is missing in a part that it writes, and takes it out again when asked to by itself.
+        # exiftool adds a missing version to a record that it writes; a separate command removes it again.
         commands.append(["-IPTC:EnvelopeRecordVersion=", *(["-Photoshop:IPTCDigest=new"] if found.digest else [])])
     try:
         for command in commands:
             answer, errors = tool.run([*command, "-overwrite_original", tool.link(path, own=True)])
             if b"1 image files updated" not in answer:
-                raise OutputError(errors or "nothing was written")
+                raise OutputError(errors or "nothing was written", code="exiftool_failed")
         if in_parts and after.packet is not None:
             path.write_bytes(exchange_packet(path.read_bytes(), after.packet))
         now = _read(tool, path)
@@ -305,7 +305,9 @@ def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: P
         path.with_name(f"{path.name}_exiftool_tmp").unlink(missing_ok=True)
     wanted = Counter(map(fold, after.iptc or ()))
     if not _same(now.xmp, after.packet or b"") or Counter(map(fold, now.iptc or ())) != wanted:
-        raise LeftAloneError("exiftool", f"{show(photo)} cannot hold its keywords, says exiftool; it is left as it is.")
+        raise LeftAloneError(
+            "exiftool", f"{show(photo)} does not have the keywords after exiftool wrote them; it is left unchanged."
+        )
 
 
 def _xmp_arguments(tool: ExifTool, found: _Metadata, after: Update) -> list[str]:
@@ -324,10 +326,10 @@ def _iptc_arguments(found: _Metadata, after: Update) -> list[str]:
     if not new and not gone:
         return []
     arguments: list[str] = []
-    # Words in ASCII are the same in every encoding: that of what is there stays, and undeclared if it was.
+    # ASCII words are the same in every encoding, so the existing encoding stays, declared or not.
     declared = not found.utf8 and not ((found.version or before) and all(word.isascii() for word in new))
     if new and declared and (found.other_iptc or before):
-        # What is there is in another encoding: it is read in that and written again.
+        # Existing values are in another encoding: exiftool reads them in that encoding and writes them again.
         arguments += ["-tagsFromFile", "@", "-IPTC:all"]
         arguments += [f"-IPTC:Keywords={word}" for word in new]
     else:
@@ -335,9 +337,9 @@ def _iptc_arguments(found: _Metadata, after: Update) -> list[str]:
     arguments += [f"-IPTC:Keywords-={word}" for word in gone]
     if new:
         arguments += ["-IPTC:CodedCharacterSet=UTF8"] if declared else []
-    elif not now and not found.other_iptc and found.utf8:  # as is declared where IPTC is begun
+    elif not now and not found.other_iptc and found.utf8:  # cocotag's own IPTC block, which it declares as UTF-8
         arguments = ["-IPTC:all="]
-    elif not now and not found.other_iptc and found.version:  # was all there was: exiftool would take it away
+    elif not now and not found.other_iptc and found.version:  # a block with only a version, which exiftool would remove
         arguments.append(f"-IPTC:ApplicationRecordVersion={found.version}")
     if found.digest:
         arguments.append(f"-Photoshop:IPTCDigest={_NO_IPTC if arguments == ['-IPTC:all='] else 'new'}")
@@ -354,7 +356,7 @@ def _common(given: Sequence[Path]) -> Path | None:
 
 
 def _below(photo: Path, common: Path | None) -> Path:
-    """Where a copy lies below the folder of copies."""
+    """The path of a copy below the folder of copies."""
     path = Path(os.path.normpath(photo.absolute()))
     if common is not None and path.is_relative_to(common):
         return path.relative_to(common)

@@ -1,8 +1,8 @@
-"""One exiftool that stays open: commands in, answers out. Knows no keywords.
+"""A running exiftool process that executes commands. Does not depend on keywords.
 
-exiftool is a program of its own, GPL or Artistic: https://exiftool.org. It never sees the name of a user's file: some names
-mean something to it (one that ends in ``|`` is a command), and a line break would end a name and begin an option. So files are
-shown to it through links with names of our own.
+exiftool is a separate program (GPL or Artistic): https://exiftool.org. It never gets the name of a user's file: some names
+have a meaning to it (a name that ends in ``|`` is a command), and a line break would end the name and start an option. So it
+gets links with names chosen by cocotag.
 """
 
 from __future__ import annotations
@@ -24,38 +24,40 @@ from typing import IO
 from cocotag.errors import MissingExtraError, OutputError
 
 OLDEST = (12, 10)
-"""The first version (November 2020) that says how each of its commands ended."""
+"""The first version (November 2020) that reports the result of each command."""
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _SECONDS = 600
-"""Longest that one command may take; files on slow networks take some seconds."""
+"""Time limit of one command; files on slow networks take some seconds."""
 
 _FEED = ["sh", "-c", r"cat; printf '\n-stay_open\nFalse\n'"]
-"""Stands between us and exiftool, which waits for ever where its input just ends, as it does when we are killed."""
+"""Passes commands on to exiftool and stops it at the end. If its input just ended, as when cocotag is killed, exiftool would
+wait for ever."""
 
 
 def find_exiftool() -> str:
-    """The exiftool that is installed.
+    """The path of the installed exiftool.
 
     Raises:
-        MissingExtraError: There is none.
+        MissingExtraError: exiftool is not installed.
     """
     if program := shutil.which("exiftool"):
         return program
     raise MissingExtraError(
-        "Writing keywords into photographs needs exiftool, which is not there. Get it with: apt install libimage-exiftool-perl "
-        "(Debian, Ubuntu), dnf install perl-Image-ExifTool (Fedora) or brew install exiftool (macOS)."
+        "Writing keywords into photographs needs exiftool, which is not installed. Get it with: apt install "
+        "libimage-exiftool-perl (Debian, Ubuntu), dnf install perl-Image-ExifTool (Fedora) or brew install exiftool (macOS).",
+        code="missing_exiftool",
     )
 
 
 class ExifTool:
-    """A running exiftool; started by the first command, and again if it should end by itself."""
+    """A running exiftool process, started by the first command and restarted if it ends by itself."""
 
     def __init__(self) -> None:
-        """Find it; start nothing.
+        """Find exiftool, without starting it.
 
         Raises:
-            MissingExtraError: It is not installed.
+            MissingExtraError: exiftool is not installed.
         """
         self._program = find_exiftool()
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,16 +75,16 @@ class ExifTool:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def scratch(self, name: str) -> Path:
-        """A path for a file of ours that exiftool is to read."""
+        """A path for a temporary file that exiftool reads."""
         return self._folder / name
 
     def link(self, path: Path, *, own: bool = False) -> str:
-        """Another name for a file, which exiftool can be given.
+        """A safe path of a file for exiftool, through a link.
 
         Args:
             path: The file.
-            own: Its name is one of cocotag's, and it is to be written: only its folder is hidden behind a link then, for
-                exiftool would put a file in the place of a link.
+            own: The name was chosen by cocotag, and exiftool writes the file. Then only the folder is a link, since
+                exiftool would replace a link to the file by a file.
         """
         if own:
             folder = self._folder / "folder"
@@ -96,30 +98,30 @@ class ExifTool:
         return str(link)
 
     def read(self, path: Path, tags: Sequence[str]) -> Mapping[str, object]:
-        """Some tags of a file, by name without group; binary ones as exiftool's JSON has them.
+        """Some metadata tags of a file, by name without group; binary values as exiftool's JSON has them.
 
         Raises:
-            OutputError: exiftool cannot read it, or is broken.
+            OutputError: exiftool cannot read the file, or failed.
         """
         answer, errors = self.run(["-j", "-b", *(f"-{tag}" for tag in tags), self.link(path)])
         try:
-            # Numbers as they are written: "2.50" may be a keyword.
+            # Numbers stay text: "2.50" may be a keyword.
             found = json.loads(answer, strict=False, parse_float=str, parse_int=str, parse_constant=str)[0]
         except (ValueError, LookupError):
-            raise OutputError(errors or "exiftool gave no answer") from None
+            raise OutputError(errors or "exiftool gave no answer", code="exiftool_failed") from None
         return found if isinstance(found, dict) else {}
 
     def run(self, arguments: Sequence[str]) -> tuple[bytes, str]:
         """Run one command.
 
         Args:
-            arguments: Without line breaks.
+            arguments: Arguments without line breaks.
 
         Returns:
-            What it wrote, and its errors and warnings in one line.
+            Its output, and its errors and warnings in one line.
 
         Raises:
-            OutputError: It ended in the middle, or did not answer.
+            OutputError: exiftool ended during the command, or did not answer in time.
         """
         if any("\n" in argument or "\r" in argument for argument in arguments):
             raise ValueError("an argument has a line break")
@@ -131,7 +133,7 @@ class ExifTool:
         assert self._feed.stdin is not None
         assert process.stdout is not None
         watch = threading.Timer(_SECONDS, process.kill)
-        watch.daemon = True  # Ctrl-C may come before it can be cancelled: the end of the program must not wait for it
+        watch.daemon = True  # after Ctrl-C, the program must not wait for a timer that was not cancelled
         try:
             watch.start()
             self._feed.stdin.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
@@ -146,7 +148,7 @@ class ExifTool:
         finally:
             watch.cancel()
         self._stop()
-        raise OutputError("exiftool ended in the middle of its work")
+        raise OutputError("exiftool ended during the command", code="exiftool_crashed")
 
     def _error_text(self) -> str:
         lines: list[bytes] = []
@@ -157,12 +159,12 @@ class ExifTool:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            # Sessions of their own: Ctrl-C lets the current photograph be finished, and ends the work here.
+            # New sessions: Ctrl-C stops cocotag, while exiftool finishes the current photograph.
             self._feed = subprocess.Popen(_FEED, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
             assert self._feed.stdout is not None
             with self._feed.stdout as commands:
                 self._process = subprocess.Popen(
-                    # No file of the user's settings: it may hold programs.
+                    # No user configuration, since it may contain programs.
                     [self._program, "-config", "", "-stay_open", "True", "-@", "-"],
                     stdin=commands,
                     stdout=subprocess.PIPE,
@@ -182,13 +184,16 @@ class ExifTool:
         if found is None or (int(found[1]), int(found[2])) < OLDEST:
             self._stop()
             version = answer.decode("utf-8", "replace").strip()[:20]
-            raise MissingExtraError(f"exiftool is version {version}; {OLDEST[0]}.{OLDEST[1]} or newer is needed. Update it.")
+            raise MissingExtraError(
+                f"exiftool is version {version}, but {OLDEST[0]}.{OLDEST[1]} or newer is required. Update it.",
+                code="exiftool_outdated",
+            )
 
     def _stop(self) -> None:
         feed, process = self._feed, self._process
         self._feed = self._process = None
         if feed is not None and feed.stdin is not None:
-            with suppress(OSError):  # there may be no one to read what is left
+            with suppress(OSError):  # the reader may have ended
                 feed.stdin.close()
         if process is None:
             return
@@ -202,7 +207,7 @@ class ExifTool:
 
 
 def _collect(stream: IO[bytes], lines: SimpleQueue[bytes]) -> None:
-    """Take errors as they come, so that no pipe fills; an empty line at the end stands for the program's."""
+    """Read errors continuously, so that the pipe does not fill up; an empty line marks the end of the process."""
     try:
         for line in stream:
             if line.strip():

@@ -1,4 +1,4 @@
-"""The keyword fields in an XMP packet, in all the forms in which RDF may be written: what they hold, and putting more in."""
+"""Reads the keyword fields of an XMP packet, in all forms of RDF, and adds entries to them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _ACDSEE = "{http://ns.acdsee.com/iptc/1.0/}categories"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One place where a field stands.
+    """One occurrence of a field.
 
     Attributes:
-        form: A list; plain text; an attribute of the description; or something that nobody should write in an XMP packet.
-        element: The property, or the description that has the attribute.
-        values: What is in it, in order, with the list's item; None where there is no list.
-        container: The list.
+        form: A list, plain text, an attribute of the description, or a form that XMP does not allow.
+        element: The property, or the description with the attribute.
+        values: Its entries in order, each with its list item, or None without a list.
+        container: The list, or None.
     """
 
     form: Literal["list", "text", "attribute", "odd"]
@@ -44,7 +44,7 @@ class Holder:
 
 
 def holders(rdf: etree._Element | None, field: Field) -> Iterator[Holder]:
-    """Where a field stands; mostly one place or none. What lies deeper is not of the photograph but of its ingredients."""
+    """The occurrences of a field, usually one or none. Deeper properties describe the photograph's ingredients."""
     for description in children(rdf) if rdf is not None else []:
         if field.tag in description.attrib:
             value = str(description.attrib[field.tag]).strip()
@@ -64,7 +64,7 @@ def _holder(element: etree._Element) -> Holder:
 
 
 def _container(element: etree._Element) -> etree._Element | None:
-    """The list of a property, which may be wrapped in a description so that it can have qualifiers."""
+    """The list of a property, which is inside a description if it has qualifiers."""
     for _ in range(3):
         below = children(element)
         if lists := [one for one in below if one.tag in LISTS]:
@@ -77,7 +77,7 @@ def _container(element: etree._Element) -> etree._Element | None:
 
 
 def _item_text(item: etree._Element) -> str:
-    """The text of an item; one with qualifiers has it in ``rdf:value``."""
+    """The text of an item, which is in ``rdf:value`` if the item has qualifiers."""
     if (value := next(item.iter(_VALUE), None)) is not None:
         item = value
     text = "".join(map(str, item.itertext())).strip()
@@ -86,7 +86,7 @@ def _item_text(item: etree._Element) -> str:
 
 
 def values(rdf: etree._Element | None, field: Field) -> list[str]:
-    """What a field holds."""
+    """The entries of a field."""
     return [value for holder in holders(rdf, field) for value, _ in holder.values]
 
 
@@ -96,11 +96,11 @@ def read_field(rdf: etree._Element | None, field: Field) -> list[Keyword]:
 
 
 def all_keywords(rdf: etree._Element | None, leave_out: Iterable[tuple[str, str]] = ()) -> list[Keyword]:
-    """The keywords in every field that is known here, those with a hierarchy first; programs' own notes are left out.
+    """The keywords in all fields, those with a hierarchy first, without internal keywords of programs.
 
     Args:
-        rdf: Where to look.
-        leave_out: The field's prefix and the entry of what is not to be counted, each once.
+        rdf: The element to search.
+        leave_out: Field prefix and entry of keywords to skip, each once.
     """
     unwanted = Counter((prefix, fold(entry)) for prefix, entry in leave_out)
     found: list[Keyword] = []
@@ -114,7 +114,7 @@ def all_keywords(rdf: etree._Element | None, leave_out: Iterable[tuple[str, str]
 
 
 def _acdsee(rdf: etree._Element | None) -> Iterator[Keyword]:
-    """ACDSee's categories: XML in the text of a property, an element a level, those that apply with ``Assigned="1"``."""
+    """ACDSee's categories: XML in the text of a property, with one element per level and ``Assigned="1"`` if it applies."""
     for description in children(rdf) if rdf is not None else []:
         for text in (description.get(_ACDSEE), *(one.text for one in description.iterchildren(_ACDSEE))):
             try:
@@ -129,13 +129,16 @@ def _acdsee(rdf: etree._Element | None) -> Iterator[Keyword]:
 
 
 def insert(document: XmpDocument, holder: Holder, field: Field, entries: Sequence[str]) -> Edit:
-    """The change that puts entries behind those that a field has, in the list's own style.
+    """The edit that appends entries to a field, in the style of its list.
 
     Raises:
-        DataError: The field is written in a way that XMP does not know, so that something might be lost.
+        DataError: The field has a form that XMP does not allow, so that something might be lost.
     """
     if holder.form == "odd" or (holder.form == "list" and any(one.tag != _LI for one in children(holder.container))):  # type: ignore[arg-type]
-        raise DataError(f"{document.name}: {field.label} is written in a way that XMP has not. Save it with a photo program.")
+        raise DataError(
+            f"{document.name}: {field.label} has a form that XMP does not allow. Save it with a photo program.",
+            code="xmp_form_invalid",
+        )
     spans, text = document.spans, document.text
     if holder.container is not None:
         span, items = spans[holder.container], children(holder.container)
@@ -147,8 +150,8 @@ def insert(document: XmpDocument, holder: Holder, field: Field, entries: Sequenc
     span = spans[holder.element]
     prefix = next(prefix for prefix, uri in holder.element.nsmap.items() if uri == RDF)
     li, kind = _name(prefix, "li"), _name(prefix, field.kind)
-    there = text[span.inner : span.close].strip()
-    first = f"<{li}>{there}</{li}>" if holder.values else there
+    content = text[span.inner : span.close].strip()
+    first = f"<{li}>{content}</{li}>" if holder.values else content
     whole = f"<{kind}>{first}{_items(entries, li, document.codec)}</{kind}>"
     if span.inner == span.end:
         return _fill(text, span.start, span.inner, span.close, whole)
@@ -156,7 +159,7 @@ def insert(document: XmpDocument, holder: Holder, field: Field, entries: Sequenc
 
 
 def _fill(text: str, start: int, inner: int, close: int, content: str) -> Edit:
-    """Put content before the end tag; one empty tag becomes two."""
+    """The edit that inserts content before the end tag; an empty-element tag becomes a start and an end tag."""
     if inner != close or not text.endswith("/>", start, inner):
         return close, close, content
     tag = text[start : inner - 2].rstrip()

@@ -1,4 +1,4 @@
-"""Changing people's files: whole or not at all, with owner, permissions and links kept. Knows not what is in them."""
+"""Atomic changes of the user's files that keep owner, permissions and links. Does not depend on their contents."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from cocotag.photos.walk import UNFINISHED
 
 try:
     import fcntl
-except ImportError:  # Windows: folders have no locks, so what a killed process left stays there
+except ImportError:  # Windows has no locks on folders, so temporary files of killed processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FOLDERS = 10_000  # that are remembered at once
+_FOLDERS = 10_000  # remembered at the same time
 _TEMPORARY = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}\.[A-Za-z0-9]+(_exiftool_tmp)?")
 
 
 class LeftAloneError(OutputError):
-    """One file cannot be changed; the next ones may.
+    """One file is left unchanged; the work continues with the next.
 
     Attributes:
-        reason: A stable name: ``read_only``, ``unwritable``, ``other_owner``, ``changed``, ``unreadable``,
-            ``too_large`` or ``not_a_file``.
+        reason: The same as ``code``: ``read_only``, ``unwritable``, ``other_owner``, ``changed``, ``missing``,
+            ``unreadable``, ``too_large``, ``not_a_file``, ``in_the_way`` or ``exiftool``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message, code=reason)
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file as it was when it was looked at.
+    """A file and its status at one moment.
 
     Attributes:
-        path: Where it really is: at the end of links, which are thus kept.
-        status: What the system says of it; None where there is no file.
+        path: Its real path after links, so that links are kept.
+        status: Its status; None if the file does not exist.
     """
 
     path: Path
@@ -55,10 +55,10 @@ class Place:
 
     @classmethod
     def look(cls, path: Path) -> Place:
-        """Look at a file that need not be there.
+        """Get the status of a file, which need not exist.
 
         Raises:
-            LeftAloneError: It is a folder, a pipe or the like, or may not be looked at.
+            LeftAloneError: It is not a regular file, or its status cannot be read.
         """
         real = Path(os.path.realpath(path)) if path.is_symlink() else path
         try:
@@ -68,11 +68,11 @@ class Place:
         except OSError as error:
             raise LeftAloneError("unreadable", f"{show(path)} cannot be read ({error.strerror or error}).") from None
         if not stat.S_ISREG(status.st_mode):
-            raise LeftAloneError("not_a_file", f"{show(path)} is there, but is no file. Move it away.")
+            raise LeftAloneError("not_a_file", f"{show(path)} exists but is not a regular file. Move it away.")
         return cls(real, status)
 
     def read(self, limit: int) -> bytes | None:
-        """What is in it; None where there is no file.
+        """The bytes of the file; None if it does not exist.
 
         Raises:
             LeftAloneError: It cannot be read, or has more bytes than the limit.
@@ -87,96 +87,98 @@ class Place:
             raise LeftAloneError("unreadable", f"{show(self.path)} cannot be read ({error.strerror or error}).") from None
 
     def check(self) -> None:
-        """See that the file is still as it was looked at.
+        """Check that the file has not changed since `look`.
 
         Raises:
-            LeftAloneError: Another program has changed it, made it, or taken it away.
+            LeftAloneError: Another program has changed, created or removed it.
         """
         try:
             now = self.path.stat()
         except FileNotFoundError:
             now = None
         if _identity(now) != _identity(self.status):
-            raise LeftAloneError("changed", f"{show(self.path)} was changed meanwhile by another program. Run it again.")
+            raise LeftAloneError(
+                "changed", f"{show(self.path)} was changed by another program meanwhile. Run the command again."
+            )
 
     def write(self, data: bytes) -> None:
-        """Put other bytes in.
+        """Replace the contents.
 
         Raises:
-            LeftAloneError: As `replacing`.
+            LeftAloneError: See `replacing`.
             OutputError: The disk is full.
         """
         with replacing(self) as temporary, temporary.open("xb") as stream:
             stream.write(data)
 
     def remove(self) -> None:
-        """Take the file away.
+        """Remove the file.
 
         Raises:
-            LeftAloneError: It may not be, or was changed.
+            LeftAloneError: It may not be removed, or was changed.
         """
         _check_writable(self)
         self.check()
-        with _named(self):
+        with _write_errors(self):
             self.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(place: Place, *, suffix: str = ".part") -> Iterator[Path]:
-    """Give the name of a file to be made beside a place; it becomes the file if the block ends well, and goes if not.
+    """Yield the path of a temporary file; it replaces the file if the block succeeds, and is removed if not.
 
-    It gets owner, group, permissions and extended attributes of the file that was there. Of hard links to that, the others keep
-    the old content.
+    It gets the owner, group, permissions and extended attributes of the existing file. Other hard links to that file keep the
+    old content.
 
     Args:
-        place: What is to be replaced, or made.
-        suffix: How the name ends.
+        place: The file to replace or create.
+        suffix: Suffix of the temporary file.
 
     Raises:
-        LeftAloneError: The file or its folder may not be written, its owner could not be kept, or it was changed meanwhile.
+        LeftAloneError: The file or its folder may not be written, its owner cannot be kept, or it was changed meanwhile.
         OutputError: The disk is full.
     """
     temporary = place.path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}{suffix}")
     _check_writable(place)
     try:
-        with _named(place), _locked(place.path.parent, alone=False):
+        with _write_errors(place), _locked(place.path.parent, alone=False):
             yield temporary
-            _take_over(place, temporary)
+            _copy_attributes(place, temporary)
             place.check()
             temporary.replace(place.path)
     finally:
-        with suppress(OSError):  # the folder may have gone
+        with suppress(OSError):  # the folder may be missing
             temporary.unlink(missing_ok=True)
 
 
 class Leftovers:
-    """What `replacing` left where its process was killed: removed folder by folder, unless somebody is at work there."""
+    """Removes the temporary files of killed processes from folders in which no other process is working."""
 
     def __init__(self) -> None:
         self._seen: set[Path] = set()
 
     def remove_in(self, folder: Path) -> None:
-        """Remove them, once for each folder: photographs may come in any order, and listing takes long where there are many."""
+        """Clean up a folder, once: photographs may come in any order, and listing a large folder takes long."""
         if folder in self._seen:
             return
         if len(self._seen) == _FOLDERS:
             self._seen.clear()
         self._seen.add(folder)
-        with suppress(OSError):  # nobody has asked for it: the next run may do it
-            left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
-            if not left:
+        with suppress(OSError):  # not essential: the next run may do it
+            leftovers = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+            if not leftovers:
                 return
             with _locked(folder, alone=True) as is_alone:
-                for path in left if is_alone else ():
+                for path in leftovers if is_alone else ():
                     path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _locked(folder: Path, *, alone: bool) -> Iterator[bool]:
-    """Hold a lock on a folder, which the system takes back when the process dies; whether it could be had is given.
+    """Hold a lock on a folder, which the system releases when the process dies; yields whether the lock is held.
 
-    Those who write share it; who would be ``alone`` does not wait for them. One may write without it, in a folder that may not
-    be listed: there nobody looks for what is left either.
+    Writers share the lock; ``alone`` asks for it exclusively and does not wait. In a folder that may not be listed, writers
+    work without a lock, since no process looks for temporary files there.
     """
     handle, held = -1, False
     try:
@@ -196,15 +198,15 @@ def _identity(status: os.stat_result | None) -> tuple[int, ...]:
 
 
 def _check_writable(place: Place) -> None:
-    """A file can be replaced in a folder one may write to, whatever its own permissions say; they are heeded all the same."""
+    """Respect the permissions of a file, although a writable folder is enough to replace it."""
     if place.status is None:
         return
-    nobody = not place.status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
-    if nobody or not os.access(place.path, os.W_OK):
+    read_only = not place.status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    if read_only or not os.access(place.path, os.W_OK):
         raise LeftAloneError("read_only", f"{show(place.path)} is read-only. Allow writing to it (chmod u+w).")
 
 
-def _take_over(place: Place, temporary: Path) -> None:
+def _copy_attributes(place: Place, temporary: Path) -> None:
     if place.status is None:
         return
     old, new = place.status, temporary.stat()
@@ -212,21 +214,23 @@ def _take_over(place: Place, temporary: Path) -> None:
         try:
             os.chown(temporary, old.st_uid, old.st_gid)
         except PermissionError:
-            message = f"{show(place.path)} belongs to user {old.st_uid}, group {old.st_gid}, and would not after writing."
+            message = f"{show(place.path)} belongs to user {old.st_uid}, group {old.st_gid}; a change would lose this owner."
             raise LeftAloneError("other_owner", f"{message} Run cocotag as that user.") from None
     shutil.copystat(place.path, temporary)
-    os.utime(temporary)  # all but the times
+    os.utime(temporary)  # but not the old times
 
 
 @contextmanager
-def _named(place: Place) -> Iterator[None]:
+def _write_errors(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in NO_ROOM:
-            raise OutputError(f"{show(place.path)} cannot be written ({reason}); it is as it was. Free some space.") from error
+            raise OutputError(
+                f"{show(place.path)} cannot be written ({reason}); it is unchanged. Free some space.", code="disk_full"
+            ) from error
         if error.errno in _CLOSED:
-            message = f"{show(place.path)} cannot be written ({reason}). Allow it in its folder, or choose other photographs."
+            message = f"{show(place.path)} cannot be written ({reason}). Allow writing in its folder, or omit the photograph."
             raise LeftAloneError("read_only", message) from None
         raise LeftAloneError("unwritable", f"{show(place.path)} cannot be written ({reason}).") from None

@@ -1,7 +1,7 @@
-"""The XMP packet of a JPEG file exchanged for another, all else left as it is. Knows no keywords.
+"""Replaces the XMP packet of a JPEG file and leaves everything else unchanged. Does not depend on keywords.
 
-exiftool would do it, but drops what XMP has more than one segment holds: phones keep depth maps there, in further segments that
-the packet refers to (XMP specification part 3, 1.1.3.1). Those stay where they are here.
+exiftool would do it too, but it drops extended XMP. Phones keep depth maps there, in further segments that the packet refers
+to (XMP specification part 3, 1.1.3.1). These segments are kept here.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ import struct
 from cocotag.errors import DataError
 
 EXTENDED = b"HasExtendedXMP"
-"""The property by which a packet says that there is more."""
+"""The property of a packet that has extended XMP."""
 
 _HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
 MOST = 65533 - len(_HEAD)
-"""Bytes of a packet that a segment holds."""
+"""Size limit of a packet: it must fit one segment."""
 
 
 def exchange_packet(jpeg: bytes, packet: bytes) -> bytes:
-    """A JPEG file with another packet in the place of the one it has.
+    """The bytes of a JPEG file with its packet replaced.
 
     Raises:
-        DataError: It has none, or the new one is too large.
+        DataError: The file has no packet, or the new one is too large.
     """
     if len(packet) > MOST:
-        raise DataError(f"its XMP would have {len(packet)} bytes; a JPEG file holds {MOST} in one piece")
-    place = 2
-    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF:
-        code = jpeg[place + 1]
-        if code == 0xFF:  # filler
-            place += 1
+        raise DataError(
+            f"the XMP would have {len(packet)} bytes; a segment of a JPEG file may have {MOST}", code="xmp_too_large"
+        )
+    offset = 2
+    while offset + 4 <= len(jpeg) and jpeg[offset] == 0xFF:
+        marker = jpeg[offset + 1]
+        if marker == 0xFF:  # fill byte
+            offset += 1
             continue
-        if code in (_SCAN, _END):
+        if marker in (_SCAN, _END):
             break
-        (length,) = struct.unpack_from(">H", jpeg, place + 2)
-        if code == _APP1 and jpeg.startswith(_HEAD, place + 4):
+        (length,) = struct.unpack_from(">H", jpeg, offset + 2)
+        if marker == _APP1 and jpeg.startswith(_HEAD, offset + 4):
             segment = struct.pack(">BBH", 0xFF, _APP1, 2 + len(_HEAD) + len(packet)) + _HEAD + packet
-            return jpeg[:place] + segment + jpeg[place + 2 + length :]
-        place += 2 + length
-    raise DataError("its XMP is not where JPEG files have it")
+            return jpeg[:offset] + segment + jpeg[offset + 2 + length :]
+        offset += 2 + length
+    raise DataError("the JPEG file has no XMP segment", code="xmp_missing")

@@ -1,6 +1,6 @@
-"""The fields in which photo programs keep keywords, and what it takes for two keywords to be one. Knows no XML and no files.
+"""The keyword fields of photo programs, and the comparison of keywords. Does not depend on XML or files.
 
-A keyword is its levels, the widest first: ``("animal", "dog")``; one without a hierarchy has one level. Fields spell it
+A keyword is a tuple of levels, the widest first: ``("animal", "dog")``; without a hierarchy it has one level. Fields spell it
 differently: ``dog``, ``animal|dog``, ``animal/dog``.
 """
 
@@ -18,10 +18,10 @@ from cocotag.tagging.decisions.rename import levels
 Keyword = tuple[str, ...]
 
 _INTERNAL = (INTERNAL, "_Digikam_Internal_Tags_")
-"""Roots of what darktable and digiKam note for themselves in the guise of keywords."""
+"""Root levels of the internal keywords of darktable and digiKam."""
 _SEPARATORS = re.compile(r"\s*[|/;]\s*")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no place for: control characters, halves of surrogate pairs."""
+"""Characters that XML 1.0 does not allow: control characters, lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Field:
     """A list of keywords in XMP.
 
     Attributes:
-        label: What it is called, such as ``dc:subject``.
-        uri: Namespace.
-        kind: RDF's name of the list, ``Bag`` or ``Seq``.
-        separator: Between the levels; a field without a hierarchy gets the last level alone.
-        flat: It has no hierarchy.
+        label: Its name, such as ``dc:subject``.
+        uri: Its namespace.
+        kind: RDF type of the list, ``Bag`` or ``Seq``.
+        separator: Separator of the levels; a flat field has only the last level.
+        flat: Whether it has no hierarchy.
     """
 
     label: str
@@ -44,23 +44,23 @@ class Field:
 
     @property
     def prefix(self) -> str:
-        """The usual short name of the namespace, by which cocotag's notes name the field."""
+        """The usual prefix of the namespace, which names the field in cocotag's notes."""
         return self.label.partition(":")[0]
 
     @property
     def tag(self) -> str:
-        """As lxml writes it."""
+        """The field's name as lxml writes it."""
         return f"{{{self.uri}}}{self.label.partition(':')[2]}"
 
     def spell(self, keyword: Keyword) -> str:
-        """A keyword as this field has it."""
+        """A keyword as this field spells it."""
         return keyword[-1] if self.flat else self.separator.join(keyword)
 
     def read(self, value: str) -> list[Keyword]:
-        """The keywords in one entry. Some programs put several into one, with semicolons between them."""
+        """The keywords in one entry. Some programs write several keywords into one entry, separated by semicolons."""
         parts = value.split(";") if self.flat else [value]
-        levels = (tuple(level.strip() for level in part.split(self.separator)) for part in parts)
-        return [keyword for one in levels if (keyword := tuple(level for level in one if level))]
+        split = (tuple(level.strip() for level in part.split(self.separator)) for part in parts)
+        return [keyword for levels in split if (keyword := tuple(level for level in levels if level))]
 
 
 SUBJECT = Field("dc:subject", "http://purl.org/dc/elements/1.1/", flat=True)
@@ -73,23 +73,24 @@ MIRRORS = (
     Field("MicrosoftPhoto:LastKeywordXMP", "http://ns.microsoft.com/photo/1.0", separator="/"),  # as exiftool spells it
     Field("mediapro:CatalogSets", "http://ns.iview-multimedia.com/mediapro/1.0/"),
 )
-"""Fields that cocotag reads alone. digiKam repeats every keyword in them, ours too, and reads them where its own is empty."""
+"""Fields that cocotag only reads. digiKam repeats every keyword in them, including cocotag's, and reads them if its own field
+is empty."""
 IPTC = Field("iptc:Keywords", "", flat=True)
-"""Not in XMP: the older block of JPEG and TIFF, which `cocotag.tagging.xmp.embed` writes."""
+"""The older block of JPEG and TIFF, outside XMP, which `cocotag.tagging.xmp.embed` writes."""
 
 
 def fold(text: str) -> str:
-    """What two spellings of one keyword share: case and Unicode's normal form do not count (Unicode 3.13, D145)."""
+    """The text for comparisons, without differences of case and Unicode normal form (Unicode 3.13, D145)."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 def clean(text: str) -> str:
-    """A name as one level of a keyword: what separates levels or keywords in any of the fields becomes a hyphen."""
+    """A name as one level of a keyword: the separators of all fields become hyphens."""
     return _SEPARATORS.sub("-", " ".join(NOT_XML.sub("", text).split())).strip("- ")
 
 
 def given_keywords(tags: Iterable[Tag]) -> list[Keyword]:
-    """Keywords for tags, each name once, in an order that does not hang on scores: they may differ in the last digit."""
+    """Keywords for tags, each name once, in an order that does not depend on scores, which may differ in the last digit."""
     found: dict[str, Keyword] = {}
     for keyword in sorted(tuple(filter(None, map(clean, levels(tag)))) for tag in tags):
         if keyword:
@@ -98,7 +99,7 @@ def given_keywords(tags: Iterable[Tag]) -> list[Keyword]:
 
 
 def own_classes(tags: Iterable[Tag]) -> dict[str, tuple[str, ...]]:
-    """By its folded name the classes that a tag stands for, where that is not just the one of this name."""
+    """Folded name of a tag -> its classes, for tags that are not just the class of the same name."""
     found: dict[str, set[str]] = {}
     for tag in tags:
         found.setdefault(fold(clean(tag.name)), set()).update(map(clean, tag.classes or (tag.name,)))
@@ -106,23 +107,23 @@ def own_classes(tags: Iterable[Tag]) -> dict[str, tuple[str, ...]]:
 
 
 def leaves(keywords: Iterable[Keyword]) -> set[str]:
-    """The last levels, folded: what a keyword is known by. Who files dogs under Pets has ``dog`` all the same."""
+    """The folded last levels, which identify keywords: a user who files dogs under Pets also has ``dog``."""
     last = [keyword[-1] for keyword in keywords]
-    # "tv/monitor" in a field without a hierarchy is what we would write "tv-monitor"
+    # "tv/monitor" in a flat field is the keyword that cocotag writes as "tv-monitor"
     return {fold(one) for one in last} | {fold(clean(one)) for one in last if _SEPARATORS.search(one)}
 
 
 def without_internal(keywords: Sequence[Keyword]) -> list[Keyword]:
-    """Leave out what programs note for themselves; darktable repeats the words of its own tags as bare words."""
+    """The keywords without internal ones of programs; darktable repeats the levels of its internal keywords as plain words."""
     own = {level for keyword in keywords if keyword[0] in _INTERNAL for level in keyword}
     return [one for one in keywords if one[0] not in _INTERNAL and not (len(one) == 1 and one[0] in own)]
 
 
 def entries(field: Field, keywords: Sequence[Keyword]) -> list[str]:
-    """What a field holds that starts from these keywords, each once.
+    """The entries of a field with these keywords, each once.
 
-    In a field with hierarchies a bare word is left out if it is a level of another keyword: it is the same one, as the fields
-    without hierarchies have it.
+    A field with a hierarchy leaves out a single word that is a level of another keyword: it is the same keyword as flat
+    fields spell it.
     """
     if field.flat:
         spelled = [field.spell(keyword) for keyword in keywords]

@@ -1,17 +1,17 @@
-"""Keywords in an XMP packet: cocotag's put in beside the user's, and taken out again. Knows no files and no images.
+"""Adds cocotag's keywords to an XMP packet beside the user's, and removes them. Does not depend on files or images.
 
-What holds:
+Invariants:
 
-- The packet is not rewritten but added to: all that is in it stays as it was, byte for byte, in the encoding it had.
-- Programs read the first keyword field that is not empty, and never join two. So a field that is empty is filled with the
-  user's keywords from all the others before cocotag's go in; a field that holds some keeps them and gets cocotag's.
-- A keyword that the user has in a field is the user's there, whatever cocotag would give.
-- Each update starts from the packet as it was without cocotag, so the same tags twice change nothing, and tags that no longer
-  hold go.
-- A keyword of cocotag's that a person took away in another program is not given again in this packet, until it is untagged;
-  under other names neither, unless it stands for further classes there.
+- The packet is not rewritten: existing content stays unchanged byte for byte, in its encoding.
+- Programs read the first keyword field that is not empty, and never merge two. So an empty field first gets the user's
+  keywords from all other fields, then cocotag's; a field with keywords keeps them and gets cocotag's.
+- A keyword that the user has in a field stays the user's, even if cocotag would add it too.
+- Each update starts from the packet without cocotag's keywords. So the same tags change nothing the second time, and outdated
+  tags are removed.
+- A keyword of cocotag's that the user deleted in another program is not added to this packet again, until it is untagged. It
+  is not added under another name either, unless that name also stands for other classes.
 
-Where cocotag's notes of this stand, `cocotag.tagging.xmp.record` says. XMP is ISO 16684-1.
+`cocotag.tagging.xmp.record` describes cocotag's notes about this. XMP is ISO 16684-1.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </x:xmpmeta>
 <?xpacket end="w"?>
 """
-"""A packet that holds nothing. No version stands in it: a newer one should change no file by itself."""
+"""An empty packet. It has no version, so that a newer cocotag does not change files without need."""
 
 IPTC_BYTES = 64
-"""Longest IPTC keyword (IPTC-IIM 4.2, data set 2:25)."""
+"""Size limit of an IPTC keyword (IPTC-IIM 4.2, data set 2:25)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a packet became.
+    """An updated packet.
 
     Attributes:
-        packet: Its bytes; None where none is needed.
-        added: cocotag's keywords in it, and where they are.
-        iptc: The IPTC keywords that go with it; None where they were not asked for.
+        packet: Its bytes; None if no packet is needed.
+        added: cocotag's keywords in it, with their fields.
+        iptc: The IPTC keywords that belong to it; None if the caller leaves IPTC alone.
     """
 
     packet: bytes | None
@@ -80,7 +80,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """A packet as it is without cocotag."""
+    """A packet without cocotag's keywords and notes."""
 
     document: XmpDocument
     new: bool
@@ -99,21 +99,22 @@ def update(
     iptc: Sequence[str] | None = None,
     classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Update:
-    """Put cocotag's keywords in, and take out those of its that no longer hold.
+    """Add cocotag's keywords to a packet, and remove its outdated ones.
 
     Args:
-        packet: The sidecar or the photograph's own packet; None where there is none.
-        given: What the tags are now, as `given_keywords` makes them.
-        elsewhere: The user's keywords in other places, such as in the photograph itself. Asked only if a field is filled.
-        name: What the packet is called in messages.
-        iptc: The photograph's IPTC keywords, to be kept in step; None to leave IPTC alone.
-        classes: Of tags that were renamed the classes they came of, as `own_classes` makes them.
+        packet: The sidecar or the photograph's packet; None if there is none.
+        given: The keywords of the current tags, from `given_keywords`.
+        elsewhere: Returns the user's keywords in other files, such as the photograph itself. Called only if an empty field
+            gets keywords.
+        name: The packet's name in messages.
+        iptc: The photograph's IPTC keywords, to be updated too; None to leave IPTC alone.
+        classes: The classes of renamed tags, from `own_classes`.
 
     Raises:
-        DataError: The packet is damaged, no XMP, or written in a way that cannot be added to. Nothing of it is changed then.
+        DataError: The packet is damaged, is not XMP, or has a form that cannot be extended. It is then unchanged.
     """
-    base = _without_ours(packet, name, iptc)
-    refused = (*base.record.refused, *_taken_away(packet, base))
+    base = _read_base(packet, name, iptc)
+    refused = (*base.record.refused, *_deleted_by_user(packet, base))
     theirs = [*all_keywords(base.document.rdf), *((word,) for word in base.iptc or ())]
     theirs_now = leaves(theirs)
     refused = tuple({fold(note): note for note in refused if not refused_words([note])[0] & theirs_now}.values())
@@ -130,9 +131,9 @@ def update(
         return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now)
     made = base.made or base.new
     undo = Undo(made=made, new=base.new, iptc=tuple(plan.iptc) if not base.iptc else ())
-    text = _written(base.document, plan, Record(tuple(plan.added), refused, undo))
+    text = _new_text(base.document, plan, Record(tuple(plan.added), refused, undo))
     written = base.document.encode(text)
-    if packet is not None and not base.exact and _says_the_same(packet, text, name):
+    if packet is not None and not base.exact and _is_equivalent(packet, text, name):
         written = packet
     if written != packet:
         _check(text, base)
@@ -140,33 +141,33 @@ def update(
 
 
 def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None) -> Update:
-    """Take out all that cocotag put in, its notes too.
+    """Remove all keywords and notes of cocotag from a packet.
 
-    As long as nobody else has written the packet since, what comes back is what was there before, byte for byte. Else
-    cocotag's keywords go and all the rest stays, such as the user's keywords in fields that cocotag had filled.
+    If no other program has changed the packet since, the result is the original packet, byte for byte. Otherwise cocotag's
+    keywords are removed and the rest is kept, such as the user's keywords in fields that cocotag had filled.
 
     Returns:
-        The packet, the same bytes if there is nothing of cocotag's in it; None if it was cocotag's alone.
+        The packet; the same bytes if it has nothing of cocotag's; None if it had nothing else.
 
     Raises:
-        DataError: It is damaged or no XMP.
+        DataError: The packet is damaged or is not XMP.
     """
-    base = _without_ours(packet, name, iptc)
+    base = _read_base(packet, name, iptc)
     if not base.record.there:
         return Update(packet, (), base.iptc)
     return Update(None if base.new else base.document.encode(base.document.text), (), base.iptc)
 
 
 def user_keywords(packet: bytes, *, name: str, iptc: Sequence[str] = ()) -> list[Keyword]:
-    """The user's keywords in a packet that is only read: as far as damage lets, for other programs read it too.
+    """The user's keywords in a packet. A damaged packet is read up to the damage, as other programs do.
 
     Args:
         packet: The packet.
-        name: What it is called in messages.
-        iptc: The IPTC keywords that stand beside it; those that are not noted as cocotag's are added.
+        name: Its name in messages.
+        iptc: The IPTC keywords of the same photograph; those that are not noted as cocotag's are included.
 
     Returns:
-        None at all for a packet with a document type.
+        The keywords; for a packet with a document type, only those of ``iptc``.
     """
     try:
         root = XmpDocument.read(packet, name).root
@@ -181,7 +182,7 @@ def user_keywords(packet: bytes, *, name: str, iptc: Sequence[str] = ()) -> list
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be written: per place that holds something already, per field that is new, and what of it is cocotag's."""
+    """The entries to write into existing fields and new fields, and which of them are cocotag's keywords."""
 
     into: list[tuple[Field, Holder, list[str]]]
     fresh: list[tuple[Field, list[str]]]
@@ -195,21 +196,21 @@ def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhe
     everything: list[Keyword] | None = None
     written: dict[Keyword, list[str]] = {keyword: [] for keyword in wanted}
     for field in (*WRITTEN, IPTC) if base.iptc is not None else WRITTEN:
-        places = [] if field is IPTC else list(holders(rdf, field))
-        there = [(word,) for word in base.iptc or ()] if field is IPTC else read_field(rdf, field)
+        found = [] if field is IPTC else list(holders(rdf, field))
+        existing = [(word,) for word in base.iptc or ()] if field is IPTC else read_field(rdf, field)
         start: list[str] = []
-        if not there and wanted:
+        if not existing and wanted:
             if everything is None:
                 everything = [*theirs, *elsewhere()]
-            there, start = everything, entries(field, everything)
-        known = leaves(there)
-        ours = [one for one in wanted if fold(one[-1]) not in known and (field is not IPTC or fits_iptc(one[-1:]))]
+            existing, start = everything, entries(field, everything)
+        present = leaves(existing)
+        ours = [one for one in wanted if fold(one[-1]) not in present and (field is not IPTC or fits_iptc(one[-1:]))]
         if not ours or (field is IPTC and not fits_iptc(start)):
             continue
         for keyword in ours:
             written[keyword].append(field.prefix)
         new = [*start, *(field.spell(keyword) for keyword in ours)]
-        holder = max(places, key=lambda place: bool(place.values), default=None)
+        holder = max(found, key=lambda one: bool(one.values), default=None)
         if field is IPTC:
             plan.iptc = [" ".join(word.split()) for word in new]
         elif holder is not None and holder.form != "attribute":
@@ -220,19 +221,19 @@ def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhe
     for mirror in MIRRORS:
         mirrored[mirror.prefix] |= leaves(read_field(rdf, mirror))
     for keyword in filter(written.get, wanted):
-        # What another program repeats there of this will be ours too.
-        clear = [prefix for prefix, there in mirrored.items() if fold(keyword[-1]) not in there]
+        # If another program repeats the keyword in such a field, the repetition is cocotag's too.
+        clear = [prefix for prefix, words in mirrored.items() if fold(keyword[-1]) not in words]
         plan.added.append(Added(keyword, (*written[keyword], *clear)))
     return plan
 
 
 def fits_iptc(words: Iterable[str]) -> bool:
-    """Can IPTC hold these keywords? A field that cannot hold all of the user's is not begun."""
+    """Whether IPTC can hold these keywords. An IPTC field that cannot hold all of the user's keywords is not created."""
     return all(len(word.encode()) <= IPTC_BYTES for word in words)
 
 
-def _written(document: XmpDocument, plan: _Plan, record: Record) -> str:
-    """The text with everything in it."""
+def _new_text(document: XmpDocument, plan: _Plan, record: Record) -> str:
+    """The text with the new entries and notes."""
     edits = [insert(document, holder, field, new) for field, holder, new in plan.into]
     fresh: list[tuple[Field, list[str]]] = []
     for field, new in plan.fresh:
@@ -243,25 +244,25 @@ def _written(document: XmpDocument, plan: _Plan, record: Record) -> str:
                 edits += [(start, end, "") for name, start, end, _ in document.attributes(holder.element) if name == field.tag]
         fresh.append((field, [*old, *new]))
     if not record.undo.new:
-        record = replace(record, undo=_way_back(document, edits, record.undo))
+        record = replace(record, undo=_undo_for(document, edits, record.undo))
     start, end, block = _block(document, fresh, record)
     return seal(splice(document.text, [*edits, (start, end, block)]))
 
 
-def _way_back(document: XmpDocument, edits: Sequence[Edit], undo: Undo) -> Undo:
-    """What leads from the changed text to this one."""
+def _undo_for(document: XmpDocument, edits: Sequence[Edit], undo: Undo) -> Undo:
+    """The undo from the changed text to the document's text."""
     text = document.text
     back: list[tuple[int, int, str]] = []
     shift = 0
     for start, end, new in sorted(edits):
         back.append((start + shift, len(new), text[start:end]))
         shift += len(new) - (end - start)
-    start, end, _, _ = _room(document)
+    start, end, _, _ = _insertion(document)
     return replace(undo, edits=tuple(back), start=start + shift, tail=len(text.rstrip(PADDING)) - end, was=text[start:end])
 
 
-def _room(document: XmpDocument) -> tuple[int, int, str, str]:
-    """Where a description can be put: from, up to, and what goes before and behind it."""
+def _insertion(document: XmpDocument) -> tuple[int, int, str, str]:
+    """The range of text to replace with a description, and the text before and after the description."""
     spans, text = document.spans, document.text
     rdf = document.rdf
     holder = document.root if rdf is None else rdf
@@ -277,9 +278,9 @@ def _room(document: XmpDocument) -> tuple[int, int, str, str]:
 
 
 def _block(document: XmpDocument, fresh: Sequence[tuple[Field, list[str]]], record: Record) -> Edit:
-    """The last description: the fields that are new, and cocotag's notes."""
-    start, end, before, behind = _room(document)
-    lead = _lead(document)
+    """The edit that adds the last description, with the new fields and cocotag's notes."""
+    start, end, before, behind = _insertion(document)
+    lead = _indent(document)
     used = {field.prefix: field.uri for field, _ in fresh} | {PREFIX: URI}
     if document.rdf is not None and document.rdf.nsmap.get("rdf") != RDF:
         used = {"rdf": RDF, **used}
@@ -297,8 +298,8 @@ def _block(document: XmpDocument, fresh: Sequence[tuple[Field, list[str]]], reco
     return start, end, f"{before}{lead}<rdf:Description rdf:about={about}{head}>{body}{lead}</rdf:Description>{tail}{behind}"
 
 
-def _lead(document: XmpDocument) -> str:
-    """The line break and indent before a description; empty in a packet that is all on one line."""
+def _indent(document: XmpDocument) -> str:
+    """The line break and indentation before a description; empty in a packet on one line."""
     rdf = document.rdf
     if rdf is None:
         return "\n" if "\n" in document.text else ""
@@ -311,16 +312,16 @@ def _lead(document: XmpDocument) -> str:
 
 
 def _closing_space(document: XmpDocument) -> str:
-    return _lead(document).removesuffix(" ")
+    return _indent(document).removesuffix(" ")
 
 
 def _about(document: XmpDocument) -> str:
-    """All descriptions of a packet must be of the same thing."""
+    """The ``rdf:about`` of the first description; all descriptions of a packet must have the same."""
     first = children(document.rdf)[:1] if document.rdf is not None else []
     return next((str(one.attrib[name]) for one in first for name in ABOUT if name in one.attrib), "")
 
 
-def _without_ours(packet: bytes | None, name: str, iptc: Sequence[str] | None) -> _Base:
+def _read_base(packet: bytes | None, name: str, iptc: Sequence[str] | None) -> _Base:
     if packet is None:
         document = XmpDocument.from_text(NEW, name)
         return _Base(document, True, True, True, Record(), None if iptc is None else tuple(iptc))
@@ -343,7 +344,7 @@ def _without_ours(packet: bytes | None, name: str, iptc: Sequence[str] | None) -
 
 
 def _ours(record: Record) -> list[tuple[str, str]]:
-    """Prefix of the field and entry, of everything that is noted as cocotag's."""
+    """Field prefix and entry of everything noted as cocotag's."""
     fields = {field.prefix: field for field in (*WRITTEN, *MIRRORS)}
     return [(one, fields[one].spell(added.keyword)) for added in record.added for one in added.fields if one in fields]
 
@@ -362,11 +363,10 @@ def _iptc_without_ours(words: Sequence[str], record: Record) -> list[str]:
     return kept
 
 
-def _taken_away(packet: bytes | None, base: _Base) -> list[str]:
-    """Keywords of cocotag's that are no longer where it put them: a person took them away in another program.
+def _deleted_by_user(packet: bytes | None, base: _Base) -> list[str]:
+    """Keywords of cocotag's that are no longer in their field, since the user deleted them in another program.
 
-    The first field that they were put in decides, mostly dc:subject, which every program writes;
-    some drop the others.
+    The first field of a keyword decides, usually dc:subject, which every program writes; some drop the others.
     """
     if packet is None or base.exact:
         return []
@@ -380,16 +380,19 @@ def _taken_away(packet: bytes | None, base: _Base) -> list[str]:
 
 
 def _check(text: str, base: _Base) -> None:
-    """What is written must lead back. It always has; a photograph's only copy of its keywords is worth a second look."""
+    """Check that the written text can be undone, since it may be the only copy of the user's keywords."""
     written = XmpDocument.from_text(text, base.document.name, base.document.codec, base.document.bom)
     record = read_record(written.root)
     back = original_text(written, record)
     if back is None or (not record.undo.new and back != base.document.text):
-        raise DataError(f"{base.document.name} could not be changed in a way that leads back; it is left as it is.")
+        raise DataError(
+            f"{base.document.name} is left unchanged: a change could not be undone. Write it again with a photo program.",
+            code="xmp_not_reversible",
+        )
 
 
-def _says_the_same(packet: bytes, text: str, name: str) -> bool:
-    """Another program has rewritten the packet, but the keywords and whose they are are as they would be."""
+def _is_equivalent(packet: bytes, text: str, name: str) -> bool:
+    """Whether a packet that another program rewrote already has the keywords and notes of the text."""
     old, new = XmpDocument.read(packet, name), XmpDocument.from_text(text, name)
     ours = [read_record(one.root) for one in (old, new)]
     if (ours[0].added, ours[0].refused) != (ours[1].added, ours[1].refused):

@@ -1,4 +1,4 @@
-"""The user's keywords inside a photograph: XMP and IPTC, whatever the format. Decodes no pixels."""
+"""The user's keywords inside a photograph: XMP and IPTC, in any format. Does not decode pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cocotag.tagging.xmp.packet import user_keywords
 
 _BEGIN, _END = b"<x:xmpmeta", b"</x:xmpmeta>"
 _SEARCHED = frozenset(ending for row in FORMATS.values() if not row.pillow_reads_xmp for ending in row.endings)
-"""Endings of files whose XMP is searched for: a packet can be told wherever it lies."""
+"""Endings of files that are searched for XMP: a packet is recognisable anywhere in a file."""
 _MOST_PACKETS = 8
 
 
 def keywords_in(photo: Path) -> list[Keyword]:
-    """The keywords that stand in a photograph, without those that cocotag is noted to have put there.
+    """The keywords in a photograph, without those that cocotag's notes claim.
 
-    A damaged packet is read as far as it goes: other programs do so too.
+    A damaged packet is read up to the damage, as other programs do.
     """
     if photo.suffix.lower() in _SEARCHED:
         return _searched(photo)
@@ -38,7 +38,7 @@ def keywords_in(photo: Path) -> list[Keyword]:
 def _searched(photo: Path) -> list[Keyword]:
     data = b""
     with suppress(OSError):
-        data = photo.read_bytes()  # not mapped: a file that is cut meanwhile would end the program
+        data = photo.read_bytes()  # not memory-mapped: if the file shrank meanwhile, the process would crash
     words: list[Keyword] = []
     end = 0
     for _ in range(_MOST_PACKETS):

@@ -1,14 +1,15 @@
-"""What cocotag notes of itself in an XMP packet: the keywords it gave, those that a person took away, and the way back.
+"""cocotag's notes in an XMP packet: keywords it added, keywords the user deleted, and how to restore the packet.
 
-The notes stand in a namespace of cocotag's own, in the last ``rdf:Description``:
+The notes are in cocotag's own namespace, in the last ``rdf:Description``:
 
-- ``cocotag:added``, an entry for every keyword given: the prefixes of the fields it was written to, a space, its levels joined
-  by ``|``; of one that was renamed the bundle's names of its classes too, each after a ``;``, which no keyword has in it.
-- ``cocotag:refused``, keywords that cocotag gave and a person took away in another program: the last level, and classes so.
-- ``cocotag:undo`` and ``cocotag:digest``, which lead back to the packet as it was, byte for byte, as long as nothing else
-  has changed in it. Once another program has written the packet anew they are void; ``added`` still says what is whose.
+- ``cocotag:added``: one entry per added keyword, with the prefixes of the fields it was written to, a space, and its levels
+  joined by ``|``. A renamed keyword also has the bundle's names of its classes, each after a ``;``, which no keyword contains.
+- ``cocotag:refused``: keywords that cocotag added and the user deleted in another program, with the last level and the classes
+  in the same form.
+- ``cocotag:undo`` and ``cocotag:digest``: these restore the earlier packet byte for byte if nothing else in it has changed.
+  They are void after another program rewrites the packet; ``added`` still says which keywords are cocotag's.
 
-Knows no files.
+Does not depend on files.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _CLASS = ";"
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A keyword that cocotag gave, the prefixes of the fields that it was written to, and its classes if it was renamed."""
+    """A keyword that cocotag added, the prefixes of its fields, and its classes if it was renamed."""
 
     keyword: Keyword
     fields: tuple[str, ...]
@@ -52,28 +53,28 @@ class Added:
 
     @property
     def refusal(self) -> str:
-        """The note of a person's having taken it away."""
+        """The note that the user deleted it."""
         return _CLASS.join((self.keyword[-1], *self.classes))
 
 
 def refused_words(notes: Sequence[str]) -> tuple[set[str], set[str]]:
-    """The keywords, and the classes, that were refused, folded. A keyword that was not renamed is a class by its own name."""
+    """The refused keywords and the refused classes, folded. A keyword that was not renamed is the class of the same name."""
     parts = [[fold(part) for part in note.split(_CLASS)] for note in notes]
     return {name for name, *_ in parts}, {one for name, *classes in parts for one in classes or [name]}
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """The way back.
+    """How to restore the packet as it was before cocotag.
 
     Attributes:
-        edits: Changes before the notes, in places of the changed text: from, length, what stood there.
-        start: Where the notes begin, with all that was written beside them.
-        tail: Characters behind them, white space at the end not counted.
-        was: What stood in their place.
-        made: The file is cocotag's: there was none, so that nothing need stay if nothing else is in it.
-        new: There was no packet at all, so the way back is to remove it.
-        iptc: IPTC keywords that cocotag wrote where there were none, the user's from other fields among them.
+        edits: Changes before the notes, as positions in the changed text: start, length, original text.
+        start: Start of the notes and of the new fields beside them.
+        tail: Number of characters after them, without trailing white space.
+        was: The original text in their place.
+        made: cocotag created the file, so it can be removed if it contains nothing else.
+        new: There was no packet, so the packet can be removed.
+        iptc: IPTC keywords that cocotag wrote where there were none, including the user's from other fields.
     """
 
     edits: tuple[tuple[int, int, str], ...] = ()
@@ -87,7 +88,7 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The notes in a packet."""
+    """cocotag's notes in a packet; ``there`` is whether it has any."""
 
     added: tuple[Added, ...] = ()
     refused: tuple[str, ...] = ()
@@ -96,12 +97,12 @@ class Record:
 
 
 def is_ours(name: str) -> bool:
-    """Is this lxml's name of an element or attribute of cocotag's namespace?"""
+    """Whether lxml's name of an element or attribute is in cocotag's namespace."""
     return name.startswith(f"{{{URI}}}")
 
 
 def read_record(root: etree._Element) -> Record:
-    """The notes; empty where there are none. Other programs may have made attributes of them."""
+    """The notes of a packet; empty if it has none. Other programs may have converted them to attributes."""
     added: list[Added] = []
     refused: list[str] = []
     undo, there = Undo(), False
@@ -124,15 +125,15 @@ def read_record(root: etree._Element) -> Record:
 
 
 def original_text(document: XmpDocument, record: Record) -> str | None:
-    """The packet as it was before cocotag, or None if something else has changed in it since, so that nobody can say."""
-    place = _digest_place(document)
-    if place is None:
+    """The packet as it was before cocotag; None if something else has changed since, so that it cannot be restored."""
+    span = _digest_span(document)
+    if span is None:
         return None
-    start, end = place
+    start, end = span
     text, undo = document.text, record.undo
     if text[start:end] != _digest(text[:start] + text[end:]):
         return None
-    back: list[Edit] = [(place, place + length, was) for place, length, was in undo.edits]
+    back: list[Edit] = [(first, first + length, was) for first, length, was in undo.edits]
     back.append((undo.start, len(text.rstrip(PADDING)) - undo.tail, undo.was))
     try:
         return splice(text, back)
@@ -141,7 +142,7 @@ def original_text(document: XmpDocument, record: Record) -> str | None:
 
 
 def record_lines(record: Record, codec: str) -> list[tuple[int, str]]:
-    """The notes as lines of XML, each with its depth, without the digest's value: `seal` puts that in."""
+    """The notes as lines of XML, each with its depth, without the digest, which `seal` adds."""
     lines: list[tuple[int, str]] = []
     added = [f"{','.join(one.fields)} {_CLASS.join(('|'.join(one.keyword), *one.classes))}" for one in record.added]
     for name, values in (("added", added), ("refused", record.refused)):
@@ -154,17 +155,17 @@ def record_lines(record: Record, codec: str) -> list[tuple[int, str]]:
 
 
 def seal(text: str) -> str:
-    """Put the digest in: of all the text but the digest itself."""
+    """The text with the digest of everything but the digest itself."""
     tag = f"<{PREFIX}:digest>"
-    place = text.rindex(f"{tag}</{PREFIX}:digest>") + len(tag)
-    return text[:place] + _digest(text) + text[place:]
+    position = text.rindex(f"{tag}</{PREFIX}:digest>") + len(tag)
+    return text[:position] + _digest(text) + text[position:]
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(settled(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest_place(document: XmpDocument) -> tuple[int, int] | None:
+def _digest_span(document: XmpDocument) -> tuple[int, int] | None:
     if document.rdf is None:
         return None
     for description in children(document.rdf):
@@ -176,7 +177,7 @@ def _digest_place(document: XmpDocument) -> tuple[int, int] | None:
 
 
 def _undo_text(undo: Undo) -> str:
-    """JSON in ASCII, whatever the packet's encoding."""
+    """The undo as ASCII JSON, which suits every encoding of a packet."""
     values: dict[str, object] = {}
     if undo.made:
         values["made"] = True
@@ -190,7 +191,7 @@ def _undo_text(undo: Undo) -> str:
 
 
 def _parse_undo(text: str) -> Undo:
-    """Nothing where it is not what cocotag writes."""
+    """The undo from JSON; an empty one if the text is not from cocotag."""
     try:
         values = json.loads(text)
         edits: Sequence[Sequence[object]] = values.get("edits", [])

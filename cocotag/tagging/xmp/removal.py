@@ -1,4 +1,4 @@
-"""Taking cocotag's keywords and notes out of an XMP packet that another program has written anew since they were put in."""
+"""Removal of cocotag's keywords and notes from an XMP packet that another program has rewritten since."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cocotag.tagging.xmp.record import URI, is_ours
 
 
 def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
-    """The text without cocotag's entries and notes. A list, a property or a description that held nothing else goes too.
+    """The text without cocotag's entries and notes. A list, property or description that is then empty is removed too.
 
     Args:
         document: The packet.
-        ours: The field's prefix and the entry, each to be removed once.
+        ours: Field prefix and entry of what to remove, each once.
     """
     gone = _entries(document, ours)
     attributes: list[Edit] = []
@@ -43,13 +43,13 @@ def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
 
 
 def _entries(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> set[etree._Element]:
-    """The items that are to go, and the properties of which nothing would be left."""
+    """The items to remove, and the properties that would be empty without them."""
     wanted = Counter((prefix, fold(entry)) for prefix, entry in ours)
     exact = Counter(ours)
     gone: set[etree._Element] = set()
     for field in (*WRITTEN, *MIRRORS):
         for holder in holders(document.rdf, field):
-            # an entry spelled just as cocotag spelled it goes before one that a person added in another case
+            # an entry in cocotag's exact spelling is removed before one that the user added in another case
             for value, item in sorted(holder.values, key=lambda entry: not exact[field.prefix, entry[0]]):
                 target = holder.element if item is None else item
                 if wanted[field.prefix, fold(value)] and holder.form in ("list", "text"):
@@ -62,7 +62,7 @@ def _entries(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> set[etre
 
 
 def _outermost(edits: list[Edit]) -> list[Edit]:
-    """Without those that lie within another."""
+    """The edits without those inside another edit."""
     kept: list[Edit] = []
     for edit in sorted(edits, key=lambda one: (one[0], -one[1])):
         if not kept or edit[0] >= kept[-1][1]:
@@ -71,7 +71,7 @@ def _outermost(edits: list[Edit]) -> list[Edit]:
 
 
 def is_empty(document: XmpDocument) -> bool:
-    """Does the packet say nothing at all of the photograph?"""
+    """Whether the packet has no properties of the photograph."""
     if document.rdf is None:
         return True
     return all(not children(one) and not {*map(str, one.attrib)} - {*ABOUT} for one in children(document.rdf))

@@ -1,9 +1,10 @@
-"""Sidecars, files beside photographs that hold their keywords: which one a photograph has, bringing it up to date, and back.
+"""Sidecars, files beside photographs with their keywords: finds, updates and cleans the sidecar of each photograph.
 
 A photograph ``IMG.jpg`` may have ``IMG.jpg.xmp``, as digiKam, darktable and Immich write it, or ``IMG.xmp``, as Adobe's
-programs do. One that is there is updated, whichever was asked for. Where both are, it is the one whose kind was asked for; the
-keywords of the other are the user's too. ``IMG.xmp`` is a photograph's own only if no other picture there is called ``IMG``;
-beside ``IMG.cr2`` it is the RAW file's, as Adobe's programs have it, and ``IMG.jpg`` gets its own ``IMG.jpg.xmp``.
+programs do. An existing sidecar is updated, whichever name was requested. If both exist, the one with the requested name is
+written; the keywords of the other are the user's too. ``IMG.xmp`` belongs to a photograph only if no other picture in the
+folder has the stem ``IMG``. Beside ``IMG.cr2`` it belongs to the RAW file, as in Adobe's programs, and ``IMG.jpg`` gets its own
+``IMG.jpg.xmp``.
 """
 
 from __future__ import annotations
@@ -37,25 +38,25 @@ FIRST_FAILURES = 5
 
 _RAW = frozenset(FORMATS["RAW"].endings)
 MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
-"""What stands in any packet that holds something of ours, in every encoding."""
+"""Bytes in every packet with keywords or notes of cocotag, for each encoding."""
 _ENDINGS = (".xmp", ".XMP")
 
 
 @dataclass(slots=True)
 class SidecarSummary:
-    """What became of the files.
+    """Counts of files by outcome.
 
     Attributes:
-        what: What is counted, in the plural.
-        created: Made anew.
-        updated: Changed.
-        unchanged: As they should be already.
-        removed: Taken away, for there was nothing but cocotag's in them.
-        skipped: Left as they are because the photograph could not be tagged.
-        failed: Left as they are because something was wrong, by reason.
-        first_failures: The messages of the first of them.
+        what: The kind of files, in the plural.
+        created: New files.
+        updated: Changed files.
+        unchanged: Files that were up to date.
+        removed: Removed files, which had nothing but cocotag's keywords.
+        skipped: Files left unchanged because the photograph could not be tagged.
+        failed: Files left unchanged because of an error, by reason.
+        first_failures: The messages of the first errors.
         both: Photographs with sidecars of both names.
-        dry_run: Nothing was written: it is what would have been.
+        dry_run: Nothing was written; the counts are what would happen.
     """
 
     what: str = "sidecars"
@@ -71,28 +72,28 @@ class SidecarSummary:
 
     @property
     def ok(self) -> bool:
-        """Nothing was wrong."""
+        """Whether no file failed."""
         return not self.failed
 
     def fail(self, reason: str, message: object) -> None:
-        """Count a file that was left as it is, and keep the message if it is one of the first."""
+        """Count a failed file, and keep the message if it is one of the first."""
         self.failed[reason] += 1
         if len(self.first_failures) < FIRST_FAILURES:
             self.first_failures.append(str(message))
 
     def to_text(self) -> str:
-        """A line of counts, and one for each of the first failures."""
+        """One line of counts, and one line for each of the first failures."""
         counts = {"new": self.created, "changed": self.updated, "unchanged": self.unchanged, "removed": self.removed}
-        counts["skipped, as their photographs could not be tagged"] = self.skipped
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
-        lines = [f"{self.what}{', would be' if self.dry_run else ''}: {told}"]
+        counts["skipped, since their photographs could not be tagged"] = self.skipped
+        text = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+        lines = [f"{self.what}{' (dry run)' if self.dry_run else ''}: {text}"]
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
-            lines[0] += f"; left as they are: {reasons}"
+            lines[0] += f"; left unchanged: {reasons}"
             lines += failure_lines(self.first_failures, self.failed.total())
         if self.both:
             have = "1 photograph has" if self.both == 1 else f"{self.both} photographs have"
-            lines.append(f"{have} both IMG.jpg.xmp and IMG.xmp; see --sidecar-name for which is written.")
+            lines.append(f"{have} both IMG.jpg.xmp and IMG.xmp. --sidecar-name selects which one is written.")
         return "\n".join(lines)
 
 
@@ -103,20 +104,20 @@ def write_sidecars(
     dry_run: bool = False,
     show_diff: Callable[[str], None] | None = None,
 ) -> SidecarSummary:
-    """Bring the sidecars of some photographs up to date with their tags.
+    """Update the sidecars of some photographs with their tags.
 
-    Tagging again with other tags takes the former ones out. A photograph without tags gets no sidecar, and one that cocotag
-    had made for it goes. Each file is written whole or not at all, and not touched if nothing in it would change.
+    Outdated keywords of an earlier run are removed. A photograph without tags gets no sidecar, and a sidecar that cocotag
+    created for it is removed. Each file is written atomically, and only if something changes.
 
     Args:
-        rows: In the order of the walk; those of one photograph, of several models, one behind the other. Where all of a
-            photograph's rows are errors its sidecar stays as it is.
-        naming: What a new sidecar of ``IMG.jpg`` is called: ``append`` makes ``IMG.jpg.xmp``, ``adobe`` makes ``IMG.xmp``.
+        rows: Rows in the order of the walk; those of one photograph by several models are adjacent. If all rows of a
+            photograph are errors, its sidecar is left unchanged.
+        naming: Name of a new sidecar of ``IMG.jpg``: ``append`` for ``IMG.jpg.xmp``, ``adobe`` for ``IMG.xmp``.
         dry_run: Write nothing.
-        show_diff: Gets what changes in each sidecar, as a unified diff.
+        show_diff: Called with the unified diff of each changed sidecar.
 
     Raises:
-        OutputError: The disk is full. The sidecars so far are whole, and so is the one it happened at.
+        OutputError: The disk is full. All sidecars are intact, including the one being written.
     """
     summary = SidecarSummary(dry_run=dry_run)
     neighbours, leftovers = Neighbours(), Leftovers()
@@ -140,7 +141,7 @@ def write_sidecars(
                 name=show(place.path),
                 classes=classes,
             ).packet
-            _settle(place, before, after, summary, show_diff)
+            _apply(place, before, after, summary, show_diff)
     return summary
 
 
@@ -151,23 +152,23 @@ def untag(
     dry_run: bool = False,
     show_diff: Callable[[str], None] | None = None,
 ) -> SidecarSummary:
-    """Take out of sidecars what cocotag put in, and remove those that hold nothing else.
+    """Remove cocotag's keywords from sidecars, and remove sidecars that have nothing else.
 
     Args:
-        paths: Photographs, sidecars, folders that are walked with all below them, and globs of these.
-        listed: What a path ``-`` stands for, as for `Walk`; those of it that do not exist are failures.
+        paths: Photographs, sidecars, folders (with all subfolders), and globs of these.
+        listed: The list of paths that ``-`` stands for, as for `Walk`; missing files in it are counted as failures.
         dry_run: Write nothing.
-        show_diff: Gets what changes in each sidecar, as a unified diff.
+        show_diff: Called with the unified diff of each changed sidecar.
 
     Raises:
-        DataError: One of the paths does not exist, or a glob has no match.
-        OutputError: The disk is full. What is done so far is whole.
+        DataError: A path does not exist, or a glob has no match.
+        OutputError: The disk is full. All files are intact.
     """
     given = Walk(paths, hidden=True, listed=listed).given()
     summary = SidecarSummary(dry_run=dry_run)
     neighbours, leftovers = Neighbours(), Leftovers()
     seen: set[str] = set()
-    for sidecar in (one for path in _there_still(given, seen, summary) for one in find_sidecars(path, summary, neighbours)):
+    for sidecar in (one for path in _existing_paths(given, seen, summary) for one in find_sidecars(path, summary, neighbours)):
         with counted(summary):
             place = Place.look(sidecar)
             if str(place.path) in seen:
@@ -179,21 +180,21 @@ def untag(
             if before is None or not any(mark in before for mark in MARKS):
                 summary.unchanged += before is not None
                 continue
-            _settle(place, before, strip(before, name=show(place.path)).packet, summary, show_diff)
+            _apply(place, before, strip(before, name=show(place.path)).packet, summary, show_diff)
     return summary
 
 
-def _there_still(given: Iterable[Path], seen: Container[str], summary: SidecarSummary) -> Iterator[Path]:
+def _existing_paths(given: Iterable[Path], seen: Container[str], summary: SidecarSummary) -> Iterator[Path]:
     for path in given:
         if os.path.lexists(path):
             yield path
-        elif str(path) not in seen:  # it was not removed with its photograph, which was named too
-            summary.fail("missing", f"{show(path)} is not there.")
+        elif str(path) not in seen:  # unless it was removed with its photograph, which was given too
+            summary.fail("missing", f"{show(path)} does not exist.")
 
 
 @contextmanager
 def counted(summary: SidecarSummary) -> Iterator[None]:
-    """Count what is wrong with one file, so that the next one gets its turn; a full disk stops all."""
+    """Count the error of one file, so that the work continues with the next; a full disk stops everything."""
     try:
         yield
     except LeftAloneError as error:
@@ -201,15 +202,15 @@ def counted(summary: SidecarSummary) -> Iterator[None]:
     except DataError as error:
         summary.fail("damaged", error)
     except OSError as error:
-        if error.errno in NO_ROOM or isinstance(error, BrokenPipeError):  # or whoever read the differences has gone
+        if error.errno in NO_ROOM or isinstance(error, BrokenPipeError):  # or the reader of the diffs has closed the pipe
             raise
         summary.fail("unreadable", f"{show(error.filename or 'a file')} cannot be read or written ({error.strerror or error}).")
 
 
-def _settle(
+def _apply(
     place: Place, before: bytes | None, after: bytes | None, summary: SidecarSummary, show_diff: Callable[[str], None] | None
 ) -> None:
-    """Write what is to be in a place, if that is not what is there."""
+    """Write the new contents of a sidecar, if they differ from the old ones."""
     if before == after:
         summary.unchanged += before is not None
         return
@@ -229,14 +230,14 @@ def _settle(
 
 
 class Neighbours:
-    """What else is in the folder of a photograph: one listing a folder, kept while photographs of it come."""
+    """The other files in a photograph's folder: one listing per folder, cached while its photographs come."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._stems: dict[str, list[str]] = {}
 
     def owns_stem(self, photo: Path) -> bool:
-        """Is ``IMG.xmp`` the sidecar of this photograph ``IMG.jpg``, and of no other?"""
+        """Whether ``IMG.xmp`` is the sidecar of this photograph ``IMG.jpg``, and of no other."""
         if photo.parent != self._folder:
             self._folder, self._stems = photo.parent, {}
             for path in photo.parent.iterdir():
@@ -250,16 +251,16 @@ class Neighbours:
 
 
 def choose(photo: Path, naming: Naming, neighbours: Neighbours) -> tuple[Place, Path | None]:
-    """The sidecar of a photograph, there or to be made, and the one of the other name where both are.
+    """The existing or new sidecar of a photograph, and the one with the other name if both exist.
 
     Raises:
-        LeftAloneError: The photograph has gone, or what has a sidecar's name is none.
+        LeftAloneError: The photograph is missing, or the sidecar is not a regular file.
     """
     try:
         photo.stat()
     except OSError as error:
         raise LeftAloneError("missing", f"{show(photo)} cannot be read ({error.strerror or error}).") from None
-    appended, adobe = _own(photo, neighbours)
+    appended, adobe = _existing_sidecars(photo, neighbours)
     order = (adobe, appended) if naming == "adobe" else (appended, adobe)
     if found := [path for path in order if path is not None]:
         return Place.look(found[0]), found[1] if len(found) > 1 else None
@@ -267,15 +268,15 @@ def choose(photo: Path, naming: Naming, neighbours: Neighbours) -> tuple[Place, 
     return Place.look(photo.with_name(f"{stem}.xmp")), None
 
 
-def _own(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:
-    """The sidecars there that are a photograph's own, of either name."""
-    appended, adobe = _there(photo, photo.name), _there(photo, photo.stem)
+def _existing_sidecars(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:
+    """The existing sidecars that belong to a photograph, by each name."""
+    appended, adobe = _find_named(photo, photo.name), _find_named(photo, photo.stem)
     if adobe == appended or (adobe is not None and not neighbours.owns_stem(photo)):
         adobe = None
     return appended, adobe
 
 
-def _there(photo: Path, stem: str) -> Path | None:
+def _find_named(photo: Path, stem: str) -> Path | None:
     return next((path for ending in _ENDINGS if os.path.lexists(path := photo.with_name(stem + ending))), None)
 
 
@@ -286,14 +287,14 @@ def elsewhere(photo: Path, other: Path | None) -> list[Keyword]:
 
 
 def find_sidecars(path: Path, summary: SidecarSummary, neighbours: Neighbours) -> Iterator[Path]:
-    """The sidecars that a path stands for: itself, those of a photograph, or all in a folder and those below."""
+    """The sidecars of a path: itself, those of a photograph, or all in a folder and its subfolders."""
     if path.suffix in _ENDINGS and not path.is_dir():
         yield path
         return
     if not path.is_dir():
         own: tuple[Path | None, ...] = ()
         with counted(summary):
-            own = _own(path, neighbours)
+            own = _existing_sidecars(path, neighbours)
         yield from filter(None, own)
         return
     walked: set[tuple[int, int]] = set()
@@ -304,10 +305,10 @@ def find_sidecars(path: Path, summary: SidecarSummary, neighbours: Neighbours) -
     for folder, folders, names in os.walk(path, followlinks=True, onerror=unreadable):
         try:
             status = Path(folder).stat()
-        except OSError as error:  # it has gone
+        except OSError as error:  # the folder was removed
             unreadable(error)
             continue
-        if (status.st_dev, status.st_ino) in walked:  # a link that leads back
+        if (status.st_dev, status.st_ino) in walked:  # a link to a folder that was walked already
             folders.clear()
             continue
         walked.add((status.st_dev, status.st_ino))
@@ -316,7 +317,7 @@ def find_sidecars(path: Path, summary: SidecarSummary, neighbours: Neighbours) -
 
 
 def diff(path: Path, before: bytes | None, after: bytes | None) -> str:
-    """What changes in a sidecar, as a unified diff of its text."""
+    """The unified diff of a sidecar's text."""
     old, new = (decode(packet).splitlines() if packet is not None else [] for packet in (before, after))
     old_name, new_name = ("/dev/null" if packet is None else show(path) for packet in (before, after))
     lines = difflib.unified_diff(old, new, old_name, new_name, lineterm="")

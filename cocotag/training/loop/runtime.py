@@ -35,7 +35,7 @@ def check_started(config: TrainConfig) -> None:
     if config.nodes > 1 and not {"WORLD_SIZE", "SLURM_PROCID"} & set(os.environ):
         raise ConfigError(
             f"nodes is {config.nodes}, but this process was started by neither torchrun nor srun, so it would wait for the "
-            "other machines for ever. README.md has the commands, under several machines."
+            "other machines for ever. docs/training.md has the commands."
         )
     by_torchrun = os.environ.get("WORLD_SIZE")
     by_slurm = os.environ.get("SLURM_NTASKS") if "SLURM_PROCID" in os.environ else None

@@ -11,12 +11,14 @@ from cocotag.data.annotations import load_split
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.data.loading.dataset import EpochSampler, TaggedImages
 from cocotag.data.loading.transforms import MAX_ENLARGED, Augmentation, recolour, resized_crop
+from cocotag.data.splits import Splits
 from cocotag.errors import DataError
 from cocotag.photos.decode import decode, load_square
 
 
 def make(sample_dir, **changes):
-    return TaggingData(DataConfig(root=str(sample_dir), **{"workers": 0, **changes}), image_size=64, batch_size=8, seed=3)
+    splits = Splits(DataConfig(root=str(sample_dir), **{"workers": 0, **changes}), seed=3)
+    return TaggingData(splits, image_size=64, batch_size=8, seed=3)
 
 
 def test_batches_are_uint8_and_fit_the_table(sample_dir):
@@ -40,7 +42,7 @@ def test_train_and_tune_share_no_image_and_leave_none_out(sample_dir):
 def test_a_tune_split_of_its_own_leaves_train_whole(sample_dir):
     data = make(sample_dir, tune_split="val", val_split=None)
     assert (len(data.train), len(data.tune)) == (120, 40)
-    assert data.tuned_on()["split"] == "val"
+    assert data.splits.tuned_on()["split"] == "val"
 
 
 def epoch_of(loader, epoch):
@@ -228,15 +230,15 @@ def test_missing_files_are_counted_before_the_first_epoch(sample_dir, tmp_path):
     victims = sorted((root / "train").iterdir())[:3]
     for path in victims:
         path.unlink()
-    found = " ".join(make(root).faults())
+    found = " ".join(make(root).splits.faults(8))
     assert re.search(r"name [23] files that are not in", found)  # one may be a tune image
     assert any(path.name in found for path in victims)
 
 
 def test_what_cannot_be_learned_from_is_said(sample_dir):
-    [fault] = TaggingData(DataConfig(root=str(sample_dir)), image_size=64, batch_size=500, seed=0).faults()
+    [fault] = Splits(DataConfig(root=str(sample_dir)), seed=0).faults(batch_size=500)
     assert "fewer than batch_size 500" in fault
-    assert make(sample_dir).faults() == []
+    assert make(sample_dir).splits.faults(8) == []
     with pytest.raises(DataError, match="no split 'other'"):
         make(sample_dir, train_split="other")
 

@@ -329,13 +329,14 @@ def test_training_reads_the_copies_and_falls_back_on_the_images(root, sample_dir
 def test_a_run_makes_copies_for_train_and_tune_once(sample_dir, tmp_path, capsys):
     from cocotag.config import DataConfig
     from cocotag.data.loading.datamodule import TaggingData
+    from cocotag.data.splits import Splits
 
     root = tmp_path / "linked"
     root.mkdir()
     for part in ("annotations", "train"):
         (root / part).symlink_to(sample_dir / part)
     config = DataConfig(root=str(root), cache_images=True, workers=0)
-    data = TaggingData(config, image_size=32, batch_size=8, seed=3)
+    data = TaggingData(Splits(config, seed=3), image_size=32, batch_size=8, seed=3)
     assert not (root / ".cocotag").exists()  # who only exports needs none
     data.prepare_data()
     assert "(120 new)" in capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_a_precision_in_between_is_the_next_and_it_is_said():
 
 
 def test_a_bundle_that_knows_of_no_precision_says_how_it_would():
-    with pytest.raises(ConfigError, match=r"b\.onnx holds no thresholds.*cocotag calibrate b\.onnx"):
+    with pytest.raises(ConfigError, match=r"b\.onnx holds no thresholds.*cocotag tune-thresholds b\.onnx"):
         choose(Wish(precision=0.9), [model()])
 
 

@@ -1,4 +1,4 @@
-"""What a killed process left in people's folders goes, and what one that runs is writing does not."""
+"""Temporary files of killed processes are removed, those of running processes are not."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ WORKS = {
 
 @pytest.mark.usefixtures("exiftool")
 @pytest.mark.parametrize("work", WORKS)
-def test_what_a_killed_embed_left_is_removed_by_whatever_works_there_next(photo, work):
+def test_the_next_work_in_the_folder_removes_the_files_of_a_killed_embed(photo, work):
     before = photo.read_bytes()
     done = subprocess.run([sys.executable, "-c", KILLED, photo], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -71,12 +71,12 @@ def test_what_a_killed_embed_left_is_removed_by_whatever_works_there_next(photo,
 
 
 @pytest.mark.usefixtures("exiftool")
-def test_copies_folder_too_and_a_dry_run_removes_nothing(photo, tmp_path):
+def test_the_folder_of_copies_is_cleaned_too_and_a_dry_run_removes_nothing(photo, tmp_path):
     left = [tmp_path / folder / ".cocotag-0123456789abcdef.jpg" for folder in ("photos", "copies")]
     for path in left:
         path.parent.mkdir(exist_ok=True)
         shutil.copy(photo, path)
-    assert untag_embedded([photo.parent], dry_run=True).unchanged == 1  # nor is it taken for a photograph
+    assert untag_embedded([photo.parent], dry_run=True).unchanged == 1  # and it is not a photograph
     untag([photo.parent], dry_run=True)
     write_sidecars([Row(photo, tags=(DOG,))], dry_run=True)
     assert left[0].exists()
@@ -84,7 +84,7 @@ def test_copies_folder_too_and_a_dry_run_removes_nothing(photo, tmp_path):
     assert files(tmp_path / "copies") == ["IMG.jpg"]
 
 
-def test_what_a_process_that_runs_is_writing_is_left_until_it_has_died(photo):
+def test_the_file_of_a_running_process_is_kept_until_it_is_killed(photo):
     with subprocess.Popen(
         [sys.executable, "-c", WRITING, photo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as writer:
@@ -96,7 +96,7 @@ def test_what_a_process_that_runs_is_writing_is_left_until_it_has_died(photo):
     assert files(photo.parent) == ["IMG.jpg"]
 
 
-def test_two_may_write_in_one_folder_at_once(photo):
+def test_two_processes_may_write_in_one_folder_at_once(photo):
     other = picture(photo.with_name("b.jpg"))
     with replacing(Place.look(photo)) as one, replacing(Place.look(other)) as two:
         one.write_bytes(b"one")
@@ -105,7 +105,7 @@ def test_two_may_write_in_one_folder_at_once(photo):
     assert (photo.read_bytes(), other.read_bytes()) == (b"one", b"two")
 
 
-def test_what_is_called_otherwise_is_nobodys_business(photo):
+def test_files_with_other_names_are_kept(photo):
     others = [
         ".cocotag-txt",
         ".cocotag-gallery",
@@ -127,7 +127,7 @@ def test_what_is_called_otherwise_is_nobodys_business(photo):
     Leftovers().remove_in(photo.parent / "nowhere")
 
 
-def test_a_folder_is_listed_once_in_whatever_order_photographs_come(tmp_path, monkeypatch):
+def test_a_folder_is_listed_once_in_any_order_of_photographs(tmp_path, monkeypatch):
     whole, listed = Path.iterdir, []
     monkeypatch.setattr(Path, "iterdir", lambda path: (listed.append(path), whole(path))[1])
     folders = [tmp_path / name for name in "abc"]
@@ -140,7 +140,7 @@ def test_a_folder_is_listed_once_in_whatever_order_photographs_come(tmp_path, mo
 
 
 @pytest.mark.parametrize("system", ["a network's", "Windows"])
-def test_where_folders_cannot_be_locked_files_are_written_and_nothing_is_removed(photo, monkeypatch, system):
+def test_without_locks_on_folders_files_are_written_and_nothing_is_removed(photo, monkeypatch, system):
     def no_locks(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 

@@ -1,4 +1,4 @@
-"""What a person deleted stays away under other names too, and the notes of it are read as earlier ones were."""
+"""A keyword that the user deleted is not added again, not even under another name, and old notes of it are still read."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def subjects(packet):
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["the next run renames", "a later run renames"])
 @pytest.mark.parametrize("german_first", [True, False])
-def test_a_deletion_is_of_the_class_whatever_it_is_called(german, at_once, german_first):
+def test_a_deletion_holds_for_the_class_under_every_name(german, at_once, german_first):
     first, second = (german, same) if german_first else (same, german)
     packet = without(update(None, *first([DOG, PERSON])), "Mensch" if german_first else "person")
     if not at_once:
@@ -56,35 +56,35 @@ def test_a_deletion_is_of_the_class_whatever_it_is_called(german, at_once, germa
     assert len(subjects(module.update(module.strip(after, name="").packet, [("person",)], list, name="").packet)) == 1
 
 
-def test_a_merged_tag_is_given_while_one_of_its_classes_is_wanted(german):
+def test_a_merged_tag_is_added_while_one_of_its_classes_is_not_refused(german):
     packet = update(without(update(None, CUP, BOWL), "cup"), CUP, BOWL)
     assert subjects(update(packet, *german([CUP, BOWL]))) == ["Geschirr"]
     assert subjects(update(packet, *german([CUP]))) == []
     both = update(without(packet, "bowl"), *german([CUP, BOWL]))
     assert subjects(both) == []
-    # taken away under the name that was given to it, it stays away under that, whatever else is found
+    # deleted under its merged name, it is not added under that name again, whichever classes are found
     gone = update(without(update(None, *german([CUP])), "Geschirr"), *german([CUP, BOWL]))
     assert subjects(gone) == []
     assert subjects(update(gone, CUP, BOWL)) == ["bowl"]
 
 
-def test_what_a_person_adds_under_either_name_is_theirs_again(german):
+def test_a_keyword_that_the_user_adds_under_either_name_is_the_users(german):
     theirs = wrap(bag("dc:subject", "Anna") + bag("lr:hierarchicalSubject", "Anna")).encode()
     packet = update(without(update(theirs, PERSON), "person"), PERSON)
     mine = packet.replace(b"<rdf:li>Anna</rdf:li>", b"<rdf:li>Anna</rdf:li><rdf:li>mensch</rdf:li>", 1)
     after = update(mine, *german([PERSON]))
     assert subjects(after) == ["Anna", "mensch"]
-    assert b"<rdf:li>Mensch</rdf:li>" in after  # beside the other fields' own, as with any keyword of the user's
+    assert b"<rdf:li>Mensch</rdf:li>" in after  # in the other fields, as with any keyword of the user
     assert update(after, *german([PERSON])) == after
 
 
-def test_notes_of_earlier_versions_go_by_the_name(german):
+def test_notes_of_earlier_versions_refer_to_the_name(german):
     packet = update(without(update(None, DOG, PERSON), "person"), DOG, PERSON)
-    assert b"<rdf:li>person</rdf:li>" in packet  # as they always had it: who renames nothing finds nothing changed
+    assert b"<rdf:li>person</rdf:li>" in packet  # the earlier form, so nothing changes without renaming
     assert b";" not in re.search(rb"<cocotag:added>.*</cocotag:refused>", packet, re.S)[0]
     renamed = packet.replace(b"person", b"Mensch").replace(b"animal", b"Tiere").replace(b"dog", b"Hund")
     assert subjects(update(renamed, *german([DOG, PERSON]))) == ["Hund"]
-    assert subjects(update(renamed, DOG, PERSON)) == ["dog", "person"]  # nothing says which class that was
+    assert subjects(update(renamed, DOG, PERSON)) == ["dog", "person"]  # the note has no class
 
 
 @pytest.mark.usefixtures("exiftool")

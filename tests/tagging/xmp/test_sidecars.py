@@ -1,4 +1,4 @@
-"""Which sidecar a photograph has, and that people's files are changed whole, in their own names, or not at all."""
+"""The sidecar of a photograph, and atomic changes of the user's files."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def photo(tmp_path):
     return picture(tmp_path / "IMG.jpg")
 
 
-def test_new_sidecars_get_the_name_that_was_asked_for(photo):
+def test_new_sidecars_get_the_requested_name(photo):
     summary = write_sidecars([row(photo, DOG)])
     assert (summary.created, summary.ok, files(photo.parent)) == (1, True, ["IMG.jpg", "IMG.jpg.xmp"])
     assert subjects(photo.with_name("IMG.jpg.xmp")) == ["dog"]
@@ -58,7 +58,7 @@ def test_new_sidecars_get_the_name_that_was_asked_for(photo):
 
 @pytest.mark.parametrize("naming", ["append", "adobe"])
 @pytest.mark.parametrize("name", ["IMG.jpg.xmp", "IMG.xmp", "IMG.jpg.XMP", "IMG.XMP"])
-def test_one_that_is_there_is_updated_whatever_its_name(photo, naming, name):
+def test_an_existing_sidecar_of_either_name_is_updated(photo, naming, name):
     photo.with_name(name).write_text(DIGIKAM)
     assert write_sidecars([row(photo, DOG)], naming=naming).updated == 1
     assert files(photo.parent) == sorted(["IMG.jpg", name])
@@ -68,18 +68,19 @@ def test_one_that_is_there_is_updated_whatever_its_name(photo, naming, name):
 @pytest.mark.parametrize(
     ("naming", "written", "left"), [("append", "IMG.jpg.xmp", "IMG.xmp"), ("adobe", "IMG.xmp", "IMG.jpg.xmp")]
 )
-def test_of_two_the_kind_that_was_asked_for_is_written_and_keeps_the_others_keywords(photo, naming, written, left):
+def test_of_two_sidecars_the_requested_name_is_written_with_the_keywords_of_both(photo, naming, written, left):
     photo.with_name(written).write_text(wrap(""))
     photo.with_name(left).write_text(wrap(bag("dc:subject", "Anna")))
     summary = write_sidecars([row(photo, DOG)], naming=naming)
     assert subjects(photo.with_name(written)) == ["Anna", "dog"]
     assert photo.with_name(left).read_text() == wrap(bag("dc:subject", "Anna"))
     assert summary.both == 1
-    assert "1 photograph has both IMG.jpg.xmp and IMG.xmp; see --sidecar-name" in summary.to_text()
+    assert "1 photograph has both IMG.jpg.xmp and IMG.xmp" in summary.to_text()
+    assert "--sidecar-name" in summary.to_text()
 
 
 @pytest.mark.parametrize("naming", ["append", "adobe"])
-def test_what_pictures_of_one_name_have_is_not_shared(tmp_path, naming):
+def test_pictures_with_the_same_stem_do_not_share_a_sidecar(tmp_path, naming):
     raw, jpeg = picture(tmp_path / "IMG.jpg").with_name("IMG.cr2"), tmp_path / "IMG.jpg"
     shutil.copy(jpeg, raw)
     (tmp_path / "IMG.xmp").write_text(wrap(bag("dc:subject", "of the RAW file")))
@@ -91,7 +92,7 @@ def test_what_pictures_of_one_name_have_is_not_shared(tmp_path, naming):
     assert write_sidecars(rows, naming=naming).unchanged == 2
 
 
-def test_two_pictures_of_one_name_get_a_sidecar_each(tmp_path):
+def test_two_pictures_with_the_same_stem_get_one_sidecar_each(tmp_path):
     rows = [row(picture(tmp_path / "a.jpg"), DOG), row(picture(tmp_path / "a.png"), CAT)]
     write_sidecars(rows, naming="adobe")
     assert files(tmp_path) == ["a.jpg", "a.jpg.xmp", "a.png", "a.png.xmp"]
@@ -112,7 +113,7 @@ def test_the_second_time_nothing_is_touched(photo):
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_other_tags_take_the_place_of_former_ones_and_no_tags_leave_what_was_there(photo):
+def test_new_tags_replace_old_ones_and_without_tags_the_original_is_restored(photo):
     sidecar = photo.with_name("IMG.jpg.xmp")
     write_sidecars([row(photo, DOG)])
     write_sidecars([row(photo, CAT)])
@@ -136,7 +137,7 @@ def test_several_models_are_one_photographs_tags_and_errors_leave_the_sidecar(ph
     assert (summary.skipped, summary.failed["missing"]) == (1, 1)
 
 
-def test_keywords_in_the_photograph_are_kept_in_the_fields_that_are_made(exiftool, photo):
+def test_new_fields_get_the_keywords_of_the_photograph(exiftool, photo):
     exiftool(photo, "-XMP-lr:HierarchicalSubject=People|Anna", "-IPTC:Keywords=Zürich", "-IPTC:CodedCharacterSet=UTF8")
     assert keywords_in(photo) == [("People", "Anna"), ("Zürich",)]
     write_sidecars([row(photo, DOG)])
@@ -146,7 +147,7 @@ def test_keywords_in_the_photograph_are_kept_in_the_fields_that_are_made(exiftoo
     assert subjects(photo.with_name("IMG.jpg.xmp")) == ["dog"]
 
 
-def test_packets_in_files_whose_header_is_not_read_are_found(tmp_path):
+def test_packets_are_found_in_files_without_a_readable_header(tmp_path):
     raw = tmp_path / "a.NEF"
     raw.write_bytes(b"II*\0" + bytes(999) + PACKETS["digikam"] + bytes(99) + PACKETS["one line"] + b"<x:xmpmeta>")
     assert keywords_in(raw)[:2] == [("People", "Anna"), ("Café",)]
@@ -154,7 +155,7 @@ def test_packets_in_files_whose_header_is_not_read_are_found(tmp_path):
     assert keywords_in(tmp_path / "none.nef") == keywords_in(tmp_path / "none.jpg") == []
 
 
-def test_a_broken_sidecar_is_left_and_named_and_the_next_is_written(tmp_path):
+def test_a_broken_sidecar_is_left_unchanged_and_the_next_is_written(tmp_path):
     photos = [picture(tmp_path / f"{number}.jpg", number) for number in range(9)]
     for photo in photos[:7]:
         photo.with_name(f"{photo.name}.xmp").write_bytes(b"<x:xmpmeta")
@@ -192,7 +193,7 @@ def test_permissions_attributes_and_links_are_kept(photo):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
-def test_what_is_read_only_or_anothers_is_left_and_named(photo):
+def test_read_only_files_and_those_of_other_owners_are_left_unchanged(photo):
     sidecar = photo.with_name("IMG.jpg.xmp")
     sidecar.write_text(DIGIKAM)
     sidecar.chmod(0o444)
@@ -210,7 +211,7 @@ def test_what_is_read_only_or_anothers_is_left_and_named(photo):
 
 @pytest.fixture
 def open_folder():
-    """A folder that every user may look into."""
+    """A folder that every user may list."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -219,7 +220,7 @@ def open_folder():
 
 
 class as_nobody:
-    """Without the powers of root, if we have them: they may write everywhere."""
+    """Run without the privileges of root, who may write everywhere."""
 
     def __enter__(self):
         self.root = os.getuid() == 0
@@ -233,16 +234,14 @@ class as_nobody:
             os.setresgid(0, 0, 0)
 
 
-def test_a_folder_that_may_not_be_written_is_named_once_for_each_photograph(open_folder):
+def test_an_unwritable_folder_is_reported_for_each_photograph(open_folder):
     photos = [picture(open_folder / "sub" / f"{number}.jpg") for number in range(2)]
     (open_folder / "sub").chmod(0o555)
     with as_nobody():
         summary = write_sidecars(row(photo, DOG) for photo in photos)
     (open_folder / "sub").chmod(0o755)
     assert summary.failed == {"read_only": 2}
-    assert [line.partition(" cannot be written (Permission denied).")[0] for line in summary.to_text().splitlines()[1:]] == [
-        f"  {photo}.xmp" for photo in photos
-    ]
+    assert [line.split()[0] for line in summary.to_text().splitlines()[1:]] == [f"{photo}.xmp" for photo in photos]
     assert files(open_folder / "sub") == ["0.jpg", "1.jpg"]
 
 
@@ -273,20 +272,22 @@ def test_a_full_disk_stops_all_and_leaves_the_old_sidecar(photo, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(in_place, "_take_over", full)
-    with pytest.raises(OutputError, match=r"IMG\.jpg\.xmp cannot be written \(No space left on device\); it is as it was"):
+    monkeypatch.setattr(in_place, "_copy_attributes", full)
+    with pytest.raises(OutputError, match=r"IMG\.jpg\.xmp.*No space left on device") as caught:
         write_sidecars([row(photo, DOG), row(photo.with_name("other.jpg"), DOG)])
+    assert caught.value.code == "disk_full"
     assert sidecar.read_text() == DIGIKAM
     assert files(photo.parent) == ["IMG.jpg", "IMG.jpg.xmp"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-def test_a_really_full_disk_is_told_from_other_faults(photo, monkeypatch):
+def test_a_full_disk_differs_from_other_errors(photo, monkeypatch):
     sidecar = photo.with_name("IMG.jpg.xmp")
     sidecar.write_text(DIGIKAM)
     monkeypatch.setattr(Path, "open", lambda self, mode="r", **_: open("/dev/full", "wb", buffering=0))  # noqa: PTH123, SIM115
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError) as caught:
         Place.look(sidecar).write(b"x")
+    assert caught.value.code == "disk_full"
     monkeypatch.undo()
     assert sidecar.read_text() == DIGIKAM
 
@@ -298,32 +299,34 @@ def test_ctrl_c_leaves_the_old_sidecar_and_nothing_beside_it(photo, monkeypatch)
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(in_place, "_take_over", interrupted)
+    monkeypatch.setattr(in_place, "_copy_attributes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_sidecars([row(photo, DOG)])
     assert files(photo.parent) == ["IMG.jpg", "IMG.jpg.xmp"]
     assert sidecar.read_text() == DIGIKAM
 
 
-def test_a_sidecar_that_another_program_writes_meanwhile_is_left_to_it(photo):
+def test_a_sidecar_that_another_program_writes_meanwhile_is_left_unchanged(photo):
     sidecar = photo.with_name("IMG.jpg.xmp")
     sidecar.write_text(DIGIKAM)
     place = Place.look(sidecar)
     sidecar.write_text(DARKTABLE)
-    with pytest.raises(LeftAloneError, match="changed meanwhile") as error:
+    with pytest.raises(LeftAloneError) as caught:
         place.write(b"ours")
-    assert error.value.reason == "changed"
-    with pytest.raises(LeftAloneError, match="changed meanwhile"):
+    assert caught.value.reason == caught.value.code == "changed"
+    with pytest.raises(LeftAloneError) as caught:
         place.remove()
+    assert caught.value.code == "changed"
     assert sidecar.read_text() == DARKTABLE
     nothing = Place.look(photo.with_name("new.xmp"))
     photo.with_name("new.xmp").write_text("theirs")
-    with pytest.raises(LeftAloneError, match="changed meanwhile"):
+    with pytest.raises(LeftAloneError, match=r"new\.xmp") as caught:
         nothing.write(b"ours")
+    assert caught.value.code == "changed"
     assert files(photo.parent) == ["IMG.jpg", "IMG.jpg.xmp", "new.xmp"]
 
 
-def test_what_is_no_file_is_left(photo):
+def test_other_than_regular_files_are_left_unchanged(photo):
     photo.with_name("IMG.jpg.xmp").mkdir()
     assert write_sidecars([row(photo, DOG)]).failed == {"not_a_file": 1}
     os.mkfifo(photo.with_name("b.jpg.xmp"))
@@ -335,7 +338,7 @@ def test_what_is_no_file_is_left(photo):
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.jpg", b"-n.jpg", b"a\nb.jpg", b"a'\"|;$(x).jpg", "ü\u0301.jpg".encode(), b" .jpg"])
-def test_any_name_will_do(tmp_path, name):
+def test_files_of_any_name_are_written(tmp_path, name):
     photo = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     shutil.copy(picture(tmp_path / "a.jpg"), photo)
     shown = []
@@ -347,7 +350,7 @@ def test_any_name_will_do(tmp_path, name):
     assert untag([photo]).removed == 1
 
 
-def test_a_terminal_is_told_no_commands():
+def test_names_cannot_send_commands_to_a_terminal():
     assert show("a\x1b[31m\n\u202e") == r"a\x1b[31m\n\u202e"
     assert show(os.fsdecode(b"\xff")) == r"\xff"
 
@@ -360,7 +363,7 @@ def test_dry_run_shows_and_writes_nothing(photo):
     assert (summary.updated, sidecar.read_bytes()) == (1, PACKETS["UTF-16"])
     assert "+     <rdf:li>dog</rdf:li>" in shown[0].splitlines()
     assert f"--- {sidecar}" in shown[0]
-    assert "would be" in summary.to_text()
+    assert summary.to_text().startswith("sidecars (dry run): ")
     sidecar.unlink()
     write_sidecars([row(photo, DOG)], dry_run=True, show_diff=shown.append)
     assert shown[1].startswith("--- /dev/null\n")
@@ -379,12 +382,13 @@ def test_tagged_and_untagged_a_sidecar_is_byte_for_byte_what_it_was(photo, shape
 
 def test_a_missing_path_stops_before_anything_is_changed(photo):
     write_sidecars([row(photo, DOG)])
-    with pytest.raises(DataError, match="1 of 2 paths do not exist"):
+    with pytest.raises(DataError, match="none") as caught:
         untag([photo, photo.with_name("none")])
+    assert caught.value.code == "path_missing"
     assert files(photo.parent) == ["IMG.jpg", "IMG.jpg.xmp"]
 
 
-def test_untagging_a_photograph_leaves_the_sidecars_of_its_neighbours(tmp_path):
+def test_untagging_a_photograph_keeps_the_sidecars_of_others(tmp_path):
     jpeg, raw = picture(tmp_path / "IMG.jpg"), tmp_path / "IMG.cr2"
     raw.write_bytes(b"raw")
     write_sidecars([row(raw, DOG), row(jpeg, CAT)], naming="adobe")
@@ -432,10 +436,10 @@ def test_a_folder_that_cannot_be_listed_is_named(open_folder):
         summary = untag([open_folder])
     (open_folder / "closed").chmod(0o755)
     assert (summary.removed, summary.failed) == (1, {"unreadable": 1})
-    assert "closed cannot be listed" in summary.to_text()
+    assert "closed" in summary.to_text().splitlines()[1]
 
 
-def test_broken_sidecars_without_a_trace_of_us_are_none_of_our_business(tmp_path):
+def test_broken_sidecars_without_cocotags_notes_are_ignored(tmp_path):
     (tmp_path / "a.xmp").write_bytes(b"<broken")
     assert untag([tmp_path]).ok
     (tmp_path / "b.xmp").write_bytes(b"<broken urn:cocotag:xmp:1.0/")

@@ -33,7 +33,7 @@ def _run(words: list[str]) -> int:
     if args.thresholds is not None and args.thresholds.name != "fixed":
         raise ConfigError(
             f"--thresholds {args.thresholds} would choose on the images that are reported on, and flatter. Choose on others: "
-            f"cocotag calibrate {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE"
+            f"cocotag tune-thresholds {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE"
         )
     from cocotag.data.annotations import load_split
     from cocotag.data.image_files import refuse_links

@@ -32,7 +32,7 @@ def _run(words: list[str]) -> int:
         where = f"{tuned.get('images', '?')} images ({tuned.get('split', '?')})"
         print(f"tuned on     {where}: figures taken there are optimistic")
     else:
-        print("tuned on     nothing: cocotag calibrate chooses thresholds on labelled images")
+        print("tuned on     nothing: cocotag tune-thresholds chooses thresholds on labelled images")
     if metadata.chosen_by:
         print(f"thresholds   {describe(metadata.chosen_by)}")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")

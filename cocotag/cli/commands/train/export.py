@@ -1,4 +1,4 @@
-"""`cocotag export`: checkpoint to bundle."""
+"""`cocotag export`: a checkpoint to a bundle."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ def _run(words: list[str]) -> int:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="RUN_DIR/checkpoints/best.ckpt")
     parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="the bundle, FILE.onnx")
     int8 = parser.add_argument("--int8", action="store_true")
-    int8.help = "convolutions in 8-bit integers: smaller; whether faster, cocotag latency --bundle tells; takes --calibrate"
-    calibrate = parser.add_argument("--calibrate", metavar="DIR", type=Path)
-    calibrate.help = "for --int8: a folder of some 100 photographs such as will be tagged, without labels"
-    add_thresholds(parser, f"what they are chosen for, on the run's tune images: {RULES}; default: as the run's config says")
-    parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
+    int8.help = "convolutions in 8-bit integers: smaller, often faster (cocotag latency --bundle); needs --calibration-images"
+    images = parser.add_argument("--calibration-images", "--calibrate", metavar="DIR", type=Path, dest="calibration")
+    images.help = "for --int8: a folder of about 100 photographs like those that will be tagged, without labels"
+    add_thresholds(parser, f"the rule that thresholds are tuned by, on the run's tune images: {RULES}; default: the config's")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     args = parser.parse_args(words)
 
-    if args.int8 != (args.calibrate is not None):
-        raise ConfigError("--int8 and --calibrate DIR go together: the photographs in DIR show how large features become.")
+    if args.int8 != (args.calibration is not None):
+        raise ConfigError(
+            "--int8 and --calibration-images DIR go together: the photographs in DIR show how large features become.",
+            code="flag_without_other",
+        )
     refuse_existing(args.overwrite, args.out)
     probe_folder(args.out.parent)
-    photographs = None if args.calibrate is None else _spread(args.calibrate)
+    photographs = None if args.calibration is None else _spread(args.calibration)
     try:
         from cocotag.export.run import export_run
     except ModuleNotFoundError as error:
@@ -47,13 +50,15 @@ def _run(words: list[str]) -> int:
 
 
 def _spread(folder: Path) -> Iterator[Path]:
-    """All images under a folder: first some from all over it, then the rest, should some of those be unreadable."""
+    """All images under a folder: first an even sample of it, then the rest, in case some of the sample cannot be read."""
     from cocotag.export.quantize import CALIBRATION_IMAGES
     from cocotag.photos.walk import find_images
 
     files = list(find_images([folder]))
     if not files:
-        raise DataError(f"There are no image files under {folder}. Give --calibrate a folder of photographs.")
+        raise DataError(
+            f"There are no image files under {folder}. Give --calibration-images a folder of photographs.", code="no_images"
+        )
     step = max(1, len(files) // CALIBRATION_IMAGES)
     return iter([path for start in range(step) for path in files[start::step]])
 

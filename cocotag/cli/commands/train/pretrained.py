@@ -21,7 +21,7 @@ def _run(words: list[str]) -> int:
         raise without_extra("Making a bundle", error) from None
     metadata = export_pretrained(args.out, args.weights)
     print(f"largest difference in probability from the network: {metadata.parity['largest_difference']:.2g}")
-    print(f"All thresholds are 0.5. Better: cocotag calibrate {args.out} --root DATA --split SPLIT --out calibrated.onnx")
+    print(f"All thresholds are 0.5. Better: cocotag tune-thresholds {args.out} --root DATA --split SPLIT --out tuned.onnx")
     print(args.out)
     return DONE
 

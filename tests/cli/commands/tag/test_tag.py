@@ -185,7 +185,7 @@ def test_a_state_that_is_none_is_refused(tag, album, tmp_path):
     [
         ([], "there is no output"),
         (["--out", "t.csv", "--threshold", "0.5", "--precision", "0.5"], "both"),
-        (["--out", "t.csv", "--precision", "0.9"], "cocotag calibrate"),
+        (["--out", "t.csv", "--precision", "0.9"], "cocotag tune-thresholds"),
         (["--out", "t.csv", "--threshold-for", "dog"], "NAME=T"),
         (["--out", "t.csv", "--threshold-for", "dog=2"], "between 0 and 1"),
         (["--out", "t.csv", "--threshold-for", "dgo=0.2"], "Did you mean 'dog'"),

@@ -36,7 +36,7 @@ def test_dry_run_shows_a_diff_that_patch_would_take(photos, capsys):
     assert main(["untag", str(photos), "--dry-run"]) == 0
     out, err = capsys.readouterr()
     assert contents(photos) == before
-    assert err == "sidecars, would be: 1 changed, 2 removed\n"
+    assert err == "sidecars (dry run): 1 changed, 2 removed\n"
     lines = out.splitlines()
     assert [line for line in lines if line.startswith("+++")] == [f"+++ {photos / '0.jpg.xmp'}", *["+++ /dev/null"] * 2]
     taken = [line[1:].strip() for line in lines if line.startswith("-     <rdf:li>")]
@@ -93,7 +93,7 @@ def test_globs_and_a_list_on_stdin_are_paths_as_they_are_for_tag(photos, capsys,
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
     assert main(["untag", "-"]) == 1
     first, *rest = capsys.readouterr().err.splitlines()
-    assert first == "sidecars: 1 changed, 2 removed; left as they are: 1 missing"
+    assert first == "sidecars: 1 changed, 2 removed; left unchanged: 1 missing"
     assert rest == [f"  {photos / 'none.jpg'} is not there."]
     assert sorted(contents(photos)) == ["0.jpg", "0.jpg.xmp", "1.jpg", "2.jpg"]
 

@@ -1,4 +1,4 @@
-"""`cocotag calibrate`: a bundle's thresholds, chosen on labelled images."""
+"""`cocotag tune-thresholds`: a bundle's thresholds, tuned on labelled images."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from cocotag.cli.parsing.threshold_flag import RULES, add_thresholds
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="any bundle; with --out it stays as it is")
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="any bundle; with --out its file stays unchanged")
     parser.add_argument("--root", metavar="DIR", type=Path, help="data set in COCO's layout; fixed:T needs none")
-    parser.add_argument("--split", help="split to choose on; claim no figures from it afterwards")
-    add_thresholds(parser, f"what they are chosen for: {RULES}; default f1")
+    parser.add_argument("--split", help="split to tune on; report no figures of it afterwards")
+    add_thresholds(parser, f"the rule that thresholds are tuned by: {RULES}; default f1")
     parser.add_argument("--out", metavar="FILE", type=Path, help="the bundle with the new thresholds (default: BUNDLE itself)")
     parser.add_argument(
-        "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
+        "--aliases", metavar="FILE", help="names of the data set's classes in the bundle: YAML, or voc, open_images"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a FILE that is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     args = parser.parse_args(words)
 
     fixed = args.thresholds is not None and args.thresholds.name == "fixed"
     if not fixed and (args.root is None or args.split is None):
-        parser.error("thresholds are chosen on images, so --root and --split are needed")
+        parser.error("thresholds are tuned on labelled images: give --root and --split")
     out = args.out or args.bundle
     if args.out is not None:
         refuse_existing(args.overwrite, args.out)
@@ -34,7 +34,7 @@ def _run(words: list[str]) -> int:
     from cocotag.data.annotations import load_split
     from cocotag.data.image_files import refuse_links
     from cocotag.data.matching import load_aliases
-    from cocotag.export.tune_thresholds import calibrate, set_thresholds
+    from cocotag.export.tune_thresholds import set_thresholds, tune_thresholds
     from cocotag.files import probe_folder
     from cocotag.inference.tagger import Tagger
     from cocotag.thresholds import F1
@@ -49,15 +49,16 @@ def _run(words: list[str]) -> int:
     refuse_links(table, [(args.root, args.split)])
     probe_folder(out.parent)
     aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
-    made = calibrate(tagger, table, out, split=args.split, rule=args.thresholds or F1, aliases=aliases)
-    print(made.to_text())
+    tuned = tune_thresholds(tagger, table, out, split=args.split, rule=args.thresholds or F1, aliases=aliases)
+    print(tuned.to_text())
     print(out)
-    return DONE_WITH_FAULTS if made.failures else DONE
+    return DONE_WITH_FAULTS if tuned.failures else DONE
 
 
 COMMAND = Command(
-    "calibrate",
-    "Choose a bundle's thresholds anew on labelled images.",
-    "cocotag calibrate tagger.onnx --root data --split mine --out calibrated.onnx",
+    "tune-thresholds",
+    "Tune a bundle's thresholds on labelled images.",
+    "cocotag tune-thresholds tagger.onnx --root data --split mine --out tuned.onnx",
     _run,
+    aliases=("calibrate",),
 )
