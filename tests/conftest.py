@@ -17,6 +17,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: there Ctrl-C is ignored, and so it would be in every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several test processes share the cores. OpenMP's threads would wait for each other at every barrier.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = os.environ.get("COCOTAG_REQUIRE_ALL") == "1"
 

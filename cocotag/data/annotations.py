@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import io
-import json
 import logging
-import math
 import re
 import reprlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -22,13 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.data import table_cache
+from cocotag.data.coco_fields import (
+    box_area,
+    id_and_name,
+    is_crowd_flag,
+    leaves_folder,
+    no_collector,
+    parse_document,
+    side,
+    unreadable,
+)
 from cocotag.errors import DataError
-from cocotag.labels import Id, Vocabulary, read_id
+from cocotag.labels import Id, Vocabulary
 
 MAX_NAME = 4096
 """Most characters of a file name with its folders: the limit of a path on Linux."""
-_LEAVES = re.compile(r"\A(?:[/\\]|[A-Za-z]:)|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
-"""A name that leaves the image folder, on any system: absolute, with a drive, or through the parent folder."""
 _NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that no file name has; the other surrogates stand for bytes that are not UTF-8, as Python lists them."""
 
@@ -144,7 +149,7 @@ def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> A
     stored = table_cache.load(path)
     table = _unpack(stored, Path(image_dir)) if stored else None
     if table is None or stored is None:
-        with _no_collector():
+        with no_collector():
             document, stamp = _read_document(path)
             try:
                 table, notes = _tabulate(document, Path(image_dir))
@@ -159,37 +164,14 @@ def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> A
     return table
 
 
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Turn the garbage collector off: searching the millions of containers of a document for cycles doubles the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _read_document(path: Path) -> tuple[dict[str, Any], table_cache.Stamp | None]:
+def _read_document(path: Path) -> tuple[dict[str, list[Any]], table_cache.Stamp | None]:
     try:
         content, stamp = table_cache.read_stamped(path)
-        if stamp is not None and sys.stderr.isatty():
-            sys.stderr.write(f"Reading {path.name} ({len(content) / 1e6:.0f} MB); the next start will be faster.\n")
-        document = json.loads(content)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. Check the path.", code="file_missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}). Download or export it again.", code="not_json") from None
-    fault = "is not a JSON object"
-    if isinstance(document, dict):
-        keys = ("images", "annotations", "categories")
-        fault = ", ".join(f"has no list {key!r}" for key in keys if not isinstance(document.get(key), list))
-        if not fault:
-            return document, stamp
-    raise DataError(
-        f"{path} is not a COCO instances file: it {fault}. See https://cocodataset.org/#format-data.", code="not_coco_json"
-    )
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if stamp is not None and sys.stderr.isatty():
+        sys.stderr.write(f"Reading {path.name} ({len(content) / 1e6:.0f} MB); the next start will be faster.\n")
+    return parse_document(content, path), stamp
 
 
 def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[AnnotationTable, list[str]]:
@@ -222,7 +204,7 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
     targets = counts > 0
     known = np.ones(shape, bool)
     known[rows[crowd], classes[crowd]] = targets[rows[crowd], classes[crowd]]
-    sizes = np.array([(_whole(image.get("width")), _whole(image.get("height"))) for image in images], np.int32)
+    sizes = np.array([(side(image.get("width")), side(image.get("height"))) for image in images], np.int32)
     largest = np.zeros(len(images), np.float64)
     np.maximum.at(largest, rows[~crowd], area[~crowd])
     pixels = sizes.prod(axis=1, dtype=np.float64)
@@ -242,27 +224,19 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
     return table, notes
 
 
-def _whole(value: object) -> int:
-    """A side in pixels; 0 if the value is invalid."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 < value < 2**31 else 0
-
-
 def _image_rows(images: list[Any]) -> dict[Id, int]:
     """Id -> row, in the order of the rows."""
     row_of: dict[Id, int] = {}
     for row, image in enumerate(images):
-        number = read_id(image.get("id")) if isinstance(image, dict) else None
-        if number is None or not isinstance(image.get("file_name"), str) or not image["file_name"]:
+        entry = id_and_name(image, "file_name")
+        if entry is None:
             raise DataError(
                 f"images[{row}] is {reprlib.repr(image)}: an id (integer or string) and a file_name are needed.",
                 code="image_entry_invalid",
             )
-        if fault := _name_fault(image["file_name"]):
-            raise DataError(
-                f"images[{row}] is {reprlib.repr(image['file_name'])}, {fault}. Use relative names.", code="file_name_invalid"
-            )
+        number, name = entry
+        if fault := _name_fault(name):
+            raise DataError(f"images[{row}] is {reprlib.repr(name)}, {fault}. Use relative names.", code="file_name_invalid")
         earlier = row_of.setdefault(number, row)
         if earlier != row:
             raise DataError(
@@ -284,7 +258,7 @@ _FAULT_SIGNS = (b"\0/", b"\\", b":", b"..", b"\xed")
 
 
 def _name_fault(name: str) -> str | None:
-    if _LEAVES.search(name):
+    if leaves_folder(name):
         return "outside the image folder"
     if len(name) > MAX_NAME or _NO_NAME.search(name):
         return "which is not a possible file name"
@@ -319,27 +293,13 @@ def _annotation_arrays(
         raise KeyError("image_id")
     if bool in {*map(type, categories), *(type(annotation["image_id"]) for annotation in annotations)}:
         raise TypeError("true and false are not ids, although they equal 1 and 0")
-    if not set(flags) <= _CROWD_FLAGS:
+    if not all(map(is_crowd_flag, set(flags))):
         raise TypeError("iscrowd")
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     classes = np.fromiter((index_of[number] for number in categories), np.int64, len(categories))
     crowd = np.fromiter((flag == 1 for flag in flags), bool, len(flags))
-    area = np.fromiter((_box_area(annotation.get("bbox")) for annotation in annotations), np.float64, len(annotations))
+    area = np.fromiter((box_area(annotation.get("bbox")) for annotation in annotations), np.float64, len(annotations))
     return rows, classes, crowd, area
-
-
-_CROWD_FLAGS = {0, 1, None}
-
-
-def _box_area(box: object) -> float:
-    if type(box) is list and len(box) == 4 and type(box[2]) in (int, float) and type(box[3]) in (int, float):
-        try:
-            width, height = float(box[2]), float(box[3])
-        except OverflowError:  # an integer of 400 digits, say
-            return 0.0
-        if width > 0 and height > 0 and width * height < math.inf:
-            return width * height
-    return 0.0
 
 
 def _first_fault(annotations: list[Any], row_of: dict[Id, int], index_of: dict[Id, int]) -> str | None:
@@ -359,7 +319,7 @@ def _first_fault(annotations: list[Any], row_of: dict[Id, int], index_of: dict[I
         if isinstance(annotation.get("id", []), list | dict):
             return f"{where} has no valid id. Export the file again."
         flag = annotation.get("iscrowd")
-        if isinstance(flag, list | dict) or flag not in _CROWD_FLAGS:
+        if not is_crowd_flag(flag):
             return f"{where} has iscrowd {reprlib.repr(flag)}; it must be 0 or 1."
     return None
 

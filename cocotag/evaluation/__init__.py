@@ -1,1 +1,1 @@
-"""Bundle and labelled images -> how good the bundle is: frames, files, a page, comparisons. No torch."""
+"""Evaluation of a bundle on labelled images: data frames, files, a page, comparisons. Does not import torch."""

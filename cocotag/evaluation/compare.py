@@ -1,6 +1,6 @@
-"""Two taggers on the same labelled images: what the other does better or worse than the baseline, class by class.
+"""Comparison of two taggers on the same labelled images, class by class.
 
-Both are measured on the same draws of images (paired bootstrap), so what makes some images hard drops out of the difference.
+Both are measured on the same draws of images (paired bootstrap), so the difficulty of the images cancels out of the difference.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.pages.values import plain
 
 VERDICTS = ("worse", "unclear", "few positives", "better", "undefined")
-"""By the interval of the F1 difference: below 0, with 0 in it, not judged, above 0, no F1. `compare` sorts in this order."""
+"""Verdicts by the interval of the F1 difference: below 0, includes 0, not judged, above 0, no F1. `compare` sorts in this
+order."""
 
 ENOUGH_SUPPORT = 10
-"""Positives from which on a class's F1 is worth naming in a sentence, and a change of it is called better or worse: the
-draws of fewer differ too little for an interval."""
+"""Positives that a class needs before its F1 is named in a finding, or its change is called better or worse: with fewer, the
+bootstrap draws differ too little for an interval."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` found. Differences are other minus baseline; fractions, NaN where undefined.
+    """Comparison of two taggers. Differences are other minus baseline; values are fractions, NaN if undefined.
 
     Attributes:
-        names: What the baseline and the other are called.
-        images: How many images both were measured on; None if they were measured on different ones.
-        summary: A row a measure. Paired: ``baseline, other, difference, lo, hi, n_classes, verdict``, with the 95% interval of
-            the difference; the verdict heeds that some measures are better when lower. Not paired:
-            ``baseline, baseline_lo, baseline_hi, other, other_lo, other_hi``, each with its own.
-        per_class: A row a class, regressions first: ``index, name, support, verdict``, then for ``f1`` and ``ap``
-            ``f1_baseline, f1_other, f1_difference, f1_lo, f1_hi``. Not paired: ``name, support_baseline, support_other`` and
-            ``f1_baseline, f1_other``, likewise ``ap``: the baseline's classes, then those that only the other has.
-        note: Why there are no differences; empty where there are.
-        warnings: What a reader should know first.
+        names: Names of the baseline and the other.
+        images: Number of images that both were measured on; None if not paired.
+        summary: One row per measure. Paired: ``baseline, other, difference, lo, hi, n_classes, verdict``, with the 95%
+            interval of the difference; the verdict respects measures for which lower is better. Not paired:
+            ``baseline, baseline_lo, baseline_hi, other, other_lo, other_hi``, with an interval for each.
+        per_class: One row per class, regressions first: ``index, name, support, verdict``, then
+            ``f1_baseline, f1_other, f1_difference, f1_lo, f1_hi`` and the same for ``ap``. Not paired:
+            ``name, support_baseline, support_other, f1_baseline, f1_other`` and the same for ``ap``, with the baseline's
+            classes, then those of the other.
+        note: Why there are no differences; empty if there are.
+        warnings: Warnings for the reader.
     """
 
     names: tuple[str, str]
@@ -59,8 +61,8 @@ class Comparison:
         return not self.note
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, None where a figure is undefined."""
-        made: dict[str, Any] = plain(
+        """Plain values, None if undefined."""
+        document: dict[str, Any] = plain(
             {
                 "baseline": self.names[0],
                 "other": self.names[1],
@@ -73,12 +75,12 @@ class Comparison:
                 "per_class": self.per_class,
             }
         )
-        return made
+        return document
 
     def to_csv(self) -> str:
-        """The classes; text of a CSV file, blank where a figure is undefined."""
+        """The classes as the text of a CSV file; undefined values are empty."""
         text = self.per_class.to_csv(index=False, lineterminator="\n")
-        return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
+        return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be written
 
 
 def compare(
@@ -89,27 +91,27 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Differences between two taggers on the same labelled images, with 95% intervals over images.
+    """Compare two taggers on the same labelled images, with 95% intervals over images.
 
-    The order of images and of classes may differ.
+    The order of images and classes may differ.
 
     Args:
-        baseline: What is compared with.
-        other: What is better or worse than it.
-        names: What to call them.
-        resamples: Draws of the bootstrap.
-        seed: Of the draws.
+        baseline: Predictions of the baseline.
+        other: Predictions of the other tagger.
+        names: Names of the baseline and the other.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the draws.
 
     Raises:
-        DataError: Images, classes or labels differ; the first difference is named.
+        DataError: Images, classes or labels differ; the message names the first difference.
     """
     other = _in_order_of(baseline, other, names)
     targets, known = baseline.targets, baseline.known
     sides = [(run.probs, run.predicted) for run in (baseline, other)]
     gaps = difference([sides[0]], [sides[1]], targets, known, resamples=resamples, seed=seed)
-    nowhere = np.zeros(targets.shape[1])
+    unused = np.zeros(targets.shape[1])  # thresholds, since the decisions are given
     first, second = (
-        score(probs, targets, known, nowhere, predicted=predicted, resamples=0).summary for probs, predicted in sides
+        score(probs, targets, known, unused, predicted=predicted, resamples=0).summary for probs, predicted in sides
     )
     summary = pd.DataFrame(
         {
@@ -122,9 +124,9 @@ def compare(
         },
         index=first.index,
     )
-    worse_up = summary.index.isin(list(LOWER_IS_BETTER))
-    low = np.where(worse_up, -summary["hi"], summary["lo"])
-    high = np.where(worse_up, -summary["lo"], summary["hi"])
+    lower_is_better = summary.index.isin(list(LOWER_IS_BETTER))
+    low = np.where(lower_is_better, -summary["hi"], summary["lo"])
+    high = np.where(lower_is_better, -summary["lo"], summary["hi"])
     summary["verdict"] = [_verdict(*row) for row in zip(summary["difference"], low, high, strict=True)]
     support = (targets & known).sum(axis=0)
     found = gaps.per_class
@@ -142,11 +144,14 @@ def compare(
 
 
 def compare_stored(baseline: StoredEvaluation, other: StoredEvaluation, *, names: tuple[str, str]) -> Comparison:
-    """As `compare`; side by side, with the reason as a note, where images, classes or labels differ or were not kept."""
+    """Compare two stored evaluations.
+
+    If images, classes or labels differ or predictions are missing, both are listed side by side, with the reason as a note.
+    """
     warnings = tuple(optimism(name) for name, side in zip(names, (baseline, other), strict=True) if side.optimistic)
     if baseline.predictions is None or other.predictions is None:
         lacking = " and ".join(str(side.path.parent) for side in dict.fromkeys((baseline, other)) if side.predictions is None)
-        return _side_by_side(baseline, other, names, f"There is no {FILE} in {lacking}. Evaluate again to get one.", warnings)
+        return _side_by_side(baseline, other, names, f"There is no {FILE} in {lacking}. Evaluate again to write it.", warnings)
     try:
         return replace(compare(baseline.predictions, other.predictions, names=names), warnings=warnings)
     except DataError as error:
@@ -154,7 +159,7 @@ def compare_stored(baseline: StoredEvaluation, other: StoredEvaluation, *, names
 
 
 def optimism(name: str) -> str:
-    """What a reader should know of one side of a comparison that was tuned on the very images."""
+    """The warning about one side of a comparison that was tuned on the same images."""
     return f"{name} is optimistic: its checkpoint or thresholds were chosen on these images."
 
 
@@ -170,11 +175,11 @@ def _side_by_side(
         side.per_class.set_index("name")[["support", "f1", "ap"]].add_suffix(f"_{role}")
         for side, role in ((baseline, "baseline"), (other, "other"))
     ]
-    everyone = list(dict.fromkeys(name for frame in classes for name in frame.index))
-    per_class = pd.concat([frame[~frame.index.duplicated()].reindex(everyone) for frame in classes], axis=1)
+    every_class = list(dict.fromkeys(name for frame in classes for name in frame.index))
+    per_class = pd.concat([frame[~frame.index.duplicated()].reindex(every_class) for frame in classes], axis=1)
     per_class.index.name = "name"
     columns = [f"{measure}_{role}" for measure in ("support", "f1", "ap") for role in ("baseline", "other")]
-    note = f"No difference and no interval of one can be had, each side stands for itself. {reason}"
+    note = f"The evaluations cannot be paired, so there are no differences. {reason}"
     summary = pd.concat([first.reindex(metrics), second.reindex(metrics)], axis=1)
     return Comparison(names, None, summary, per_class[columns].reset_index(), note, warnings)
 
@@ -196,21 +201,21 @@ def check_same(
     *,
     names: tuple[str, str] = ("baseline", "other"),
 ) -> None:
-    """See that a baseline is of these images, classes and labels, in whatever order.
+    """Check that a baseline has these images, classes and labels, in any order.
 
     Raises:
-        DataError: It is not; the first difference is named.
+        DataError: They differ; the message names the first difference.
     """
-    _places(baseline, np.asarray(file_names), class_names, np.asarray(targets, bool), np.asarray(known, bool), names)
+    _grid(baseline, np.asarray(file_names), class_names, np.asarray(targets, bool), np.asarray(known, bool), names)
 
 
 def _in_order_of(baseline: Predictions, other: Predictions, names: tuple[str, str]) -> Predictions:
-    """The other with its images and classes in the baseline's order.
+    """The other's predictions with images and classes in the baseline's order.
 
     Raises:
-        DataError: They are not the same images, classes and labels.
+        DataError: Images, classes or labels differ.
     """
-    grid = _places(baseline, other.file_names, other.class_names, other.targets, other.known, names)
+    grid = _grid(baseline, other.file_names, other.class_names, other.targets, other.known, names)
     return Predictions(
         baseline.file_names,
         baseline.class_names,
@@ -221,7 +226,7 @@ def _in_order_of(baseline: Predictions, other: Predictions, names: tuple[str, st
     )
 
 
-def _places(
+def _grid(
     baseline: Predictions,
     file_names: NDArray[np.str_],
     class_names: Sequence[str],
@@ -229,10 +234,10 @@ def _places(
     known: Bools,
     names: tuple[str, str],
 ) -> tuple[NDArray[np.intp], ...]:
-    """Where in the other's arrays each cell of the baseline's is.
+    """Indices into the other's arrays that bring its cells into the baseline's order.
 
     Raises:
-        DataError: They are not the same images, classes and labels.
+        DataError: Images, classes or labels differ.
     """
     rows = _order(baseline.file_names.tolist(), file_names.tolist(), "images", names)
     columns = _order(baseline.class_names, class_names, "classes", names)
@@ -241,24 +246,24 @@ def _places(
     differ = (baseline.known != known) | ((baseline.targets != targets) & baseline.known)
     if differ.any():
         row, column = np.argwhere(differ)[0]
-        said = [
-            "not known" if not known_to[row, column] else "yes" if truth[row, column] else "no"
-            for truth, known_to in ((baseline.targets, baseline.known), (targets, known))
-        ]
+        first, second = (
+            "unknown" if not mask[row, column] else "yes" if labels[row, column] else "no"
+            for labels, mask in ((baseline.targets, baseline.known), (targets, known))
+        )
         raise DataError(
-            f"{names[0]} and {names[1]} were measured against different labels: {np.count_nonzero(differ)} of {differ.size} "
-            f"differ (first: {baseline.class_names[column]} on {baseline.file_names[row]}: {said[0]}, {said[1]}). "
-            "Evaluate both on the same data."
+            f"{names[0]} and {names[1]} have different labels: {np.count_nonzero(differ)} of {differ.size} differ (first: "
+            f"{baseline.class_names[column]} on {baseline.file_names[row]}: {first}, {second}). Evaluate both on the same data.",
+            code="different_labels",
         )
     return grid
 
 
 def _order(first: Sequence[str], second: Sequence[str], what: str, names: tuple[str, str]) -> list[int]:
-    """Where in ``second`` each of ``first`` is."""
+    """The index in ``second`` of each name in ``first``."""
     if list(first) == list(second):
         return list(range(len(first)))
-    place = {name: index for index, name in enumerate(second)}
-    lacking = [name for name in first if name not in place]
+    index_of = {name: index for index, name in enumerate(second)}
+    lacking = [name for name in first if name not in index_of]
     extra = [name for name in second if name not in set(first)]
     if lacking or extra or len(first) != len(second):
         if lacking or extra:
@@ -267,12 +272,14 @@ def _order(first: Sequence[str], second: Sequence[str], what: str, names: tuple[
         else:
             first_difference = "some of them more than once"
         raise DataError(
-            f"{names[0]} and {names[1]} were measured on different {what}: {len(first)} and {len(second)} "
-            f"({first_difference}). Evaluate both on the same data."
+            f"{names[0]} and {names[1]} have different {what}: {len(first)} and {len(second)} ({first_difference}). "
+            "Evaluate both on the same data.",
+            code=f"different_{what}",
         )
-    if len(place) != len(second):
+    if len(index_of) != len(second):
         raise DataError(
-            f"{names[0]} and {names[1]} have {what} of the same name in another order, so that they cannot be paired. "
-            "Evaluate both on the same data."
+            f"{names[0]} and {names[1]} have several {what} with the same name, in a different order, and cannot be paired. "
+            "Evaluate both on the same data.",
+            code="name_duplicate",
         )
-    return [place[name] for name in first]
+    return [index_of[name] for name in first]

@@ -1,4 +1,4 @@
-"""Frames of evaluations and comparisons as text: tables for a terminal, and Markdown tables to paste."""
+"""Evaluations and comparisons as text: tables for a terminal, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from cocotag.metrics import NOT_FRACTIONS
 from cocotag.pages.values import UNDEFINED, interval, number, percent, signed
 
 SHOWN_CLASSES = 20
-"""Rows of classes in a terminal; Markdown, CSV and JSON have all."""
+"""Rows of the class table in a terminal; Markdown, CSV and JSON have all classes."""
 
 Row = Sequence[str]
 
 
 def table(head: Row, rows: Sequence[Row], *, markdown: bool, left: int = 1) -> str:
-    """A table of text, its first ``left`` columns aligned left and the others right.
+    """A text table with its first ``left`` columns aligned left and the others right.
 
-    Names may hold anything: in Markdown what would end a cell or be read as HTML is escaped, and what cannot be printed is a
-    space everywhere.
+    Names may contain anything: in Markdown, special characters and HTML are escaped; unprintable characters become spaces.
     """
     clean = [[_printable(cell) for cell in row] for row in (head, *rows)]
     if markdown:
@@ -43,7 +42,7 @@ def table(head: Row, rows: Sequence[Row], *, markdown: bool, left: int = 1) -> s
 
 
 def summary_table(summary: pd.DataFrame, *, markdown: bool = True) -> str:
-    """The summary of an evaluation, columns ``value, lo, hi, n_classes``; figures are percent, but for ``coverage``."""
+    """The summary of an evaluation, columns ``value, lo, hi, n_classes``, in percent except ``coverage``."""
     rows = [
         [metric, _shown(metric, row["value"]), _span(metric, row["lo"], row["hi"]), number(row["n_classes"])]
         for metric, row in _rows(summary)
@@ -52,7 +51,7 @@ def summary_table(summary: pd.DataFrame, *, markdown: bool = True) -> str:
 
 
 def evaluation_text(evaluation: StoredEvaluation, *, markdown: bool) -> str:
-    """Summary and classes of one evaluation, weakest class first; figures are percent."""
+    """Summary and classes of one evaluation, weakest class first, in percent."""
     data, frame = evaluation.data, evaluation.per_class
     ranked = frame.sort_values(["f1", "support"], ascending=[True, False], kind="stable")
     classes = [
@@ -64,7 +63,7 @@ def evaluation_text(evaluation: StoredEvaluation, *, markdown: bool) -> str:
     ]
     where = f"{number(data.get('images'))} images" + (f" of {data['split']}" if data.get("split") else "")
     return _document(
-        f"{where}. Percent, with 95% intervals over images.",
+        f"{where}. Percentages, with 95% intervals over images.",
         evaluation.warnings,
         summary_table(evaluation.summary, markdown=markdown),
         (["class", "positives", "F1", "95% interval", "AP", "precision", "recall"], classes),
@@ -74,7 +73,7 @@ def evaluation_text(evaluation: StoredEvaluation, *, markdown: bool) -> str:
 
 
 def comparison_text(comparison: Comparison, *, markdown: bool) -> str:
-    """Summary and classes of a comparison, regressions first; figures are percent."""
+    """Summary and classes of a comparison, regressions first, in percent."""
     first, second = comparison.names
     names = [first, second] if first != second else [f"{first} (baseline)", f"{second} (other)"]
     if not comparison.paired:
@@ -90,7 +89,7 @@ def comparison_text(comparison: Comparison, *, markdown: bool) -> str:
             for _, row in _rows(comparison.per_class)
         ]
         return _document(
-            f"A: {names[0]}. B: {names[1]}. Percent; each interval is that of its own figure.",
+            f"A: {names[0]}. B: {names[1]}. Percentages; each interval belongs to the value before it.",
             [comparison.note, *comparison.warnings],
             table(["measure", "A", "95% interval", "B", "95% interval"], measures, markdown=markdown),
             (["class", "positives A", "positives B", "F1 A", "F1 B", "AP A", "AP B"], classes),
@@ -113,15 +112,15 @@ def comparison_text(comparison: Comparison, *, markdown: bool) -> str:
         for _, row in _rows(comparison.per_class)
     ]
     counts = comparison.per_class["verdict"].value_counts()
-    said = ", ".join(f"{counts[word]} {word}" for word in ("worse", "better", "unclear", "few positives") if word in counts)
+    text = ", ".join(f"{counts[word]} {word}" for word in ("worse", "better", "unclear", "few positives") if word in counts)
     return _document(
-        f"A: {names[0]}. B: {names[1]}. The same {number(comparison.images)} images. Percent; differences are B minus A, with "
-        "95% intervals over images.",
+        f"A: {names[0]}. B: {names[1]}. The same {number(comparison.images)} images. Percentages; differences are B minus A, "
+        "with 95% intervals over images.",
         comparison.warnings,
         table(["measure", "A", "B", "B - A", "95% interval", "B is"], measures, markdown=markdown),
         (["class", "positives", "F1 A", "F1 B", "B - A", "95% interval", "AP, B - A", "F1 is"], classes),
-        f"Classes, regressions first: {said}. Worse and better have an interval without 0, which chance alone gives one class "
-        f"in twenty; below {ENOUGH_SUPPORT} positives nothing is said",
+        f"Classes, regressions first: {text}. Worse and better mean that the interval does not include 0, which happens to one "
+        f"class in twenty by chance. Classes with fewer than {ENOUGH_SUPPORT} positives are not judged",
         markdown=markdown,
     )
 
@@ -131,7 +130,7 @@ def _document(
     warnings: Sequence[str],
     measures: str,
     classes: tuple[Row, Sequence[Row]],
-    about: str,
+    heading: str,
     *,
     markdown: bool,
 ) -> str:
@@ -139,9 +138,9 @@ def _document(
     parts = [_escaped(_printable(text)) if markdown else _printable(text) for text in prose]
     head, rows = classes
     shown = rows if markdown else rows[:SHOWN_CLASSES]
-    parts += [measures, f"{about}.", table(head, shown, markdown=markdown)]
+    parts += [measures, f"{heading}.", table(head, shown, markdown=markdown)]
     if len(shown) < len(rows):
-        parts.append(f"and {len(rows) - len(shown)} more: --format md, csv or json has all.")
+        parts.append(f"and {len(rows) - len(shown)} more: --format md, csv or json has all classes.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,7 +174,7 @@ def _printable(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What Markdown would read as its own, or as HTML, as plain text."""
+    """The text with Markdown's special characters and HTML escaped."""
     for sign in "\\`*_[]<>|~":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("&", "&amp;")

@@ -1,7 +1,7 @@
-"""The most confident mistakes, with thumbnails: where labels are wrong, they are among these.
+"""The surest mistakes of a tagger, with thumbnails. Label errors are often among them.
 
-A confident false positive is often a missing label, and a tag that is missed with next to no score often a label too many
-(Northcutt, Athalye and Mueller 2021, https://arxiv.org/abs/2103.14749). Knows no page: it gives what a page shows.
+A confident false positive is often a missing label, and a miss with a very low score is often a wrong label (Northcutt,
+Athalye and Mueller 2021, https://arxiv.org/abs/2103.14749). Does not depend on a page.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from cocotag.photos.thumbnails import data_uri, shrink
 
 FALSE_POSITIVE, MISS = "false positive", "miss"
 PER_CLASS = 3
-"""Examples of each kind that a class has at most."""
+"""Largest number of examples per class and kind."""
 MANY_CLASSES = 120
-"""With more classes a gallery of all would be too long to look through: the most confident of them are shown."""
+"""With more classes than this, only the surest mistakes overall are shown, since there would be too many to look through."""
 OVERALL = 120
-"""Examples of each kind then."""
+"""Number of examples per kind in that case."""
 LEVELS = ((3, 112, 60), (2, 112, 60), (1, 112, 60), (1, 96, 50), (1, 80, 40))
-"""What is given up, in this order, where a gallery would be too large: examples per class, side in pixels, JPEG quality."""
+"""Examples per class, side in pixels, JPEG quality: the first level that fits the budget is used."""
 MARKUP_BYTES = 420
-"""What an example takes on a page beside its picture and its file name."""
+"""Size of an example on a page, without its picture and its file name."""
 LONGEST = 80
 """Characters of a file name that are shown."""
 
@@ -44,12 +44,12 @@ class Example:
     """One mistake on a page.
 
     Attributes:
-        index: The class that is wrong.
+        index: Index of the class.
         kind: `FALSE_POSITIVE` or `MISS`.
-        file_name: As the annotation file has it, its end if it is long.
+        file_name: The file name in the annotation file, or its end if it is long.
         score: Probability of the class.
-        threshold: Of the class.
-        picture: A ``data:`` address; empty where the image cannot be read.
+        threshold: Threshold of the class.
+        picture: A ``data:`` address; empty if the image cannot be read.
     """
 
     index: int
@@ -61,12 +61,12 @@ class Example:
 
     @property
     def surety(self) -> float:
-        """How sure the tagger was of what was wrong, 0 to 1."""
+        """How sure the tagger was of its mistake, 0 to 1."""
         return self.score if self.kind == FALSE_POSITIVE else 1 - self.score
 
     @property
     def weight(self) -> int:
-        """Bytes on a page, at most: every sign of a name may have to be escaped."""
+        """Upper bound of its size on a page in bytes; every character of a name may need an escape."""
         return len(self.picture) + 6 * len(self.file_name.encode("utf-8", "replace")) + MARKUP_BYTES
 
 
@@ -79,20 +79,20 @@ def confident_mistakes(
     *,
     per_class: int = PER_CLASS,
 ) -> pd.DataFrame:
-    """Find the false positives of highest and the misses of lowest probability.
+    """The false positives with the highest and the misses with the lowest probability.
 
     Args:
-        probs: ``(N, C)``.
+        probs: Probabilities, ``(N, C)``.
         predicted: The decisions, ``(N, C)``.
         targets: Multi-hot, ``(N, C)``.
-        known: False where nobody looked, ``(N, C)``.
-        thresholds: ``(C,)``.
-        per_class: At most so many of each kind for a class. With more than `MANY_CLASSES` classes, of these the `OVERALL`
-            surest of each kind.
+        known: The mask of known labels, ``(N, C)``.
+        thresholds: Thresholds, ``(C,)``.
+        per_class: Largest number per class and kind. With more than `MANY_CLASSES` classes, only the `OVERALL` surest of
+            these per kind.
 
     Returns:
         Columns ``index`` (class), ``kind``, ``rank`` (within class and kind, 0 is the surest), ``row`` (image), ``score``,
-        ``threshold``; false positives first, the surest first.
+        ``threshold``; false positives first, each kind from the surest on.
     """
     found = []
     for kind, cells, sign in ((FALSE_POSITIVE, predicted & ~targets & known, -1), (MISS, ~predicted & targets & known, 1)):
@@ -102,21 +102,21 @@ def confident_mistakes(
         frame.insert(2, "rank", frame.groupby("index").cumcount())
         frame = frame[frame["rank"] < per_class]
         found.append(frame[:OVERALL] if probs.shape[1] > MANY_CLASSES else frame)
-    made = pd.concat(found, ignore_index=True)
-    rows, indices = made["row"].to_numpy(), made["index"].to_numpy()
-    return made.assign(score=probs[rows, indices].astype(np.float64), threshold=thresholds[indices].astype(np.float64))
+    mistakes = pd.concat(found, ignore_index=True)
+    rows, indices = mistakes["row"].to_numpy(), mistakes["index"].to_numpy()
+    return mistakes.assign(score=probs[rows, indices].astype(np.float64), threshold=thresholds[indices].astype(np.float64))
 
 
-def gallery(mistakes: pd.DataFrame, file_names: Sequence[str], image_dir: Path | None, *, budget: int) -> list[Example]:
-    """Load the thumbnails of the mistakes, as many and as large as a page has room for.
+def load_examples(mistakes: pd.DataFrame, file_names: Sequence[str], image_dir: Path | None, *, budget: int) -> list[Example]:
+    """The mistakes with thumbnails, as many and as large as the budget allows.
 
-    An image that cannot be read has no picture, and stops nothing.
+    An image that cannot be read has no picture and is not an error.
 
     Args:
-        mistakes: As `confident_mistakes` gives them.
-        file_names: Of the images, ``(N,)``.
-        image_dir: Where the images are; None shows no picture.
-        budget: Bytes that the examples may take on the page, captions included.
+        mistakes: The frame of `confident_mistakes`.
+        file_names: File names of the images, ``(N,)``.
+        image_dir: Folder of the images; None for no pictures.
+        budget: Size limit of the examples on the page in bytes, including captions.
     """
     pictures = {} if image_dir is None else _load(image_dir, {row: file_names[row] for row in set(mistakes["row"].tolist())})
     examples: list[Example] = []
@@ -139,14 +139,14 @@ def gallery(mistakes: pd.DataFrame, file_names: Sequence[str], image_dir: Path |
 
 
 def shown_name(name: str) -> str:
-    """A file name for a caption: its end, if it is long, and a space for what cannot be shown."""
+    """A file name for a caption: only its end if it is long, with spaces for unprintable characters."""
     name = str(name)
     text = name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _load(image_dir: Path, names: Mapping[int, str]) -> dict[int, NDArray[np.uint8]]:
-    """The pictures that can be read, at the largest side of `LEVELS`, decoded in threads."""
+    """The readable pictures, at the largest side of `LEVELS`, decoded in threads."""
     side = LEVELS[0][1]
 
     def load(name: str) -> NDArray[np.uint8] | None:

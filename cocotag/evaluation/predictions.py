@@ -1,4 +1,4 @@
-"""What a tagger said about labelled images, kept beside its report so that two taggers can be compared image by image."""
+"""A tagger's predictions on labelled images, stored beside its report so that taggers can be compared image by image."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _DAMAGE = (
     *(ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, MemoryError, OverflowError),
     *(NotImplementedError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
 )
-"""What numpy and zipfile raise, between them, on files that are not what they seem."""
+"""Exceptions of numpy and zipfile on damaged or foreign files."""
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The probabilities and decisions of one tagger on ``N`` labelled images and ``C`` classes, and the truth.
+    """The probabilities and decisions of one tagger on ``N`` labelled images and ``C`` classes, with the labels.
 
     Attributes:
-        file_names: ``(N,)`` text, as the annotation file has them.
+        file_names: File names as in the annotation file, ``(N,)`` text.
         class_names: ``C`` names, in index order.
-        probs: ``(N, C)`` float32, 0..1.
-        predicted: ``(N, C)`` bool, the tags that were given: they may have been decided on rounded probabilities.
-        targets: ``(N, C)`` bool, the labels.
-        known: ``(N, C)`` bool, False where nobody looked.
+        probs: Probabilities in 0..1, ``(N, C)`` float32.
+        predicted: The decisions, ``(N, C)`` bool; they may be based on rounded probabilities.
+        targets: The labels, ``(N, C)`` bool.
+        known: The mask of known labels, ``(N, C)`` bool.
     """
 
     file_names: NDArray[np.str_]
@@ -47,10 +47,10 @@ class Predictions:
     known: Bools
 
     def __post_init__(self) -> None:
-        """Bring the fields to their types.
+        """Convert the fields to their types.
 
         Raises:
-            ValueError: Shapes differ.
+            ValueError: The shapes differ.
         """
         for name, dtype in (("probs", np.float32), ("predicted", bool), ("targets", bool), ("known", bool)):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
@@ -59,17 +59,17 @@ class Predictions:
         shape = (len(self.file_names), len(self.class_names))
         for name in ("probs", "predicted", "targets", "known"):
             if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} is {getattr(self, name).shape}; {shape} is needed, images and classes.")
+                raise ValueError(f"{name} is {getattr(self, name).shape}; it must be {shape}, images and classes.")
 
     def __len__(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.file_names)
 
     def save(self, path: Path | str) -> None:
-        """Write an ``.npz``, whole or not at all: numpy arrays alone, no Python objects.
+        """Write an ``.npz`` atomically, with numpy arrays only and no Python objects.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
@@ -85,37 +85,40 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path | str) -> Predictions:
-        """Read what `save` wrote. Nothing in the file is run.
+        """Read a file of `save`. No code from the file is executed.
 
         Raises:
-            DataError: No such file, damaged, or not cocotag's.
+            DataError: The file is missing, damaged or not from cocotag.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
                 parts: dict[str, Any] = {name: file[name] for name in file.files}
             if str(parts.pop("format")) != FORMAT:
-                raise ValueError("made by another version of cocotag")
+                raise ValueError("written by another version of cocotag")
             columns = parts["probs"].shape[1]
             for name in ("predicted", "targets", "known"):
                 parts[name] = np.unpackbits(parts[name], axis=1, count=columns).astype(bool)
             for name in ("file_names", "class_names"):
                 parts[name] = _texts(parts[name])
             if not np.isfinite(parts["probs"]).all():
-                raise ValueError("probabilities that are not numbers")
+                raise ValueError("probabilities are NaN or infinite")
             return cls(**parts)
         except FileNotFoundError:
-            raise DataError(f"{path} is not there. Make it with: cocotag evaluate") from None
+            raise DataError(f"{path} does not exist. Write it with: cocotag evaluate", code="predictions_missing") from None
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror or error}).") from None
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}). Check its permissions.", code="predictions_unreadable"
+            ) from None
         except _DAMAGE as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise DataError(
-                f"{path} is damaged or not cocotag's predictions ({reason}). Make it again with: cocotag evaluate"
+                f"{path} is damaged or is not a predictions file ({reason}). Write it again with: cocotag evaluate",
+                code="predictions_damaged",
             ) from None
 
 
 def _bytes(texts: list[str] | tuple[str, ...]) -> NDArray[np.uint8]:
-    """Texts as UTF-8, each ended by a zero byte. numpy's own text arrays lose zeros at the end, and take 4 bytes a letter."""
+    """Texts as zero-terminated UTF-8. numpy's own text arrays lose trailing zeros and take 4 bytes per letter."""
     joined = "".join(f"{text}\0" for text in (str(text).replace("\0", "\N{REPLACEMENT CHARACTER}") for text in texts))
     return np.frombuffer(joined.encode("utf-8", "surrogatepass"), dtype=np.uint8)
 

@@ -1,6 +1,6 @@
-"""Where a tagger is good and where not: F1 of the images of like brightness, number of labels or object size.
+"""F1 on slices of the images, by brightness, number of labels or object size.
 
-Knows no pixels and no page: it is handed a number for each image.
+Does not depend on pixels or on a page: the caller gives one number per image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from cocotag.metrics.bootstrap import RESAMPLES, draws, mirrored, ratio
 
 MIN_IMAGES = 20
-"""Images that a slice should hold: of fewer, an interval is so wide that it says nothing."""
+"""Minimum number of images in a slice: with fewer, the interval is too wide to be useful."""
 QUARTERS = 4
 MIN_CLASSES = 5
-"""Classes that all slices have in common below which their mean F1 is left undefined: it would speak of those few alone."""
+"""Number of classes common to all slices below which macro-F1 is undefined, since so few classes are not representative."""
 
 COLUMNS = (
     *("by", "slice", "lo", "hi", "images", "labels_per_image", "n_classes", "micro_f1", "micro_f1_lo", "micro_f1_hi"),
@@ -31,11 +31,11 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Slicing:
-    """What images are sliced by.
+    """The values by which images are sliced.
 
     Attributes:
-        values: One for each image, ``(N,)``; an image whose value is NaN is in no slice.
-        natural: Whole numbers that are slices of their own, the rare large ones together; else quantiles make the slices.
+        values: One value per image, ``(N,)``; an image with NaN is in no slice.
+        natural: Each whole number is a slice, with the rare large ones in one slice; otherwise quantiles are the slices.
         unit: 1, or 100 to name slices in percent.
     """
 
@@ -55,23 +55,23 @@ def slices(
 ) -> pd.DataFrame:
     """Measure the decisions on each slice of the images, with 95% bootstrap intervals over its images.
 
-    ``micro_f1``, ``precision`` and ``recall`` are those of all decisions on the slice. ``macro_f1`` is a mean over the
-    ``n_classes`` classes with a positive in *every* slice of the same kind that has positives at all, so that the slices of a
-    kind compare the same classes; with fewer than `MIN_CLASSES` of them there is none. Average precision is left out: it rises
-    with the share of positives, which differs from slice to slice. The intervals are mirrored at the value, as those of
-    `cocotag.metrics.score`.
+    ``micro_f1``, ``precision`` and ``recall`` are taken over all decisions on the slice. ``macro_f1`` is the mean over the
+    ``n_classes`` classes with a positive in *every* slice of the same kind (ignoring slices without any positives), so that
+    slices of a kind compare the same classes; it is undefined with fewer than `MIN_CLASSES` classes. Average precision is
+    left out: it rises with the share of positives, which differs between slices. The intervals are mirrored at the value, as
+    in `cocotag.metrics.score`.
 
     Args:
         predicted: The decisions, ``(N, C)``.
         targets: Multi-hot, ``(N, C)``.
-        known: False where nobody looked, ``(N, C)``.
-        by: What to slice by, by name.
-        resamples: Draws of the bootstrap; 0 leaves the intervals NaN.
-        seed: Of the draws.
+        known: The mask of known labels, ``(N, C)``.
+        by: Name of a kind of slices -> its values.
+        resamples: Number of bootstrap draws; with 0, the intervals are NaN.
+        seed: Seed of the draws.
 
     Returns:
-        A row for each slice, columns `COLUMNS`; ``lo`` and ``hi`` are the least and the greatest value in it. A kind that
-        does not give two slices of `MIN_IMAGES` has no rows.
+        One row per slice, columns `COLUMNS`; ``lo`` and ``hi`` are the smallest and largest value in it. A kind without two
+        slices of `MIN_IMAGES` images has no rows.
     """
     cells = [(part & known).astype(np.float32) for part in (targets & predicted, ~targets & predicted, targets & ~predicted)]
     rows: list[dict[str, object]] = []
@@ -92,44 +92,44 @@ def slices(
 
 
 def _quantiles(values: Floats) -> list[NDArray[np.intp]]:
-    """Quarters, or fewer parts where a quarter would be too small; equal values stay together."""
-    there = np.flatnonzero(~np.isnan(values))
-    parts = min(QUARTERS, len(there) // MIN_IMAGES)
+    """Quarters, or fewer parts if a quarter would be too small; equal values stay together."""
+    rows = np.flatnonzero(~np.isnan(values))
+    parts = min(QUARTERS, len(rows) // MIN_IMAGES)
     if parts < 2:
         return []
-    edges = np.unique(np.quantile(values[there], np.linspace(0, 1, parts + 1)[1:-1]))
-    return _kept(there, np.searchsorted(edges, values[there], side="left"))
+    edges = np.unique(np.quantile(values[rows], np.linspace(0, 1, parts + 1)[1:-1]))
+    return _groups(rows, np.searchsorted(edges, values[rows], side="left"))
 
 
 def _natural(values: Floats) -> list[NDArray[np.intp]]:
-    """A slice for each whole number from below; as soon as one is too small, all from there on are one slice."""
-    there = np.flatnonzero(~np.isnan(values))
-    place = np.zeros(len(there), np.intp)
-    numbers, counts = np.unique(values[there], return_counts=True)
+    """One slice per whole number in rising order; from the first slice that would be too small, the rest is one slice."""
+    rows = np.flatnonzero(~np.isnan(values))
+    part = np.zeros(len(rows), np.intp)
+    numbers, counts = np.unique(values[rows], return_counts=True)
     current, filled = 0, 0
     for number, count in zip(numbers, counts, strict=True):
         if filled >= MIN_IMAGES and counts[numbers >= number].sum() >= MIN_IMAGES:
             current, filled = current + 1, 0
-        place[values[there] == number] = current
+        part[values[rows] == number] = current
         filled += count
         if current == 2 * QUARTERS - 1:
-            place[values[there] >= number] = current
+            part[values[rows] >= number] = current
             break
-    return _kept(there, place)
+    return _groups(rows, part)
 
 
-def _kept(there: NDArray[np.intp], place: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [there[place == part] for part in np.unique(place)]
+def _groups(rows: NDArray[np.intp], part: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [rows[part == number] for number in np.unique(part)]
 
 
 def _texts(values: Floats, groups: list[NDArray[np.intp]], slicing: Slicing) -> list[str]:
-    """Names such as '3', '4 or more', '12 to 40'; of quantiles, rounded just as far as keeps them apart."""
+    """Names such as '3', '4 or more', '12 to 40'; those of quantiles have just enough digits to differ."""
     ends = [(values[group].min() * slicing.unit, values[group].max() * slicing.unit) for group in groups]
     last = len(ends) - 1
     if slicing.natural:
         return [
-            f"{low:.0f}" if low == high else f"{low:.0f} or more" if place == last else f"{low:.0f} to {high:.0f}"
-            for place, (low, high) in enumerate(ends)
+            f"{low:.0f}" if low == high else f"{low:.0f} or more" if index == last else f"{low:.0f} to {high:.0f}"
+            for index, (low, high) in enumerate(ends)
         ]
     for digits in range(6):
         shown = [(f"{low:.{digits}f}", f"{high:.{digits}f}") for low, high in ends]
@@ -140,7 +140,7 @@ def _texts(values: Floats, groups: list[NDArray[np.intp]], slicing: Slicing) -> 
 
 
 def _measure(cells: list[NDArray[np.float32]], common: Bools, resamples: int, seed: int) -> dict[str, float | int]:
-    """All figures of one slice, from its ``(n, C)`` true positives, false positives and false negatives."""
+    """All measures of one slice, from its ``(n, C)`` true positives, false positives and false negatives."""
     images = len(cells[0])
     totals = [part.sum(axis=0, dtype=np.float64)[None] for part in cells]
     tp, fp, fn = (float(part.sum()) for part in totals)

@@ -1,4 +1,4 @@
-"""An evaluation as it was written: report.json and predictions.npz -> the frames again."""
+"""Reads an evaluation from report.json and predictions.npz."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from cocotag.errors import DataError
 from cocotag.evaluation.predictions import FILE, Predictions
 
 REPORT = "report.json"
-SCHEMA_VERSION = 1
-"""Of report.json. Raised when a key changes its meaning or goes; keys may join without."""
+SCHEMA_VERSION = 2
+"""Version of report.json. It is raised when a key is removed or changes its meaning, but not for a new key. Version 2 renamed
+the status ``neither`` of a class to ``no_positives_or_predictions``."""
+_RENAMED_STATUS = {"neither": "no_positives_or_predictions"}  # names of version 1
 _KEYS = {"schema_version": int, "run": dict, "data": dict, "config": dict, "summary": dict, "per_class": list, "warnings": list}
 
 
 @dataclass(frozen=True, eq=False)
 class StoredEvaluation:
-    """What `cocotag evaluate` or a training run wrote.
+    """An evaluation written by `cocotag evaluate` or a training run.
 
     Attributes:
         path: The ``report.json``.
-        summary: A row a measure, columns ``value, lo, hi, n_classes``; NaN where undefined.
-        per_class: A row a class, the columns of ``per_class.csv``; NaN where undefined.
-        run: What was run.
-        data: What it was run on.
-        config: How it was measured.
-        warnings: What a reader should know first.
-        predictions: Probabilities, decisions and labels of every image; None where they were not kept.
+        summary: One row per measure, columns ``value, lo, hi, n_classes``; NaN if undefined.
+        per_class: One row per class, the columns of ``per_class.csv``; NaN if undefined.
+        run: The bundle, versions and times.
+        data: The evaluated data.
+        config: The settings of the evaluation.
+        warnings: Warnings for the reader.
+        predictions: Probabilities, decisions and labels of every image; None if the file is missing.
     """
 
     path: Path
@@ -45,71 +47,87 @@ class StoredEvaluation:
 
     @property
     def optimistic(self) -> bool:
-        """Something was chosen on these images, so the figures flatter."""
+        """Whether the checkpoint or thresholds were chosen on these images, so that the results are optimistic."""
         return bool(self.data.get("optimistic"))
 
 
 def read_evaluation(path: Path | str) -> StoredEvaluation:
-    """Read an evaluation back, undefined figures as NaN.
+    """Read an evaluation; undefined values are NaN. Older schema versions are read too.
 
     Args:
-        path: A ``report.json``, the folder that holds it, or a run directory.
+        path: A ``report.json``, its folder, or a run directory.
 
     Raises:
-        DataError: Nothing there, several to choose from, or not a report of this version; files of different evaluations.
+        DataError: There is no report or more than one, it is not a report or has a newer version, or the files are from
+            different evaluations.
     """
     report = _find(Path(path))
     try:
         document = json.loads(report.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{report} cannot be read ({error.strerror or error}).") from None
+        raise DataError(
+            f"{report} cannot be read ({error.strerror or error}). Check its permissions.", code="report_unreadable"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{report} is not JSON ({error}). Make it again with: cocotag evaluate") from None
+        raise DataError(f"{report} is not JSON ({error}). Write it again with: cocotag evaluate", code="not_json") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise DataError(f"{report} is of schema version {version}, this cocotag reads {SCHEMA_VERSION}. Get a newer cocotag.")
+        raise DataError(
+            f"{report} has schema version {version}, but this cocotag reads versions up to {SCHEMA_VERSION}. "
+            "Install a newer cocotag.",
+            code="schema_unsupported",
+        )
     faults = [key for key, kind in _KEYS.items() if not isinstance(document, dict) or not isinstance(document.get(key), kind)]
     if faults:
         raise DataError(
-            f"{report} is not a report of cocotag evaluate: {', '.join(faults)} missing or of another kind. Name the "
-            f"{REPORT} that it wrote, or the folder."
+            f"{report} is not a report of cocotag evaluate: {', '.join(faults)} missing or invalid. Give a {REPORT} of "
+            "cocotag evaluate, or its folder.",
+            code="not_a_report",
         )
     try:
         summary = _frame(list(document["summary"].values()), ["value", "lo", "hi", "n_classes"])
         summary.index = pd.Index(list(document["summary"]), name="metric")
         per_class = _frame(document["per_class"], ["index", "name", "support", "f1", "ap"])
+        if version == 1 and "status" in per_class:
+            per_class["status"] = per_class["status"].replace(_RENAMED_STATUS)
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{report} is not a report of cocotag evaluate ({error}). Make it again with: cocotag evaluate"
+            f"{report} is not a report of cocotag evaluate ({error}). Write it again with: cocotag evaluate",
+            code="not_a_report",
         ) from None
-    kept = report.parent / FILE
-    predictions = Predictions.load(kept) if kept.is_file() else None
+    file = report.parent / FILE
+    predictions = Predictions.load(file) if file.is_file() else None
     if predictions is not None:
-        _check_same(predictions, per_class, kept)
+        _check_same(predictions, per_class, file)
     parts = {key: document[key] for key in ("run", "data", "config", "warnings")}
     return StoredEvaluation(report, summary, per_class, **parts, predictions=predictions)
 
 
 def _find(path: Path) -> Path:
-    """The report.json that is meant.
+    """The report.json of a path.
 
     Raises:
-        DataError: None, or several.
+        DataError: There is no report, or more than one.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        raise DataError(f"{path} is not there. Name a run directory, a folder of cocotag evaluate, or a report.json.")
-    for place in (path / REPORT, path / "report" / REPORT):
-        if place.is_file():
-            return place
+        raise DataError(
+            f"{path} does not exist. Give a run directory, a folder of cocotag evaluate, or a report.json.", code="path_missing"
+        )
+    for report in (path / REPORT, path / "report" / REPORT):
+        if report.is_file():
+            return report
     below = sorted(path.glob(f"*/{REPORT}"))
     if len(below) > 1:
-        raise DataError(f"{path} has {len(below)} evaluations ({', '.join(p.parent.name for p in below)}). Name one of them.")
+        raise DataError(
+            f"{path} has {len(below)} evaluations ({', '.join(p.parent.name for p in below)}). Give one of them.",
+            code="report_ambiguous",
+        )
     if not below:
         bundle = path / "tagger.onnx"
         how = f"cocotag evaluate {bundle if bundle.is_file() else 'BUNDLE'} --root DIR --split SPLIT --out {path / 'report'}"
-        raise DataError(f"{path} has no {REPORT}. Make one with: {how}")
+        raise DataError(f"{path} has no {REPORT}. Write one with: {how}", code="report_missing")
     return below[0]
 
 
@@ -118,13 +136,13 @@ def _frame(rows: list[dict[str, Any]], needed: list[str]) -> pd.DataFrame:
     if lacking := [name for name in needed if name not in frame.columns]:
         raise ValueError(f"{', '.join(lacking)} missing")
     for name in frame.columns:
-        if frame[name].isna().all():  # every figure of the column is undefined
+        if frame[name].isna().all():  # all values of the column are undefined
             frame[name] = np.full(len(frame), np.nan)
     return frame
 
 
 def _check_same(predictions: Predictions, per_class: pd.DataFrame, path: Path) -> None:
-    """See that both files are of one evaluation.
+    """Check that both files are from one evaluation.
 
     Raises:
         DataError: They are not.
@@ -132,4 +150,7 @@ def _check_same(predictions: Predictions, per_class: pd.DataFrame, path: Path) -
     hits = predictions.predicted & predictions.targets & predictions.known
     same = list(predictions.class_names) == per_class["name"].tolist()
     if not same or ("tp" in per_class and per_class["tp"].tolist() != hits.sum(axis=0).tolist()):
-        raise DataError(f"{path} and the {REPORT} beside it are of different evaluations. Make both again: cocotag evaluate")
+        raise DataError(
+            f"{path} and the {REPORT} beside it are from different evaluations. Write both again with: cocotag evaluate",
+            code="report_mismatch",
+        )

@@ -1,4 +1,4 @@
-"""An evaluation -> report.json, CSV files, predictions.npz and report.html."""
+"""Writes an evaluation: report.json, CSV files, predictions.npz and report.html."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from cocotag.errors import OutputError
 from cocotag.evaluation.page import page
 from cocotag.evaluation.predictions import FILE as PREDICTIONS
 from cocotag.evaluation.result import Evaluation
-from cocotag.files import write_text
+from cocotag.files import write_fault, write_text
 
 FILES = (
     *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "baseline.csv"),
     *(PREDICTIONS, "report.html"),
 )
-"""What `write_evaluation` writes, ``baseline.csv`` only where there is a baseline."""
+"""The files that `write_evaluation` writes; ``baseline.csv`` only with a baseline."""
 
 
 def write_evaluation(evaluation: Evaluation, out_dir: Path | str) -> None:
     """Write `FILES`, ``report.json`` last.
 
-    Each file is written whole or not at all, and an older ``report.json`` goes first: where it is, the report is whole.
+    Each file is written atomically, and an older ``report.json`` is removed first: if ``report.json`` exists, the report is
+    complete.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -43,7 +44,9 @@ def write_evaluation(evaluation: Evaluation, out_dir: Path | str) -> None:
         for name in ("report.json", *(["baseline.csv"] if evaluation.comparison is None else [])):
             (out_dir / name).unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{out_dir} cannot be written ({error.strerror}). Choose another place.") from None
+        raise OutputError(
+            f"{out_dir} cannot be written ({error.strerror}). Choose another folder.", code=write_fault(error)
+        ) from None
     evaluation.predictions.save(out_dir / PREDICTIONS)
     for name, text in texts.items():
         write_text(out_dir / name, text)

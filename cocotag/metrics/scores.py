@@ -46,8 +46,9 @@ def score(
 
     Per class: F1 is ``2TP / (2TP + FP + FN)``. AP is the step-wise average precision with tied scores taken together, as in
     scikit-learn's ``average_precision_score``. ``brier`` and ``ece`` are defined in `cocotag.metrics.calibration`; they are
-    NaN where scores are not probabilities. ``status`` is ``ok``, ``no_positives``, ``no_predictions``, ``neither``, or
-    ``no_negatives`` if only positives are known; a class with ``no_negatives`` is not counted in the summary.
+    NaN where scores are not probabilities. ``status`` is ``ok``, ``no_positives``, ``no_predictions``,
+    ``no_positives_or_predictions``, or ``no_negatives`` if only positives are known; a class with ``no_negatives`` is not
+    counted in the summary.
 
     Summary: `cocotag.metrics.names.DEFINITIONS` defines each row in a sentence. ``map``, ``macro_f1``, ``weighted_f1``,
     ``macro_precision``, ``macro_recall`` and ``macro_ece`` are means over classes with support. ``cf1`` is the harmonic mean
@@ -121,7 +122,7 @@ def _class_frame(data: Prepared, point: Measures, thresholds: NDArray[Any]) -> p
     support, found = counts["tp"] + counts["fn"], counts["tp"] + counts["fp"]
     cases = {
         "no_negatives": ~data.judged,
-        "neither": (support == 0) & (found == 0),
+        "no_positives_or_predictions": (support == 0) & (found == 0),
         "no_positives": support == 0,
         "no_predictions": found == 0,
     }

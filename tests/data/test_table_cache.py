@@ -360,8 +360,8 @@ def test_a_cache_larger_than_its_file_is_not_read(source, readings):
 
 
 def test_a_truly_read_only_folder_is_no_problem(source, tmp_path, monkeypatch, readings):
-    places = table_cache._places
-    monkeypatch.setattr(table_cache, "_places", lambda path: [Path("/proc/.cocotag/a.table"), *list(places(path))[1:]])
+    places = table_cache._cache_paths
+    monkeypatch.setattr(table_cache, "_cache_paths", lambda path: [Path("/proc/.cocotag/a.table"), *list(places(path))[1:]])
     load_annotations(source)
     load_annotations(source)
     assert len(inuser_folder(tmp_path)) == 1
@@ -394,7 +394,7 @@ def test_a_full_disk_costs_only_the_cache(source, tmp_path, monkeypatch, caplog)
 def test_without_a_home_there_is_only_the_place_beside(source, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert list(table_cache._places(source)) == [beside(source)]
+    assert list(table_cache._cache_paths(source)) == [beside(source)]
     block(source.parent / ".cocotag")
     assert len(load_annotations(source)) == 5
 

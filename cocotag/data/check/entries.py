@@ -6,9 +6,6 @@ fault, keeps the valid entries, and reads boxes and annotation ids too, which th
 
 from __future__ import annotations
 
-import gc
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cocotag.data.coco_fields import NO_BOX, box, id_and_name, leaves_folder, no_collector, parse_document, side, unreadable
 from cocotag.errors import DataError
 from cocotag.labels import Id, read_id
 
@@ -125,19 +123,19 @@ def read_entries(path: Path) -> Entries:
             _add(faults, "annotations_of_unknown_images", f"{name}: image {image}")
         if index < 0:
             _add(faults, "annotations_of_unknown_categories", f"{name}: category {category}")
-        box = _box(entry.get("bbox"))
-        if box is None:
+        found_box = box(entry.get("bbox"))
+        if found_box is None:
             _add(faults, "bad_boxes", f"{name}: {entry['bbox']!r:.60}")
-            box = _NO_BOX
+            found_box = NO_BOX
         if row >= 0 and index >= 0:
             number = len(ids)
-            rows[number], classes[number], crowd[number], boxes[number] = row, index, bool(entry.get("iscrowd", 0)), box
+            rows[number], classes[number], crowd[number], boxes[number] = row, index, bool(entry.get("iscrowd", 0)), found_box
             ids.append(own)
     valid = len(ids)
     return Entries(
         names=names,
         file_names=file_names,
-        outside=np.array([_leads_outside(name) for name in file_names], bool),
+        outside=np.array([leaves_folder(name) for name in file_names], bool),
         sizes=sizes,
         rows=rows[:valid],
         classes=classes[:valid],
@@ -150,25 +148,12 @@ def read_entries(path: Path) -> Entries:
 
 
 def _read(path: Path) -> dict[str, list[Any]]:
-    collects = gc.isenabled()
-    gc.disable()  # searching millions of objects for cycles doubles the time
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. Check the path.", code="file_missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}). Download or export it again.", code="not_json") from None
-    finally:
-        if collects:
-            gc.enable()
-    lists = document if isinstance(document, dict) else {}
-    missing = [key for key in ("images", "annotations", "categories") if not isinstance(lists.get(key), list)]
-    if missing:
-        raise DataError(
-            f"{path} is not a COCO instances file: it has no list {missing[0]!r}. Check that it is the right file.",
-            code="not_coco_json",
-        )
-    return lists
+    with no_collector():
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise unreadable(path, error) from None
+        return parse_document(content, path)
 
 
 def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, int], list[str]]:
@@ -176,10 +161,11 @@ def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, 
     name_of: dict[Id, str] = {}
     names: dict[str, int] = {}
     for position, entry in enumerate(entries):
-        own, name = (read_id(entry.get("id")), entry.get("name")) if isinstance(entry, dict) else (None, None)
-        if own is None or not isinstance(name, str) or not name:
+        parsed = id_and_name(entry, "name")
+        if parsed is None:
             _add(faults, "bad_category_entries", f"categories[{position}]: {entry!r:.60}")
             continue
+        own, name = parsed
         if name_of.setdefault(own, name) != name:
             _add(faults, "duplicate_category_ids", f"id {own}: {name} and {name_of[own]}")
         elif name in names:
@@ -194,42 +180,17 @@ def _images(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, int]
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
     for position, entry in enumerate(entries):
-        own, name = (read_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
-        if own is None or not isinstance(name, str) or not name:
+        parsed = id_and_name(entry, "file_name")
+        if parsed is None:
             _add(faults, "bad_image_entries", f"images[{position}]: {entry!r:.60}")
             continue
+        own, name = parsed
         if own in row_of:
             _add(faults, "duplicate_image_ids", f"{own}: {name}")
         row_of.setdefault(own, len(names))
         names.append(name)
-        sizes.append((_pixels(entry.get("width")), _pixels(entry.get("height"))))
+        sizes.append((side(entry.get("width")), side(entry.get("height"))))
     return row_of, names, np.array(sizes, np.int32).reshape(len(names), 2)
-
-
-def _pixels(value: object) -> int:
-    return int(value) if type(value) in (int, float) and 0 < value < 2**31 and value == int(value) else 0  # type: ignore[operator, call-overload]
-
-
-_NO_BOX = (math.nan,) * 4
-
-
-def _box(value: object) -> tuple[float, ...] | None:
-    """The four numbers of a box; NaN without a box, which image-level labels may omit; None if it is invalid."""
-    if value is None or value == []:
-        return _NO_BOX
-    if not isinstance(value, list) or len(value) != 4 or any(type(number) not in (int, float) for number in value):
-        return None
-    try:
-        box = tuple(float(number) for number in value)
-    except OverflowError:  # an integer of 400 digits
-        return None
-    return box if all(map(math.isfinite, box)) else None
-
-
-def _leads_outside(name: str) -> bool:
-    """Whether a name is absolute (on any system) or contains ``..``."""
-    parts = name.replace("\\", "/").split("/")
-    return ".." in parts or parts[0] == "" or parts[0][1:2] == ":"
 
 
 def _add(faults: dict[str, Tally], code: str, example: str) -> None:

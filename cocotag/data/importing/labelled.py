@@ -1,6 +1,7 @@
-"""People's own labels, in the three shapes in which they have them -> labelled images: a CSV table, class folders, keywords.
+"""Users' own labels in three forms -> labelled images: a CSV table, class folders, keywords of photographs.
 
-Each reader gives every image its size from its header and leaves out, by name, what cannot be used. Knows no COCO and no torch.
+Each reader takes the size of every image from its header, and lists the images that cannot be used by name. Does not depend on
+COCO or torch.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What splits are called by others -> here."""
+"""Usual names of splits -> cocotag's names."""
 DELIMITERS = ",;\t"
-"""Of CSV tables: the second is Excel's where the comma is in numbers, the third its export as text."""
+"""Delimiters of CSV tables: Excel uses the second if numbers have a decimal comma, and the third in its text export."""
 SEPARATORS = ";|,"
-"""Of the tags in a cell, the surest sign first: a comma may be within a tag where another one separates."""
+"""Separators of the tags in a cell, the most reliable first: a tag may contain a comma if another one separates."""
 
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
-"""How ``cocotag tag`` writes a byte of a path that is not UTF-8."""
+"""A byte of a path that is not UTF-8, as ``cocotag tag`` writes it."""
 
 T = TypeVar("T")
 
@@ -46,12 +47,12 @@ class Labelled:
     """One image with its tags.
 
     Attributes:
-        path: Where it is.
-        name: What it will be called: the way from the folder that all of them are in, with ``/``.
+        path: Its path.
+        name: Its name in the data set: the path below the common folder of all images, with ``/``.
         width: Pixels, upright.
         height: Pixels, upright.
-        tags: As they were written, but for white space; none: somebody looked, and there is nothing.
-        split: The split that its source puts it in; empty where the source says none.
+        tags: Its tags as written, apart from white space; empty if it was annotated and shows none of the classes.
+        split: Its split in the source; empty if the source has none.
     """
 
     path: Path
@@ -64,12 +65,12 @@ class Labelled:
 
 @dataclass(slots=True)
 class Found:
-    """What a source has.
+    """The contents of a source.
 
     Attributes:
-        images: What can be used, in the source's order.
-        left_out: Reason -> names of what cannot.
-        notes: Sentences about how the source was understood.
+        images: The usable images, in the source's order.
+        left_out: Reason -> names of the entries that cannot be used.
+        notes: Sentences about how the source was interpreted.
     """
 
     images: list[Labelled] = field(default_factory=list)
@@ -77,109 +78,115 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def to_text(self) -> str:
-        """What was left out, by reason, with the first names."""
+        """The entries that were left out, by reason, with the first names."""
         return "; ".join(f"{reason}: {len(names)} ({first_names(names)})" for reason, names in self.left_out.items())
 
 
 def read_csv(
     path: Path | str, *, images: Path | str | None = None, separator: str | None = None, progress: bool = True
 ) -> Found:
-    """Read a table with the columns ``path`` and ``tags``, and perhaps ``split``; other columns do not matter.
+    """Read a table with the columns ``path`` and ``tags``, and optionally ``split``; other columns are ignored.
 
-    UTF-8, with commas, semicolons or tabs between the columns. A row without tags says that there is nothing on the image.
-    What ``cocotag tag`` writes can be read: its rows with another ``status`` than ``ok`` are left out.
+    The table is UTF-8, with commas, semicolons or tabs between the columns. A row without tags is an image that shows none of
+    the classes. The output of ``cocotag tag`` can be read: its rows with another ``status`` than ``ok`` are left out.
 
     Args:
         path: The table.
-        images: Folder that the paths in it start from; the table's own if not given.
-        separator: Between the tags of a cell; the first of `SEPARATORS` that is in any cell if not given.
-        progress: Show a bar on stderr if that is a terminal.
+        images: Folder that the paths in the table are relative to; by default the folder of the table.
+        separator: Separator of the tags in a cell; by default the first of `SEPARATORS` that occurs in any cell.
+        progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
         ConfigError: ``separator`` is empty.
-        DataError: The table cannot be read as one, or nothing in it can be used.
+        DataError: The table cannot be read, or nothing in it can be used.
     """
     if separator == "":
-        raise ConfigError("--separator is empty; give the mark between the tags of a cell, or leave it out.")
+        raise ConfigError(
+            "--separator is empty. Give the character between the tags of a cell, or leave it out.", code="separator_empty"
+        )
     path, found = Path(path), Found()
     base = path.parent if images is None else Path(images)
     rows = list(_rows(path, found))
     cells = [row["tags"] for row in rows]
     if separator is None:
-        separator = next((mark for mark in SEPARATORS if any(mark in cell for cell in cells)), SEPARATORS[0])
+        separator = next((one for one in SEPARATORS if any(one in cell for cell in cells)), SEPARATORS[0])
         if any(separator in cell for cell in cells):
-            found.notes.append(f"Tags are taken to be separated by {separator!r}; --separator says otherwise.")
+            found.notes.append(f"Tags are split at {separator!r}. To change this, use --separator.")
     splits = any(row["split"] for row in rows)
     paths = [_existing(base, row["path"]) for row in rows]
     folder = Path(os.path.commonpath([os.path.abspath(file.parent) for file in paths])) if paths else base  # noqa: PTH100
     for row, file in _bar(list(zip(rows, paths, strict=True)), progress):
         split = _split_name(row["split"]) if splits else ""
         if split is None:
-            found.left_out["without a usable split"].append(row["path"])
+            found.left_out["with an invalid split"].append(row["path"])
             continue
         name = Path(os.path.abspath(file)).relative_to(folder)  # noqa: PTH100 (links are followed only to read)
         _add(found, file, name, row["tags"].split(separator), split)
-    advice = f"Paths start from {base}; --images DIR says otherwise." if found.left_out["missing"] else "Check the table."
-    return _some(found, path, advice)
+    advice = (
+        f"Paths are relative to {base}. To change this, use --images DIR." if found.left_out["missing"] else "Check the table."
+    )
+    return _checked(found, path, advice)
 
 
 def read_folders(root: Path | str, *, progress: bool = True) -> Found:
     """Read class folders: every image under ``ROOT/NAME/`` has the tag NAME.
 
-    If ``ROOT`` has nothing but folders called train, val, test (or validation, ...) and these have the class folders, they are
-    the splits.
+    If ``ROOT`` has only folders named train, val, test (or validation, ...), and these contain the class folders, they are the
+    splits.
 
     Raises:
-        DataError: There are no class folders, or no image in them can be used.
+        DataError: There are no class folders, or none of their images can be used.
     """
     root, found = Path(root), Found()
     folders = _folders(root)
     if not folders:
         raise DataError(
-            f"{root} has no folders, so there are no classes. Put the images of each class into a folder of its name."
+            f"{root} has no folders, so there are no classes. Put the images of each class into a folder with its name.",
+            code="no_class_folders",
         )
-    homes = {root: ""}
+    parents = {root: ""}
     if all(_split_of(folder) and _folders(folder) and not _loose(folder) for folder in folders):
-        homes = {folder: _split_of(folder) for folder in folders}
+        parents = {folder: _split_of(folder) for folder in folders}
     found.left_out["in no class folder"] += map(str, _loose(root))
     files: list[tuple[Path, Path, str]] = []
-    for home, split in homes.items():
-        for folder in _folders(home):
-            inside = list(find_images([folder]))
-            files += [(file, folder, split) for file in inside]
-            if not inside:
+    for parent, split in parents.items():
+        for folder in _folders(parent):
+            images = list(find_images([folder]))
+            files += [(file, folder, split) for file in images]
+            if not images:
                 found.left_out["class folder without images"].append(str(folder))
     for file, folder, split in _bar(files, progress):
         _add(found, file, file.relative_to(folder.parent), [folder.name], split)
-    return _some(found, root, "Check that the folders have images with the usual endings.")
+    return _checked(found, root, "Check that the folders have images with the usual endings.")
 
 
 def read_photographs(root: Path | str, *, keep_untagged: bool = False, progress: bool = True) -> Found:
-    """Read the keywords of all photographs under a folder, as `cocotag.photos.keywords.read_keywords`.
+    """Read the keywords of all photographs under a folder with `cocotag.photos.keywords.read_keywords`.
 
     Args:
         root: The folder.
-        keep_untagged: Take photographs without keywords too, as showing nothing; by default nobody is believed to have looked.
-        progress: Show a bar on stderr if that is a terminal.
+        keep_untagged: Keep photographs without keywords as negatives of every class; by default they count as not annotated
+            and are left out.
+        progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
         DataError: No photograph can be used.
     """
     root, found = Path(root), Found()
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder. Give the folder that the photographs are in.")
+        raise DataError(f"{root} is not a folder. Give the folder of the photographs.", code="not_a_folder")
     for file in _bar(list(find_images([root])), progress):
         _add(found, file, file.relative_to(root), None, "")
     untagged = [image.name for image in found.images if not image.tags]
     if untagged and not keep_untagged:
         found.images = [image for image in found.images if image.tags]
-        why = "perhaps nobody looked at them (--keep-untagged takes them as showing nothing)"
-        found.notes.append(f"Photographs without a keyword, not taken: {len(untagged)} ({first_names(untagged)}); {why}.")
-    return _some(found, root, "Give photographs keywords in a photo program first, and have it write them to the files.")
+        hint = "To keep them as images without tags, use --keep-untagged"
+        found.notes.append(f"Photographs without a keyword, left out: {len(untagged)} ({first_names(untagged)}). {hint}.")
+    return _checked(found, root, "Add keywords in a photo program first, and let it write them to the files.")
 
 
 def _add(found: Found, file: Path, name: Path, tags: Iterable[str] | None, split: str) -> None:
-    """Take an image in, with the tags of its keywords if no others are given, or note why not."""
+    """Add an image with its tags, or with its keywords if no tags are given; if it cannot be used, record the reason."""
     try:
         header = read_header(file, metadata=tags is None)
         words = read_keywords(file, header) if tags is None else tags
@@ -192,13 +199,14 @@ def _add(found: Found, file: Path, name: Path, tags: Iterable[str] | None, split
         found.images.append(Labelled(file, name.as_posix(), header.width, header.height, clean, split))
 
 
-def _some(found: Found, source: Path, advice: str) -> Found:
+def _checked(found: Found, source: Path, advice: str) -> Found:
+    """The contents of a source, after checking that an image has a tag."""
     found.left_out = defaultdict(list, {reason: names for reason, names in found.left_out.items() if names})
     if any(image.tags for image in found.images):
         return found
-    why = f" Left out: {found.to_text()}." if found.left_out else ""
+    left_out = f" Left out: {found.to_text()}." if found.left_out else ""
     raise DataError(
-        f"{source} gives no image with a tag, so there is nothing to learn.{why} {' '.join([*found.notes, advice])}"
+        f"{source} has no usable image with a tag.{left_out} {' '.join([*found.notes, advice])}", code="no_tagged_images"
     )
 
 
@@ -210,11 +218,12 @@ def _rows(path: Path, found: Found) -> Iterator[dict[str, str]]:
     try:
         header = [cell.strip().casefold() for cell in next(reader, [])]
         if header.count("path") != 1 or header.count("tags") != 1:
-            shown = ", ".join(header)[:100] or "none"
+            columns = ", ".join(header)[:100] or "none"
             raise DataError(
-                f"{path} needs the columns path and tags, once each, in its first line; it has: {shown}. Name them so."
+                f"{path} needs the columns path and tags, once each, in its first line. It has: {columns}.",
+                code="columns_missing",
             )
-        ours = {"status", "scores"} <= set(header)  # a table of `cocotag tag`
+        own = {"status", "scores"} <= set(header)  # a table of `cocotag tag`
         needed = max(header.index("path"), header.index("tags"))
         for cells in reader:
             row = dict(zip(header, cells, strict=False))
@@ -226,12 +235,14 @@ def _rows(path: Path, found: Found) -> Iterator[dict[str, str]]:
                 found.left_out["with too few cells"].append(f"line {reader.line_num}")
             elif not row["path"].strip():
                 found.left_out["without a path"].append(f"line {reader.line_num}")
-            elif ours and row.get("status") != "ok":
+            elif own and row.get("status") != "ok":
                 found.left_out[f"with status {row.get('status')}"].append(row["path"])
             else:
                 yield {"path": row["path"].strip(), "tags": row["tags"], "split": row.get("split", "").strip()}
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not readable as CSV ({error}). Export the table again.") from None
+        raise DataError(
+            f"{path}, line {reader.line_num}: cannot be read as CSV ({error}). Export the table again.", code="not_csv"
+        ) from None
 
 
 def _text(path: Path) -> str:
@@ -241,26 +252,27 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8, so names would come out wrong. "
-            "Save the table as 'CSV UTF-8', or convert it with iconv."
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8, so names would be wrong. "
+            "Save the table as 'CSV UTF-8', or convert it with iconv.",
+            code="not_utf8",
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from None
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.", code="not_readable") from None
 
 
 def _existing(base: Path, text: str) -> Path:
-    """The file that a cell means: as written; else from Windows, or in the other Unicode form, or with escaped bytes."""
+    """The file of a cell: the path as written, else with Windows' separators, the other Unicode form, or escaped bytes."""
     slashes = text.replace("\\", "/")
-    composed, split_up = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     escaped = _ESCAPED_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
-    for written in (text, slashes, composed, split_up, escaped):
+    for written in (text, slashes, composed, decomposed, escaped):
         if os.path.lexists(base / written):
             return base / written
     return base / text
 
 
 def _split_name(text: str) -> str | None:
-    """What a split is called here; None if it could not be a folder beside ``annotations/``."""
+    """cocotag's name of a split; None if it is not a possible folder beside ``annotations/``."""
     name = SPLIT_NAMES.get(text.casefold(), text)
     return name if re.fullmatch(r"(?!(?i:annotations)$)\w[\w.-]*", name) else None
 
@@ -274,7 +286,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _loose(root: Path) -> list[Path]:
-    """The images that lie right in a folder."""
+    """The images directly in a folder."""
     return [path for path in _entries(root) if path.suffix.lower() in IMAGE_ENDINGS and not path.is_dir()]
 
 
@@ -282,22 +294,22 @@ def _entries(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{root} cannot be listed ({error.strerror or error}). Check the path.") from None
+        raise DataError(f"{root} cannot be listed ({error.strerror or error}). Check the path.", code="not_readable") from None
 
 
 def _clean(tag: str) -> str:
-    """One spelling for what looks the same: macOS takes accents apart in file names, tables have stray spaces.
+    """A tag in a canonical spelling: macOS decomposes accents in file names, and tables have extra spaces.
 
-    Bytes of a folder's name that are not UTF-8 become U+FFFD: class names go into files that are.
+    Bytes of a folder's name that are not UTF-8 become U+FFFD, because class names are written to UTF-8 files.
     """
     text = tag.replace("\0", " ").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def first_names(names: Sequence[str]) -> str:
-    """The first three, for a one-line message: line breaks and bytes that are not UTF-8 are escaped."""
-    shown = [name if name.isprintable() else repr(name) for name in names[:3]]
-    return ", ".join(shown) + (", ..." if len(names) > 3 else "")
+    """The first three names for a one-line message: line breaks and bytes that are not UTF-8 are escaped."""
+    printable = [name if name.isprintable() else repr(name) for name in names[:3]]
+    return ", ".join(printable) + (", ..." if len(names) > 3 else "")
 
 
 def _bar(items: list[T], progress: bool) -> Iterable[T]:

@@ -1,15 +1,16 @@
-"""Shrunken copies of a data set's images, made on first use, so that an epoch decodes a fraction. Knows no labels and no torch.
+"""Downscaled copies of a data set's images, created on first use, so that an epoch decodes far fewer pixels.
 
-The copy of ``ROOT/SPLIT/NAME`` is ``ROOT/.cocotag/images-SIDE/SPLIT/NAME``: a JPEG whatever the name says, upright, with SIDE
-pixels on its shorter side. Where ROOT cannot be written, the copies are in the user's cache folder. SIDE is `MARGIN` times the
-network's input, so a random crop with the share ``a`` of a square photograph's area is enlarged ``1 / (MARGIN * sqrt(a))``
-times: not at all down to three quarters of the photograph, 1.23 times at a half, 1.74 times at a quarter; less if it is longer
-than high. An image that is no larger than its copy would be is read itself.
+The copy of ``ROOT/SPLIT/NAME`` is ``ROOT/.cocotag/images-SIDE/SPLIT/NAME``: always a JPEG, whatever its name, upright, with SIDE
+pixels on its shorter side. If ROOT cannot be written, the copies are in the user's cache folder. SIDE is `MARGIN` times the
+network's input. A random crop with the share ``a`` of a square photograph's area is enlarged ``1 / (MARGIN * sqrt(a))`` times:
+not at all down to three quarters of the photograph, 1.23 times at a half, 1.74 times at a quarter; less if the photograph is
+not square. An image that is not larger than its copy would be is read directly.
 
-A journal beside the copies says which size and times an image's file had when it was copied, and how large the copy is. What
-differs from that is made again: a run that was stopped goes on where it was, a changed image gets a new copy, a copy that was
-cut or deleted comes back. A copy takes its place whole, so two processes that make the same ones do each other no harm. All of
-it may be deleted at any time.
+A journal beside the copies stores the size and times of each image's file when it was copied, and the size of the copy. If any
+of these differ, the copy is made again: an interrupted run resumes, a changed image gets a new copy, a truncated or deleted
+copy is replaced. Copies are written atomically, so two processes may make the same ones. All copies may be deleted at any time.
+
+Does not depend on labels or torch.
 """
 
 from __future__ import annotations
@@ -46,35 +47,35 @@ from cocotag.files import write_text
 from cocotag.photos.decode import decode
 
 MARGIN = 1.15
-"""Shorter side of a copy over the side of the network's input."""
+"""Shorter side of a copy divided by the side of the network's input."""
 
 QUALITY = 92
 SUBSAMPLING = "420"
-"""Of the copies' JPEG. With less the network sees other pictures, with more they take longer to decode: see
-``scripts/research/measure_decode_effect.py``."""
+"""JPEG quality and chroma subsampling of the copies. Lower quality changes the network's inputs, higher quality takes longer to
+decode: see ``scripts/research/measure_decode_effect.py``."""
 
 MAX_JPEG_SIDE = 65_500  # libjpeg's limit, pixels
 
 JOURNAL = "copies-1.jsonl"
-"""The number changes with how copies are made, so that those of another version are made again."""
+"""The number changes with the method of making copies, so that copies of another version are made again."""
 
-FLUSH_SECONDS = 1.0  # how much work a process loses that is killed
-ABANDONED_SECONDS = 3600  # age at which nobody is writing a half-written file any more
+FLUSH_SECONDS = 1.0  # the work that a killed process loses
+ABANDONED_SECONDS = 3600  # age of a partial file after which no process is writing it any more
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Entry(NamedTuple):
-    """What the journal says of an image."""
+    """The journal's entry of an image."""
 
     size: int  # of its file, bytes
     mtime_ns: int  # of its file
-    ctime_ns: int  # of its file; this one cannot be set back
-    copy: int  # size of the copy, bytes; 0 where the image is small and is read itself
+    ctime_ns: int  # of its file; it cannot be set back
+    copy: int  # size of the copy, bytes; 0 if the image is small and is read directly
 
 
 @dataclass(slots=True)
 class _Place:
-    """A folder of copies, and its journal by name in that folder."""
+    """A folder of copies, and the entries of its journal by name in the folder."""
 
     folder: str
     entries: dict[str, Entry]
@@ -83,7 +84,7 @@ class _Place:
 class _Image(NamedTuple):
     row: int
     path: str
-    name: str  # below its root, and of its copy below the place
+    name: str  # path below its root, and of its copy below the folder of copies
 
 
 class _Job(NamedTuple):
@@ -92,14 +93,14 @@ class _Job(NamedTuple):
 
 
 def copy_side(image_size: int) -> int:
-    """Shorter side of the copies for a network's input, pixels."""
+    """Shorter side of the copies for a network's input size, pixels."""
     return math.ceil(MARGIN * image_size)
 
 
 def shrunken(image: NDArray[np.uint8], side: int, *, quality: int = QUALITY, subsampling: str = SUBSAMPLING) -> bytes | None:
-    """The file of a copy of ``(H, W, 3)`` RGB uint8, with ``side`` pixels on the shorter side.
+    """The JPEG file of a copy of ``(H, W, 3)`` RGB uint8, with ``side`` pixels on the shorter side.
 
-    None where a copy would be no smaller, or too long for a JPEG.
+    None if the copy would not be smaller, or would be too long for a JPEG.
     """
     height, width = image.shape[:2]
     factor = min(height, width) / side
@@ -112,9 +113,9 @@ def shrunken(image: NDArray[np.uint8], side: int, *, quality: int = QUALITY, sub
 
 
 def cached_paths(paths: Sequence[Path], roots: Sequence[Path | str], image_size: int) -> NDArray[np.bytes_]:
-    """Where to read images faster: their copies, made here if they are missing or out of date, or themselves.
+    """The paths of the images' copies, which are created if missing or out of date; small images have no copy.
 
-    Shows progress on stderr, and says there where the copies are and how large.
+    Shows progress on stderr, and reports there the folder and size of the copies.
 
     Args:
         paths: The images.
@@ -122,13 +123,14 @@ def cached_paths(paths: Sequence[Path], roots: Sequence[Path | str], image_size:
         image_size: Side of the network's input, pixels.
 
     Returns:
-        File system paths ``(N,)``; as bytes, since numpy's text would take four times the memory.
+        File system paths ``(N,)`` of the copies, or of the images without one; as bytes, because numpy's text would take four
+        times the memory.
 
     Raises:
         DataError: Images cannot be read; all the others have their copies then.
-        OutputError: The copies can be written nowhere, or the disk is full.
-        Interrupted: Ctrl-C. What was made is kept.
-        ValueError: An image is below none of the roots.
+        OutputError: The copies cannot be written anywhere, or the disk is full.
+        Interrupted: Ctrl-C was pressed. The finished copies are kept.
+        ValueError: An image is not below any of the roots.
     """
     side = copy_side(image_size)
     chosen = [(*_choose(root, images, side), images) for root, images in _by_root(paths, roots).items()]
@@ -141,11 +143,11 @@ def cached_paths(paths: Sequence[Path], roots: Sequence[Path | str], image_size:
             found[image.row] = os.fsencode(f"{place.folder}/{image.name}" if place.entries[image.name].copy else image.path)
         sizes = [place.entries[image.name].copy for image in images]
         copies = len(sizes) - sizes.count(0)
-        rest = f", {sizes.count(0)} are small and read themselves" if copies < len(sizes) else ""
-        made = sum(job.place is place for job in jobs)
+        rest = f", {sizes.count(0)} are small and read directly" if copies < len(sizes) else ""
+        new = sum(job.place is place for job in jobs)
         tqdm.write(
             f"{copies} images are read as copies with {side} pixels on the shorter side{rest}: {sum(sizes) / 1e6:.1f} MB in "
-            f"{place.folder} ({made} new).",
+            f"{place.folder} ({new} new).",
             file=sys.stderr,
         )
     return found.astype(np.bytes_)
@@ -165,23 +167,23 @@ def _by_root(paths: Sequence[Path], roots: Sequence[Path | str]) -> dict[str, li
 
 
 def _below(folder: str, tops: list[str]) -> tuple[str, str]:
-    """The first root that a folder is in, and the way from there: empty, or ending with a slash."""
-    whole = Path(os.path.abspath(folder))  # noqa: PTH100
+    """The first root that contains a folder, and the path below that root: empty, or ending with a slash."""
+    absolute = Path(os.path.abspath(folder))  # noqa: PTH100
     for top in tops:
-        if whole.is_relative_to(top):
-            middle = whole.relative_to(top).as_posix()
+        if absolute.is_relative_to(top):
+            middle = absolute.relative_to(top).as_posix()
             return top, "" if middle == "." else f"{middle}/"
-    raise ValueError(f"{folder} is below none of {', '.join(tops)}.")
+    raise ValueError(f"{folder} is not below any of {', '.join(tops)}.")
 
 
 def _choose(root: str, images: list[_Image], side: int) -> tuple[_Place, list[_Image]]:
-    """Where a root's copies are, and which are missing: the first place that has all, else the first that can be written."""
+    """The folder of a root's copies, and the missing ones: the first folder that has all, else the first writable one."""
     candidates = []
     for base, folder in _folders(root, side):
         if not _is_free_of_links(base, folder, images):
             continue
         place = _Place(folder, _read_journal(folder))
-        missing = [image for image in images if not _is_good(place, image)]
+        missing = [image for image in images if not _is_current(place, image)]
         if not missing:
             return place, []
         candidates.append((place, missing))
@@ -189,37 +191,40 @@ def _choose(root: str, images: list[_Image], side: int) -> tuple[_Place, list[_I
         if _prepare(place.folder):
             return place, missing
     tried = " or ".join(folder for _, folder in _folders(root, side))
-    raise OutputError(f"Copies of the images cannot be written to {tried}. Allow one of them, or set data.cache_images false.")
+    raise OutputError(
+        f"Copies of the images cannot be written to {tried}. Make one of them writable, or set data.cache_images false.",
+        code="not_writable",
+    )
 
 
 def _folders(root: str, side: int) -> Iterator[tuple[str, str]]:
-    """Folders for the copies, the better one first, each after the user's own folder that it is in."""
+    """The possible folders of the copies, the preferred one first, each with the trusted folder that contains it."""
     yield root, f"{root.rstrip('/')}/.cocotag/images-{side}"
     if (home := user_folder()) is not None:
-        where = hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:16]
-        yield str(home), f"{home}/{Path(root).name[:100]}-{where}/images-{side}"
+        digest = hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:16]
+        yield str(home), f"{home}/{Path(root).name[:100]}-{digest}/images-{side}"
 
 
 def _is_free_of_links(base: str, folder: str, images: list[_Image]) -> bool:
-    """Whether copies would land where they seem to: a data set from a stranger may bring links along that lead elsewhere."""
+    """Whether copies would be written inside ``base``: an untrusted data set may contain links that lead elsewhere."""
     below = os.path.relpath(folder, base)
-    ways = {f"{below}/{os.path.dirname(image.name)}".rstrip("/") for image in images} | {f"{below}/{JOURNAL}"}  # noqa: PTH120
+    paths = {f"{below}/{os.path.dirname(image.name)}".rstrip("/") for image in images} | {f"{below}/{JOURNAL}"}  # noqa: PTH120
     top = os.path.realpath(base)
-    return all(os.path.realpath(f"{base}/{way}") == f"{top.rstrip('/')}/{way}" for way in ways)
+    return all(os.path.realpath(f"{base}/{path}") == f"{top.rstrip('/')}/{path}" for path in paths)
 
 
 def _prepare(folder: str) -> bool:
-    """Make a folder for copies; whether it can be written."""
-    place = Path(folder)
+    """Create a folder for copies; return whether it can be written."""
+    path = Path(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / JOURNAL).open("ab") as journal:
-            journal.write(b"\n")  # the last line may be cut off
-        if place.parent.name == ".cocotag" and not (place.parent / ".gitignore").exists():
-            write_text(place.parent / ".gitignore", "*\n")
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / JOURNAL).open("ab") as journal:
+            journal.write(b"\n")  # the last line may be incomplete
+        if path.parent.name == ".cocotag" and not (path.parent / ".gitignore").exists():
+            write_text(path.parent / ".gitignore", "*\n")
     except (OSError, OutputError):
         return False
-    for part in place.glob("*.part"):
+    for part in path.glob("*.part"):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
                 part.unlink()
@@ -227,7 +232,7 @@ def _prepare(folder: str) -> bool:
 
 
 def _read_journal(folder: str) -> dict[str, Entry]:
-    """The last word on each image. A line that a process did not live to end says nothing."""
+    """The last entry of each image. Incomplete lines of killed processes are ignored."""
     try:
         lines = Path(folder, JOURNAL).read_bytes().splitlines()
     except OSError:
@@ -240,13 +245,13 @@ def _read_journal(folder: str) -> dict[str, Entry]:
     return entries
 
 
-def _is_good(place: _Place, image: _Image) -> bool:
-    """Whether an image has its copy, by the journal and the files."""
+def _is_current(place: _Place, image: _Image) -> bool:
+    """Whether an image has an up-to-date copy, by the journal and the files."""
     entry = place.entries.get(image.name)
     if entry is None:
         return False
     try:
-        # Not Path.stat: a hundred thousand times, twice.
+        # os.stat, because Path.stat is slow for two times a hundred thousand files.
         look = os.stat(image.path)  # noqa: PTH116
         if (look.st_size, look.st_mtime_ns, look.st_ctime_ns) != (entry.size, entry.mtime_ns, entry.ctime_ns):
             return False
@@ -259,12 +264,12 @@ def _is_good(place: _Place, image: _Image) -> bool:
 
 
 def _make_all(jobs: list[_Job], side: int) -> None:
-    """Make copies on all cores; the places' entries and journals learn of each.
+    """Make copies on all cores, and add each to its folder's entries and journal.
 
     Raises:
         DataError: Images cannot be read; all others have copies then.
         OutputError: The disk is full.
-        Interrupted: Ctrl-C.
+        Interrupted: Ctrl-C was pressed.
     """
     threads = usable_cores()
     failures: list[str] = []
@@ -291,8 +296,9 @@ def _make_all(jobs: list[_Job], side: int) -> None:
                 bar.update()
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Stopped. {journals.count} of {len(jobs)} copies are made and kept in {jobs[0].place.folder}; "
-            "the same command goes on from there."
+            f"Stopped. {journals.count} of {len(jobs)} copies are finished and kept in {jobs[0].place.folder}. "
+            "Run the same command to resume.",
+            code="interrupted",
         ) from None
     except OSError as error:
         raise _failure(error, jobs, journals) from error
@@ -304,7 +310,8 @@ def _make_all(jobs: list[_Job], side: int) -> None:
     if failures:
         raise DataError(
             f"{len(failures)} images cannot be read; the others have their copies now. The first: {failures[0]} "
-            "Remove it from the annotations, or run: cocotag check ROOT --split SPLIT"
+            "Remove it from the annotations, or run: cocotag check ROOT --split SPLIT",
+            code="images_unreadable",
         )
 
 
@@ -312,13 +319,15 @@ def _failure(error: OSError, jobs: list[_Job], journals: _Journals) -> OutputErr
     place = jobs[0].place.folder
     if error.errno not in _NO_ROOM:
         return OutputError(
-            f"{error.filename or place} cannot be written ({error.strerror or error}). Check the folder and disk."
+            f"{error.filename or place} cannot be written ({error.strerror or error}). Check the folder and disk.",
+            code="not_writable",
         )
     need = (len(jobs) - journals.count) * journals.bytes / max(1, journals.count) / 1e6
     about = f" (about {need:.0f} MB)" if need else ""
     return OutputError(
-        f"The disk of {place} is full after {journals.count} of {len(jobs)} copies. Free some space{about} and start again, "
-        "which goes on from there; or set data.cache_images false and delete that folder."
+        f"The disk of {place} is full after {journals.count} of {len(jobs)} copies. Free some space{about} and run the same "
+        "command to resume, or set data.cache_images false and delete that folder.",
+        code="disk_full",
     )
 
 
@@ -333,14 +342,14 @@ def _make(job: _Job, side: int) -> Entry:
     try:
         look = os.stat(image.path)  # noqa: PTH116
     except OSError:
-        decode(image.path)  # which says why not
+        decode(image.path)  # raises an ImageError with the reason
         raise
     data = shrunken(decode(image.path, min_side=side), side)
     if data is None:
         return Entry(look.st_size, look.st_mtime_ns, look.st_ctime_ns, 0)
     copy = Path(place.folder, image.name)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(place.folder, f"{uuid4().hex}.part")  # not beside it: the name may be as long as can be
+    part = Path(place.folder, f"{uuid4().hex}.part")  # not beside the copy: its name may have the maximum length
     try:
         part.write_bytes(data)
         part.replace(copy)
@@ -351,7 +360,7 @@ def _make(job: _Job, side: int) -> Entry:
 
 @dataclass(slots=True)
 class _Journals:
-    """Writes of what is done to the journals of the places, some lines at a time, each piece whole."""
+    """Appends finished copies to the journals of their folders, several lines per write."""
 
     count: int = 0
     bytes: int = 0
@@ -359,7 +368,7 @@ class _Journals:
     _written: float = field(default_factory=time.monotonic)
 
     def add(self, job: _Job, entry: Entry) -> None:
-        """An image has its copy."""
+        """Record that an image has its copy."""
         job.place.entries[job.image.name] = entry
         self.count += 1
         self.bytes += entry.copy
@@ -368,7 +377,7 @@ class _Journals:
             self._flush()
 
     def close(self) -> None:
-        """Write the rest; where even that fails, these copies are made again."""
+        """Write the remaining lines; if that fails, these copies are made again later."""
         with suppress(OSError):
             self._flush()
 
@@ -382,7 +391,7 @@ class _Journals:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end this at once: a trainer that waits for the end of a step has not begun one."""
+    """Let Ctrl-C stop this at once, although the trainer handles it at the end of a step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

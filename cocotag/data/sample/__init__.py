@@ -1,1 +1,1 @@
-"""The drawn sample data set. No torch."""
+"""The sample data set, drawn by code. No torch."""

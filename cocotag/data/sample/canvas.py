@@ -1,4 +1,4 @@
-"""Painting in the sample data set: a small antialiased canvas in object coordinates, and the shapes to fill on it."""
+"""The canvas of the sample data set: a small antialiased canvas in object coordinates, and shapes to paint on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Colour = tuple[float, float, float]
 """RGB, 0..255."""
 Points = NDArray[np.float64]
-"""``(P, 2)`` x and y in object coordinates: the object is about 1 long, centred on (0, 0), y down."""
+"""``(P, 2)``: x and y in object coordinates. The object has a length of about 1 and is centred on (0, 0); y points down."""
 
 BLACK, WHITE, STEEL = (16.0, 16.0, 18.0), (246.0, 246.0, 242.0), (196.0, 200.0, 206.0)
 RED, BLUE, YELLOW, GREEN = (226.0, 52.0, 48.0), (40.0, 110.0, 214.0), (248.0, 196.0, 40.0), (46.0, 160.0, 84.0)
@@ -20,7 +20,7 @@ BRIGHT: list[Colour] = [RED, BLUE, YELLOW, GREEN, (236, 120, 36), (136, 66, 170)
 
 
 OVERSAMPLING = 2
-"""Objects are painted this many times larger than they are shown."""
+"""Objects are painted this many times larger than in the final image."""
 
 
 class Canvas:
@@ -32,20 +32,20 @@ class Canvas:
     """
 
     def __init__(self, unit: float, angle: float) -> None:
-        """Make it empty.
+        """Create an empty canvas.
 
         Args:
             unit: Pixels of the picture to one unit of object coordinates.
             angle: Degrees, clockwise.
         """
         self.unit = OVERSAMPLING * unit
-        side = OVERSAMPLING * int(np.ceil(1.5 * unit))  # the unit square's diagonal, and a rim
+        side = OVERSAMPLING * int(np.ceil(1.5 * unit))  # the diagonal of the unit square, plus a margin
         cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
         self._matrix = self.unit * np.array([[cos, sin], [-sin, cos]])
         self.pixels = np.zeros((side, side, 4), np.uint8)
 
     def sprite(self) -> NDArray[np.uint8]:
-        """What was painted, at the picture's scale: premultiplied RGBA, cropped, its edges lit from the upper left."""
+        """The painted object at the image's scale: premultiplied RGBA, cropped, with edges lit from the upper left."""
         x, y, width, height = (OVERSAMPLING * (place // OVERSAMPLING) for place in cv2.boundingRect(self.pixels[..., 3]))
         rim = OVERSAMPLING
         shown = self.pixels[max(0, y - rim) : y + height + 2 * rim, max(0, x - rim) : x + width + 2 * rim]
@@ -67,7 +67,7 @@ class Canvas:
         return np.rint(self._place(points) * 16).astype(np.int32)  # OpenCV's fixed point, with shift=4
 
     def polygon(self, points: ArrayLike, colour: Colour, opacity: float = 1.0) -> None:
-        """Fill a polygon. With ``opacity`` below 1 it replaces what was there, so glass is painted first."""
+        """Fill a polygon. An ``opacity`` below 1 replaces the pixels below, so glass must be painted first."""
         paint = [opacity * value for value in (*colour, 255.0)]
         cv2.fillPoly(self.pixels, [self._fixed(points)], paint, cv2.LINE_AA, shift=4)
 
@@ -85,11 +85,11 @@ class Canvas:
         cv2.polylines(self.pixels, [self._fixed(points)], closed, (*colour, 255.0), thickness, cv2.LINE_AA, shift=4)
 
     def glow(self, x: float, y: float, radius: float, strength: float) -> None:
-        """Lighten (``strength`` up to 1) or darken (down to -1) softly around a point, only where there is paint."""
+        """Lighten (``strength`` up to 1) or darken (down to -1) painted pixels softly around a point."""
         sigma = radius * self.unit
         windows, falls = [], []
         for centre in self._place((x, y)).tolist():
-            first = max(0, int(centre - 2.5 * sigma))  # beyond that it is less than one level of 255
+            first = max(0, int(centre - 2.5 * sigma))  # farther away it is less than one level of 255
             place = np.arange(first, min(self.pixels.shape[0], int(centre + 2.5 * sigma) + 1), dtype=np.float32)
             windows.append(slice(first, first + len(place)))
             falls.append(np.exp(-(((place - centre) / sigma) ** 2)))
@@ -107,7 +107,7 @@ class Canvas:
 
     @contextmanager
     def clip(self) -> Iterator[None]:
-        """What is painted inside the block stays within what was painted before it."""
+        """Clip everything painted inside the block to the pixels painted before it."""
         before = self.pixels[..., 3].copy()
         yield
         after = self.pixels[..., 3]
@@ -117,7 +117,7 @@ class Canvas:
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, end: float = 360) -> Points:
-    """Points of an ellipse or of an arc of it; degrees, clockwise from the right."""
+    """Points of an ellipse or an arc of it; degrees, clockwise from the right."""
     angles = np.deg2rad(np.linspace(start, end, 48))
     return np.column_stack([x + rx * np.cos(angles), y + ry * np.sin(angles)])
 
@@ -130,7 +130,7 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0.
 
 
 def smooth(points: ArrayLike, *, closed: bool = True) -> Points:
-    """Round the corners of a polygon by cutting them three times (Chaikin's algorithm)."""
+    """A polygon with its corners rounded by cutting them three times (Chaikin's algorithm)."""
     curve = np.asarray(points, np.float64)
     for _ in range(3):
         after = np.roll(curve, -1, axis=0)
@@ -140,13 +140,13 @@ def smooth(points: ArrayLike, *, closed: bool = True) -> Points:
 
 
 def blob(rng: np.random.Generator, corners: int, least: float, most: float) -> Points:
-    """An uneven round outline whose radius varies from ``least`` to ``most``."""
+    """An irregular round outline whose radius varies from ``least`` to ``most``."""
     rays = ellipse(0, 0, 1, 1)[np.linspace(0, 47, corners, endpoint=False).astype(int)]
     return smooth(rays * rng.uniform(least, most, (corners, 1)))
 
 
 def mirror(half: Sequence[tuple[float, float]]) -> Points:
-    """The outline whose right half runs down through ``half``."""
+    """The symmetric outline whose right half runs down through ``half``."""
     right = np.asarray(half, np.float64)
     return np.concatenate([right, right[::-1] * (-1, 1)])
 
@@ -171,6 +171,6 @@ def mix(colour: Colour, other: Colour, share: float) -> Colour:
 
 
 def pick(rng: np.random.Generator, colours: Sequence[Colour]) -> Colour:
-    """One of the colours, varied a little."""
+    """One of the colours, slightly varied."""
     red, green, blue = np.clip(np.add(colours[int(rng.integers(len(colours)))], rng.normal(0, 9, 3)), 0, 255).tolist()
     return red, green, blue

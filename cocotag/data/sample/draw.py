@@ -1,4 +1,4 @@
-"""The drawn sample data set: what is in which picture, and COCO's own layout on disk. Knows no torch."""
+"""Draw the sample data set: choose the objects of each image, and write COCO's own layout. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from tqdm import tqdm
 from cocotag.data.annotations import split_paths
 from cocotag.data.sample.scenes import SUBJECTS, Scene, draw_scene
 from cocotag.errors import ConfigError, OutputError
+from cocotag.files import write_fault
 from cocotag.labels import COCO80
 
 MAX_OBJECTS = 6
-"""Objects in a picture."""
+"""Most objects in an image."""
 EMPTY, DARK = 0.03, 0.04
-"""Shares of the pictures without objects and of those taken at night."""
+"""Shares of images without objects and of images taken at night."""
 FIRST_ID = {"train": 1, "val": 10_000_001}
-"""First image id of each split: ids do not meet, as in COCO."""
+"""First image id of each split: the splits do not share ids, as in COCO."""
 PAIRS = (("pizza", "bottle"), ("tv", "book"), ("kite", "frisbee"), ("traffic light", "stop sign"), ("donut", "cup"))
-"""Classes that are drawn to each other."""
+"""Classes that often occur together."""
 
 
 def draw_sample(
@@ -33,57 +34,60 @@ def draw_sample(
 ) -> None:
     """Draw a data set in COCO's layout: ``OUT/annotations/instances_{train,val}.json``, ``OUT/train/``, ``OUT/val/``.
 
-    Twenty COCO categories with a long tail, each drawn by code, so that a whole training run can be tried without a
-    download. The same arguments give the same bytes. It is there whole or not at all.
+    The data set has twenty COCO categories with a long tail, each drawn by code, so that a whole training run can be tried
+    without a download. The same arguments give the same bytes. The data set is written atomically.
 
     Args:
         out_dir: A folder that does not exist, or an empty one.
-        train: Images in the split ``train``.
-        val: Images in the split ``val``.
+        train: Number of images in the split ``train``.
+        val: Number of images in the split ``val``.
         size: Side of the square images, pixels.
-        seed: Another seed, another data set.
-        progress: Show a bar on stderr if that is a terminal.
+        seed: Seed of all randomness.
+        progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
-        ConfigError: A number is impossible.
-        OutputError: The folder holds something already, or cannot be written.
+        ConfigError: A number is out of range.
+        OutputError: The folder is not empty, or cannot be written.
     """
     out = Path(out_dir).resolve()
     _check_numbers(train, val, size, seed)
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputError(f"{out} is there already and not an empty folder. Choose another place, or remove it first.")
-        # Beside OUT, so that a last rename puts it in place; inside, where OUT exists and may be a mount point.
-        near = out if out.is_dir() else out.parent
-        near.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=near, prefix=f".{out.name}.") as scratch:
-            made = Path(scratch) / out.name
+            raise OutputError(
+                f"{out} already exists and is not an empty folder. Choose another place, or remove it first.",
+                code="output_exists",
+            )
+        # Beside OUT, so that one rename moves it into place; inside OUT if that exists, because it may be a mount point.
+        parent = out if out.is_dir() else out.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{out.name}.") as scratch:
+            temporary = Path(scratch) / out.name
             with tqdm(total=train + val, unit="image", disable=None if progress else True) as bar:
                 for number, (split, images) in enumerate((("train", train), ("val", val)), start=1):
-                    for _ in _write_split(made, split, images, size, (seed, number)):
+                    for _ in _write_split(temporary, split, images, size, (seed, number)):
                         bar.update()
-            if near == out:
+            if parent == out:
                 for child in ("train", "val", "annotations"):
-                    (made / child).rename(out / child)
+                    (temporary / child).rename(out / child)
             else:
-                made.rename(out)
+                temporary.rename(out)
     except OSError as error:
         what = f"{out} cannot be written ({error.strerror or error})."
-        raise OutputError(f"{what} Choose another place or free some space.") from error
+        raise OutputError(f"{what} Choose another place or free some space.", code=write_fault(error)) from error
 
 
 def _check_numbers(train: int, val: int, size: int, seed: int) -> None:
     for name, value, least, most in (("train", train, 1, 9_999_999), ("val", val, 1, 9_999_999), ("size", size, 32, 2048)):
         if not least <= value <= most:
-            raise ConfigError(f"{name} is {value}; it must be from {least} to {most}.")
+            raise ConfigError(f"{name} is {value}; it must be from {least} to {most}.", code="out_of_range")
     if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.")
+        raise ConfigError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.", code="out_of_range")
 
 
 def plan_scenes(images: int, rng: np.random.Generator) -> list[Scene]:
-    """What each picture of a split shows.
+    """The planned contents of each image of a split.
 
-    Each class is on ``rate * images`` pictures, rounded, at least one: the tail is as long by design, not by luck.
+    Each class is on ``rate * images`` images, rounded, at least one: the long tail is by design, not by chance.
     """
     settings = np.array([subject.setting for subject in SUBJECTS])
     kinds, kind_of = np.unique(settings, return_inverse=True)
@@ -104,7 +108,7 @@ def plan_scenes(images: int, rng: np.random.Generator) -> list[Scene]:
 
 
 def _assign(setting: NDArray[np.str_], empty: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which subject is on which picture, ``(N, C)``: rare classes choose first, the commonest fills what has none."""
+    """Which subject is on which image, ``(N, C)``: rare classes are placed first, the most common fills empty images."""
     images = len(setting)
     index_of = {subject.name: index for index, subject in enumerate(SUBJECTS)}
     shown = np.zeros((images, len(SUBJECTS)), bool)
@@ -125,7 +129,7 @@ def _assign(setting: NDArray[np.str_], empty: NDArray[np.bool_], rng: np.random.
 
 
 def _write_split(root: Path, split: str, images: int, size: int, seed: tuple[int, int]) -> Iterator[None]:
-    """Write a split, yielding after each image. Every image has its own generator, so it does not depend on the others."""
+    """Write a split, yielding after each image. Every image has its own generator, so it is independent of the others."""
     annotation_file, image_dir = split_paths(root, split)
     image_dir.mkdir(parents=True)
     annotation_file.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The things in the sample data set, drawn by code: one function per COCO category. Knows no scenes and no files."""
+"""The objects of the sample data set, drawn by code: one function per COCO category. Does not depend on scenes or files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def traffic_light(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def stop_sign(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A red octagon with a white rim and the word."""
+    """A red octagon with a white rim and the word STOP."""
     octagon = np.concatenate([turned([(0.52, 0)], 22.5 + 45 * corner) for corner in range(8)])
     canvas.polygon(octagon, WHITE)
     canvas.polygon(0.91 * octagon, pick(rng, [(200, 24, 36)]))

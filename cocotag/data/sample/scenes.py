@@ -1,4 +1,4 @@
-"""From what is in a picture to the picture: backgrounds, places, shadows and light. Knows no files."""
+"""Draw a scene of the sample data set: background, positions, shadows and light. Does not depend on files."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Mask = NDArray[np.bool_]
 """``(S, S)``."""
 
 SMALLEST, LARGEST = 0.36, 0.66
-"""Length of an object over the side of the picture."""
+"""Length of an object divided by the side of the image."""
 STRAY = 0.15
-"""Share of the pictures whose background is of another setting than their objects."""
+"""Share of images whose background belongs to another setting than their objects."""
 HIDDEN = 0.25
-"""An object of which less than this share remains visible is not in the picture."""
+"""An object with less than this share visible is not annotated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What can be in a picture.
+    """A class of objects that can be drawn.
 
     Attributes:
         name: The COCO category.
         rate: Share of the images that show it.
-        setting: Where it is mostly found: ``outdoors``, ``table`` or ``room``.
-        tilt: Largest rotation either way, degrees; 180 for what lies about.
-        draw: Paints one onto a canvas.
+        setting: Its usual setting: ``outdoors``, ``table`` or ``room``.
+        tilt: Largest rotation in either direction, degrees; 180 for objects in any orientation.
+        draw: Paints one object onto a canvas.
     """
 
     name: str
@@ -67,17 +67,17 @@ SUBJECTS = (
     Subject("pizza", 0.034, "table", 180, drawings.pizza),
     Subject("stop sign", 0.026, "outdoors", 12, drawings.stop_sign),
 )
-"""Common to rare: 20 categories whose rates fall by a factor above 20, as in COCO's own long tail."""
+"""The subjects from common to rare: 20 categories whose rates fall by a factor above 20, like COCO's own long tail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one picture is to show.
+    """The planned contents of one image.
 
     Attributes:
-        subjects: The objects, one entry each; a subject may come twice.
-        setting: Decides the background.
-        dark: Taken at night.
+        subjects: The objects, one entry each; a subject may occur twice.
+        setting: The setting, which determines the background.
+        dark: Whether it is taken at night.
     """
 
     subjects: tuple[Subject, ...]
@@ -92,12 +92,12 @@ Placed = tuple[Subject, NDArray[np.uint8], int, int]
 def draw_scene(
     scene: Scene, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], list[tuple[str, NDArray[np.bool_]]]]:
-    """Draw a picture.
+    """Draw an image.
 
     Args:
-        scene: What to show.
+        scene: Its contents.
         size: Side in pixels.
-        rng: All that is left to chance.
+        rng: Generator of all randomness.
 
     Returns:
         The picture, RGB ``(size, size, 3)``, and for each object in it its name and the mask of its visible pixels,
@@ -114,7 +114,7 @@ def draw_scene(
 
 
 def _arrange(subjects: tuple[Subject, ...], side: int, rng: np.random.Generator) -> list[Placed]:
-    """The objects, back to front: the larger behind, and little overlap where there is room."""
+    """The objects from back to front: larger ones behind, with little overlap if there is room."""
     largest = LARGEST - 0.05 * max(0, len(subjects) - 1)
     lengths = np.sort(np.exp(rng.uniform(np.log(SMALLEST), np.log(largest), len(subjects))))[::-1]
     placed: list[Placed] = []
@@ -173,7 +173,7 @@ def _photograph(picture: Picture, dark: bool, rng: np.random.Generator) -> NDArr
 
 
 def _noise(rng: np.random.Generator, side: int, across: int, down: int) -> NDArray[np.float32]:
-    """Smooth values in 0..1 with so many cells across and down, ``(side, side)``."""
+    """Smooth values in 0..1 with ``across`` x ``down`` cells, ``(side, side)``."""
     cells = rng.random((down, across), dtype=np.float32)
     return np.clip(cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
 
@@ -275,7 +275,7 @@ def _stone(rng: np.random.Generator, side: int) -> Picture:
 
 
 def _wall(rng: np.random.Generator, side: int) -> Picture:
-    """A room: papered or plastered wall, skirting, floor, and light from a window."""
+    """A room: papered or plastered wall, skirting board, floor, and light from a window."""
     tone = pick(rng, [(196, 188, 170), (150, 172, 176), (180, 160, 150), (138, 150, 128), (206, 196, 200)])
     share = 0.25 * _noise(rng, side, 3, 3)
     if rng.random() < 0.55:

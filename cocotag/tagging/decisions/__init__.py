@@ -1,1 +1,1 @@
-"""Scores -> rows of tags: thresholds, the number of tags, other names. Knows no network and no files."""
+"""Rows of tags from scores: thresholds, number of tags, names. Does not depend on a network or on files."""

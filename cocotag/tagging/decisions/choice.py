@@ -1,4 +1,4 @@
-"""How stored scores become tags: thresholds as they were asked for, the number of tags, names. Knows no network and no file."""
+"""Choice of thresholds, number of tags and names for stored scores. Does not depend on a network or on files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cocotag.tagging.state.store import Result
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for.
+    """The requested settings.
 
     Attributes:
-        threshold: One for all classes; None for the bundle's own.
-        precision: The least precision that is wanted of every class, by what the bundle learned of that when its thresholds
-            were chosen; None for the bundle's own thresholds.
-        threshold_for: Thresholds of single classes, by the bundle's names; they go before the others.
-        top_k: At most so many tags per image and model.
+        threshold: One threshold for all classes; None for the bundle's own.
+        precision: The minimum precision of every class, as measured when the bundle's thresholds were tuned; None for the
+            bundle's own thresholds.
+        threshold_for: Thresholds of single classes by the bundle's names; they take precedence.
+        top_k: Largest number of tags per image and model.
     """
 
     threshold: float | None = None
@@ -39,14 +39,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Choice:
-    """What `choose` made of a `Wish`.
+    """The thresholds, number of tags and names that `choose` made from a `Wish`.
 
     Attributes:
         models: The bundles, in the order of their scores.
-        thresholds: Of each by its name, ``(C,)`` float32.
-        top_k: At most so many tags per image and model.
-        rename: What tags are called; None for the bundle's names.
-        remarks: What else the user should know.
+        thresholds: Thresholds by model name, ``(C,)`` float32.
+        top_k: Largest number of tags per image and model.
+        rename: New names of the tags; None for the bundle's names.
+        remarks: Further information for the user.
     """
 
     models: tuple[Model, ...]
@@ -56,13 +56,13 @@ class Choice:
     remarks: tuple[str, ...]
 
     def rows(self, results: Iterable[Result]) -> Iterator[Row]:
-        """A row for every result and model."""
+        """The rows of the results, one per result and model."""
         for result in results:
-            for place, model in enumerate(self.models):
+            for index, model in enumerate(self.models):
                 if result.status != "ok":
                     yield Row(result.path, result.status, error=result.error, model=model.name)
                     continue
-                probs = result.probs[place].astype(np.float32)
+                probs = result.probs[index].astype(np.float32)
                 chosen = decide(probs, self.thresholds[model.name], None if self.rename else self.top_k)
                 tags = make_tags(model.metadata.vocabulary, probs, chosen)
                 if self.rename is not None:
@@ -71,23 +71,28 @@ class Choice:
 
 
 def choose(wish: Wish, models: Sequence[Model], rename: Rename | None = None) -> Choice:
-    """The thresholds of some bundles that a wish comes to.
+    """The choice of thresholds and names for some bundles.
 
     Raises:
-        ConfigError: It is impossible, or a bundle holds no thresholds for a precision.
+        ConfigError: The wish is impossible, or a bundle has no thresholds for a precision.
     """
     check_top_k(wish.top_k)
     if wish.threshold is not None and wish.precision is not None:
-        raise ConfigError("threshold and precision are both given. Give one of them; single classes have --threshold-for.")
-    for name, value in {"threshold": wish.threshold, "precision": wish.precision, **wish.threshold_for}.items():
+        raise ConfigError(
+            "--threshold and --precision exclude each other. Give one of them; --threshold-for sets single classes.",
+            code="conflicting_flags",
+        )
+    if wish.precision is not None and not 0 <= wish.precision <= 1:
+        raise ConfigError(f"precision is {wish.precision}; it must be in 0..1.", code="precision_out_of_range")
+    for name, value in {"threshold": wish.threshold, **wish.threshold_for}.items():
         if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{name}: {value} is not between 0 and 1.")
+            raise ConfigError(f"{name}: {value} is not in 0..1.", code="threshold_out_of_range")
     unknown = [name for name in wish.threshold_for if not any(name in model.metadata.vocabulary.names for model in models)]
     if unknown:
         names = [name for model in models for name in model.metadata.vocabulary.names]
         near = difflib.get_close_matches(unknown[0], names, 1)
         hint = f"Did you mean {near[0]!r}?" if near else "cocotag info BUNDLE lists the classes."
-        raise ConfigError(f"--threshold-for {unknown[0]}: there is no class of this name. {hint}")
+        raise ConfigError(f"--threshold-for {unknown[0]}: there is no class with this name. {hint}", code="unknown_class")
     remarks: list[str] = []
     thresholds: dict[str, NDArray[np.float32]] = {}
     for model in models:
@@ -107,26 +112,31 @@ def _for_all(wish: Wish, model: Model, remarks: list[str]) -> NDArray[np.float32
     if wish.precision is None:
         return metadata.threshold_array()
     precision, entry = _for_precision(wish.precision, metadata, model.bundle)
-    values, unmet, untold = np.asarray(entry["thresholds"], np.float32), entry["unmet"], len(entry["untold"])
-    named = f"{model.name}: " if model.name else ""
+    values, unmet, unmeasured = np.asarray(entry["thresholds"], np.float32), entry["unmet"], len(entry["untold"])
+    prefix = f"{model.name}: " if model.name else ""
     if precision != wish.precision:
-        remarks.append(f"{named}thresholds are those for a precision of {precision:g}, the next that the bundle holds.")
+        remarks.append(f"{prefix}the bundle has thresholds for a precision of {precision:g}, the next higher one.")
     if unmet:
-        remarks.append(f"{named}no threshold reaches that for {unmet} of {len(values)} classes; they have the nearest.")
-    if untold:
-        remarks.append(f"{named}nothing is known of the precision of {untold} classes; they have one threshold for all.")
+        remarks.append(f"{prefix}{unmet} of {len(values)} classes cannot reach this precision and have the nearest threshold.")
+    if unmeasured:
+        remarks.append(f"{prefix}{unmeasured} classes have no measured precision and share one threshold.")
     return values
 
 
 def _for_precision(wanted: float, metadata: BundleMetadata, bundle: str) -> tuple[float, dict[str, Any]]:
-    """The next precision that a bundle holds thresholds for, and these, as `thresholds_for_precision` says."""
-    held = sorted(map(float, metadata.for_precision))
-    if not held:
+    """The next higher precision for which a bundle has thresholds, and its entry from `thresholds_for_precision`."""
+    precisions = sorted(map(float, metadata.for_precision))
+    if not precisions:
         raise ConfigError(
-            f"{bundle} holds no thresholds for a wanted precision: they are chosen on labelled images. Run: cocotag tune-thresholds "
-            f"{bundle} --root DATA --split SPLIT --out NEW.onnx, then cocotag tag with that; the scores so far are kept."
+            f"{bundle} has no thresholds for a minimum precision, which are tuned on labelled images. Run: "
+            f"cocotag tune-thresholds {bundle} --root DATA --split SPLIT --out NEW.onnx. Then run cocotag tag with NEW.onnx; "
+            "it reuses the cached scores.",
+            code="no_precision_thresholds",
         )
-    precision = next((one for one in held if one >= wanted), None)
+    precision = next((one for one in precisions if one >= wanted), None)
     if precision is None:
-        raise ConfigError(f"{bundle} holds thresholds for precisions up to {held[-1]:g}, not {wanted:g}. Ask for less.")
+        raise ConfigError(
+            f"{bundle} has thresholds for precisions up to {precisions[-1]:g}, not {wanted:g}. Choose a lower precision.",
+            code="precision_unavailable",
+        )
     return precision, metadata.for_precision[str(precision)]

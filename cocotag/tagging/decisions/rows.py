@@ -1,4 +1,4 @@
-"""What outputs are made of: a row for every file, and what all rows have in common. Knows no form and no network."""
+"""The rows of an output, one per file, and their common context. Does not depend on an output format or a network."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cocotag.tagging.decisions.rename import Rename, Renamed
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one file came to.
+    """The result of one file by one model.
 
     Attributes:
-        path: As it was given, or the given folder and the way from there.
-        status: ``ok``, or the reason why there are no tags, such as ``truncated``.
-        tags: Highest score first.
-        error: The one-line message; empty where the status is ``ok``.
-        probs: All probabilities, ``(C,)``; None where the image could not be used.
-        model: Which of several models this is of; empty where there is one.
+        path: The given path, or the path below a given folder.
+        status: ``ok``, or the error's code, such as ``truncated``.
+        tags: The tags, highest score first.
+        error: The error's message; empty if the status is ``ok``.
+        probs: All probabilities, ``(C,)``; None if the image could not be used.
+        model: The model's name among several; empty for a single model.
     """
 
     path: Path
@@ -42,13 +42,13 @@ class Context:
     """What all rows have in common.
 
     Attributes:
-        vocabularies: The bundle's own classes, of each model by its name in the rows; by ``""`` where there is one.
-        thresholds: What tags were decided by, of each model, ``(C,)``.
-        made_by: Of each model what made its rows, as plain JSON: ``bundle``, ``sha256``, ``cocotag``.
-        several: There is a row for each model of every file, and its name in it.
-        total: Rows that will come; 0 if nobody knows.
-        all_scores: Write every class's score as well, where the form has room.
-        rename: What the tags are called; None for the bundle's own names.
+        vocabularies: Model name in the rows -> the bundle's own classes; the name is ``""`` for a single model.
+        thresholds: Model name -> the thresholds that decided its tags, ``(C,)``.
+        made_by: Model name -> its bundle, as plain JSON: ``bundle``, ``sha256``, ``cocotag``.
+        several: Whether there are several models: then each file has one row per model, with the model's name.
+        total: Expected number of rows; 0 if unknown.
+        all_scores: Write the scores of all classes too, if the format can hold them.
+        rename: New names of the tags; None for the bundle's names.
     """
 
     vocabularies: Mapping[str, Vocabulary]
@@ -64,21 +64,21 @@ class Context:
         return {model: self.rename.of(own) for model, own in self.vocabularies.items()} if self.rename else {}
 
     def tags(self, model: str) -> Vocabulary:
-        """What the tags of a model's rows may be, after renaming."""
+        """The possible tags of a model's rows, after renaming."""
         return self._renamed[model].vocabulary if self.rename else self.vocabularies[model]
 
     def names(self) -> list[str]:
-        """What any tag of any model may be called, each once."""
+        """The names of all possible tags of all models, each once."""
         return list(dict.fromkeys(name for model in self.vocabularies for name in self.tags(model).names))
 
     def scores(self, row: Row) -> NDArray[np.floating] | None:
-        """All scores of a row, of the classes that `tags` has; of merged ones the highest."""
+        """The scores of a row for the classes of `tags`; the highest score for merged classes."""
         if row.probs is None or self.rename is None:
             return row.probs
         return self._renamed[row.model].merge(row.probs)
 
     def about(self) -> dict[str, Any]:
-        """What made the rows, as plain JSON, for the forms that have a place for it."""
+        """Bundles and thresholds of the rows as plain JSON, for formats that store metadata."""
         thresholds = {
             model: dict(zip(self.vocabularies[model].names, map(float, values), strict=True))
             for model, values in self.thresholds.items()

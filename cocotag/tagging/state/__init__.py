@@ -1,1 +1,1 @@
-"""What is known of files that were tagged: one SQLite file, of which every output is made."""
+"""The state: results of tagged files, cached in one SQLite file. All outputs are written from it."""

@@ -1,4 +1,4 @@
-"""A SQLite file that one process has to itself; what goes wrong with it is said in one line. Knows no tables."""
+"""A SQLite file that one process locks, with one-line errors. Does not depend on the tables."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from cocotag.errors import DataError, OutputError
 
 _CACHE_KIB = 16_000
-_WAIT_SECONDS = 1.0  # for a run that is just ending
+_WAIT_SECONDS = 1.0  # for a run that is about to end
 
 
 @contextmanager
 def plain_errors(path: Path | str) -> Iterator[None]:
-    """Turn what SQLite says of a state into errors of a line.
+    """Turn SQLite's errors about a state into one-line errors.
 
     Raises:
-        OutputError: Another process has it, the disk is full, or it cannot be opened or written.
-        DataError: It is damaged, or no database.
+        OutputError: Another process uses it, the disk is full, or it cannot be opened or written.
+        DataError: It is damaged, or is not a database.
     """
     try:
         yield
@@ -27,25 +27,29 @@ def plain_errors(path: Path | str) -> Iterator[None]:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutputError(
-                f"{path} is in use by another run of cocotag. Wait for its end, or have cocotag tag keep another: --state FILE."
+                f"{path} is in use by another run of cocotag. Wait until it ends, or choose another state: --state FILE.",
+                code="state_in_use",
             ) from None
         if kind == sqlite3.SQLITE_FULL:
             raise OutputError(
-                f"{path} cannot grow: the disk is full. What was tagged is kept; free some space and go on."
+                f"{path} cannot grow, since the disk is full. Finished results are kept. Free some space and run the command "
+                "again.",
+                code="disk_full",
             ) from None
         if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise DataError(
-                f"{path} is damaged, or no state of cocotag ({error}). It is left as it is. "
-                "Move it away to begin anew, or have cocotag tag keep another: --state FILE."
+                f"{path} is damaged or is not a state of cocotag ({error}); it is left unchanged. Move it away to start again, "
+                "or choose another state: --state FILE.",
+                code="state_damaged",
             ) from None
         if isinstance(error, sqlite3.OperationalError):  # unable to open, read-only, I/O
-            advice = "Keep the state in a folder that can be written; cocotag tag has --state FILE for that."
-            raise OutputError(f"{path} cannot be written ({error}). {advice}") from None
+            advice = "Choose a state in a writable folder: cocotag tag --state FILE."
+            raise OutputError(f"{path} cannot be written ({error}). {advice}", code="not_writable") from None
         raise
 
 
 def is_database(path: Path) -> bool:
-    """Whether a file begins as SQLite's do; also if it cannot be read, for then that is to be said."""
+    """Whether a file is a SQLite database; True if it cannot be read, so that opening it reports the error."""
     try:
         with path.open("rb") as file:
             return file.read(16) == b"SQLite format 3\0"
@@ -54,20 +58,20 @@ def is_database(path: Path) -> bool:
 
 
 def connect(path: Path | str, application_id: int, version: int, schema: str) -> sqlite3.Connection:
-    """Open a file of ours, or one that lasts no longer than the process for ``""``, and keep everybody else out of it.
+    """Open a database and lock it; ``""`` makes a temporary one that ends with the process.
 
-    A write-ahead log keeps committed work whatever ends the process. Without others it needs no shared memory, so it works on
-    network drives too; the lock ends with the process.
+    A write-ahead log keeps committed work however the process ends. With an exclusive lock it needs no shared memory, so it
+    works on network drives too; the lock ends with the process.
 
     Args:
-        path: The file; it is made if it is not there.
-        application_id: What tells ours from other databases, which stay as they are.
-        version: Of the tables.
-        schema: What makes the tables.
+        path: The file; created if missing.
+        application_id: Distinguishes it from other databases, which are left unchanged.
+        version: Version of the tables.
+        schema: Statements that create the tables.
 
     Raises:
-        DataError: Another program's database, or tables of another version.
-        sqlite3.DatabaseError: As `plain_errors` knows them.
+        DataError: It is another program's database, or has tables of another version.
+        sqlite3.DatabaseError: See `plain_errors`.
     """
     connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
     try:
@@ -90,17 +94,18 @@ def connect(path: Path | str, application_id: int, version: int, schema: str) ->
 
 
 def connect_to_read(path: Path, application_id: int, version: int) -> sqlite3.Connection:
-    """Open a file of ours in a place that cannot be written. No lock keeps others out, but who could write it is elsewhere.
+    """Open a database that cannot be written. It is not locked, since no process here can write it.
 
     Raises:
-        DataError: As `connect`.
-        OutputError: A killed run has left what only a place that can be written lets be read.
-        sqlite3.DatabaseError: As `plain_errors` knows them.
+        DataError: See `connect`.
+        OutputError: A killed run has left a log, which can only be read if the folder is writable.
+        sqlite3.DatabaseError: See `plain_errors`.
     """
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise OutputError(
-            f"{path} cannot be written, and part of it is in {log.name} still. Copy both to a folder that can be written."
+            f"{path} is read-only, but part of its data is still in {log.name}. Copy both to a writable folder.",
+            code="not_writable",
         )
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
     try:
@@ -112,14 +117,18 @@ def connect_to_read(path: Path, application_id: int, version: int) -> sqlite3.Co
 
 
 def _check(connection: sqlite3.Connection, path: Path | str, application_id: int, version: int) -> int:
-    """See that a database is ours; the number of its tables."""
+    """Check that a database is a state; returns the number of its tables."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     found = [connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version")]
     if (tables or found[0]) and found[0] != application_id:
-        raise DataError(f"{path} is a database of another program. It is left as it is. Keep the state in another file.")
+        raise DataError(
+            f"{path} is a database of another program and is left unchanged. Choose another state: --state FILE.",
+            code="not_a_state",
+        )
     if tables and found[1] != version:
         raise DataError(
-            f"{path} was made by {'a newer' if found[1] > version else 'an early'} cocotag (tables of version {found[1]}; "
-            f"this one has {version}). It is left as it is. Use that cocotag, or move it away and tag anew."
+            f"{path} was written by {'a newer' if found[1] > version else 'an older'} cocotag (tables of version {found[1]}; "
+            f"this one reads {version}) and is left unchanged. Use that cocotag, or move the file away and tag again.",
+            code="schema_unsupported",
         )
     return int(tables)

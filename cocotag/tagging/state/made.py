@@ -1,4 +1,4 @@
-"""What was made of a state: known again by its place and content, so that no one else's file is replaced unasked."""
+"""Outputs written from a state, recognised by path and content, so that cocotag never replaces other files unasked."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from cocotag.tagging.state.store import Made, State
 
 
 def refuse_others(outputs: Sequence[Path], state: State | None) -> None:
-    """Stop before the work where a file is in the way that was not made of this state, or was changed since.
+    """Check before the work that no existing output was written by something else than this state, or changed since.
 
     Args:
-        outputs: The files that are to be written.
-        state: None if there is none yet.
+        outputs: The files to be written.
+        state: The state; None if it does not exist yet.
 
     Raises:
-        OutputError: Naming the first.
+        OutputError: There is such a file; the message names the first.
     """
     for output in outputs:
         if output.exists() and (state is None or how_made(output, state) is None):
-            why = "was not made of this state, or was changed since"
+            why = "was not written from this state, or was changed since"
             if state is not None and state.read_only:
-                why = f"may be another's: {state.path} cannot be written, so it does not know what was made of it last"
-            raise OutputError(f"{output} is there already and {why}. Choose another name, or add --overwrite.")
+                why = f"may be from another program: {state.path} is read-only and may lack the latest outputs"
+            raise OutputError(f"{output} exists and {why}. Choose another name, or add --overwrite.", code="output_exists")
 
 
 def how_made(output: Path, state: State) -> str | None:
-    """How a file was made, if it was made of a state and nobody has changed it since; else None.
+    """The ``how`` of a file that was written from the state and has not changed since; else None.
 
-    Empty where it is not known: the process was killed while it wrote it, so it is the old one or the new one, and ours.
+    It is empty if the process was killed while it wrote the file: the file is then the old or the new output.
     """
     made = state.output(_key(output, state))
     if made is None or not output.exists():
@@ -42,20 +42,20 @@ def how_made(output: Path, state: State) -> str | None:
 
 
 def about_to_make(outputs: Sequence[Path], state: State) -> None:
-    """Note which files will be written: a process that is killed in between must know them again. What one left is removed."""
+    """Record the files to be written, so that they are recognised after a kill; temporary files of a kill are removed."""
     if state.read_only:
         return
     for output in outputs:
         key = _key(output, state)
         before = state.output(key)
-        if before is not None and before.size is None:  # killed so, and no other process has the state
+        if before is not None and before.size is None:  # a process was killed, and no other process uses the state
             remove_unfinished(output)
         state.put_output(key, Made(None, None, None, ""))
     state.commit()
 
 
 def has_made(outputs: Sequence[Path], state: State, how: str) -> None:
-    """Note that files are written, and how they were made."""
+    """Record that files are written, and the ``how`` by which they are up to date."""
     if state.read_only:
         return
     for output in outputs:
@@ -65,17 +65,17 @@ def has_made(outputs: Sequence[Path], state: State, how: str) -> None:
 
 
 def _key(output: Path, state: State) -> bytes:
-    """Seen from the folder of the state, if it is in that: they may be moved and copied together. Else the whole path."""
-    whole = os.path.realpath(output)
+    """The path relative to the state's folder if it is inside, so that both may be moved together; else the absolute path."""
+    absolute = os.path.realpath(output)
     if state.path is not None:
         home = os.path.dirname(os.path.realpath(state.path))  # noqa: PTH120 (a text)
-        if Path(whole).is_relative_to(home):
-            return os.fsencode(os.path.relpath(whole, home))
-    return os.fsencode(whole)
+        if Path(absolute).is_relative_to(home):
+            return os.fsencode(os.path.relpath(absolute, home))
+    return os.fsencode(absolute)
 
 
 def _is(output: Path, made: Made) -> bool:
-    """Whether a file is what was made. Its content is looked at only where its time is another: a copy, or touched."""
+    """Whether a file is the recorded output. Its content is read only if its time differs, as for a copy."""
     status = output.stat()
     if status.st_size != made.size:
         return False
@@ -83,13 +83,15 @@ def _is(output: Path, made: Made) -> bool:
 
 
 def _hash(output: Path) -> bytes:
-    """BLAKE2b, 16 bytes.
+    """BLAKE2b of a file, 16 bytes.
 
     Raises:
-        OutputError: It cannot be read.
+        OutputError: The file cannot be read.
     """
     try:
         with output.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as error:
-        raise OutputError(f"{output} cannot be read ({error.strerror or error}). Choose another name.") from None
+        raise OutputError(
+            f"{output} cannot be read ({error.strerror or error}). Choose another name.", code="output_not_readable"
+        ) from None

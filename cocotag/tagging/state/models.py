@@ -1,4 +1,4 @@
-"""What a run of ``cocotag tag`` was asked for and by which bundles it was done, so that the bundles are not needed later."""
+"""The arguments and bundles of a run of ``cocotag tag``, stored so that the bundles are not needed later."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Model:
     """A bundle that a run used.
 
     Attributes:
-        name: What its rows are called by; empty where there is one.
+        name: Its name in the rows; empty for a single bundle.
         bundle: Its file.
-        sha256: Of that.
-        fingerprint: SHA-256 without the metadata, as `cocotag.bundle.network_fingerprint`.
-        metadata: What it said of itself.
+        sha256: SHA-256 of the file.
+        fingerprint: SHA-256 without the metadata, from `cocotag.bundle.network_fingerprint`.
+        metadata: Its metadata.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Model:
 
     @classmethod
     def of(cls, name: str, tagger: Tagger) -> Model:
-        """Of a loaded bundle."""
+        """The description of a loaded bundle."""
         path = tagger.path
         return cls(name, str(path), fingerprint(path), network_fingerprint(path), tagger.metadata)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Plain JSON values."""
         plain = {part.name: getattr(self, part.name) for part in fields(self)}
         return {**plain, "metadata": self.metadata.to_json()}
 
@@ -44,8 +44,8 @@ class Model:
         """The reverse of `to_json`.
 
         Raises:
-            BundleError: The metadata are of another version.
-            TypeError: Other keys.
+            BundleError: The metadata have another version.
+            TypeError: The keys are wrong.
         """
         return cls(**{**plain, "metadata": BundleMetadata.from_json(plain["metadata"])})
 
@@ -56,9 +56,9 @@ class Run:
 
     Attributes:
         id: Its number.
-        asked: What it was asked for, as plain JSON.
+        asked: Its arguments, as plain JSON.
         models: The bundles, in the order of their rows.
-        whole: It came to its end.
+        whole: Whether it met every file.
     """
 
     id: int

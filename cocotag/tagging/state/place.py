@@ -1,4 +1,4 @@
-"""Where states are kept, and which one a path means. Knows nothing of what is in them."""
+"""Paths of states, and the state that a given path refers to. Does not depend on their contents."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ def of_output(output: Path) -> Path:
 
 
 def of_paths(paths: Sequence[str]) -> Path:
-    """The state of what is tagged without a file or a gallery to keep it beside: in the user's own folder.
+    """The state of paths that are tagged without a table or a gallery: it is in the user's state folder.
 
     Args:
-        paths: As they were given, in their order.
+        paths: The given paths, in their order.
     """
-    places = "\0".join(os.path.abspath(path) for path in paths)  # noqa: PTH100 (links stay what they are)
-    return _own_folder() / (hashlib.sha256(os.fsencode(places)).hexdigest()[:32] + ENDING)
+    key = "\0".join(os.path.abspath(path) for path in paths)  # noqa: PTH100 (keeps links)
+    return _user_folder() / (hashlib.sha256(os.fsencode(key)).hexdigest()[:32] + ENDING)
 
 
 def find(given: Sequence[str]) -> Path:
-    """The state that is meant: itself, the one beside an output or in a gallery, or the one of paths that were tagged.
+    """The state that the given paths refer to: itself, beside an output, in a gallery, or that of tagged paths.
 
     Args:
-        given: One of these, or all the paths that were given when they were tagged.
+        given: A state, an output or a gallery; or all paths that were given when they were tagged.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no state.
     """
-    places = [of_paths(given)]
+    candidates = [of_paths(given)]
     if len(given) == 1:
         path = Path(given[0])
         beside = of_output(path) if path.name else path
-        places = [beside, path / NAME, *places, path]
-    for place in places:
-        if place.is_file() and is_database(place):
-            return place
-    named = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
+        candidates = [beside, path / NAME, *candidates, path]
+    for candidate in candidates:
+        if candidate.is_file() and is_database(candidate):
+            return candidate
+    name = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     raise DataError(
-        f"{named}: cocotag tag keeps no state there. Give the output that it lies beside, the gallery that it is in, the file "
-        f"itself, or, of --xmp, --txt or --embed alone, the PATHs that were tagged: their states are in {_own_folder()}."
+        f"There is no state of cocotag tag for {name}. Give an output of cocotag tag, its gallery, or the state itself. If it "
+        f"wrote only --xmp, --txt or --embed, give the same PATHs; their states are in {_user_folder()}.",
+        code="state_missing",
     )
 
 
-def _own_folder() -> Path:
+def _user_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "cocotag"

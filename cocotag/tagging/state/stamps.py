@@ -1,4 +1,4 @@
-"""What a file is known by: its size, modification time, and the hash of its content."""
+"""The identity of a file: its size, modification time and the hash of its content."""
 
 from __future__ import annotations
 

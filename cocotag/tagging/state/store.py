@@ -1,7 +1,7 @@
-"""What is known of files that were tagged: a SQLite file, of which every output is made. Knows neither images nor networks.
+"""The state: results of tagged files in SQLite, from which all outputs are written. Does not depend on images or networks.
 
-The tables are in `tables.py`. A file and its scores are committed together, about once a second, so a process may
-end at any moment. Files that are gone stay known, for a disk that is not plugged in comes back.
+The tables are in `tables.py`. A file and its scores are committed together, about once a second, so a process may end at any
+moment. Results of missing files are kept, since their disk may be plugged in again.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import BundleError, DataError, OutputError
+from cocotag.files import write_fault
 from cocotag.tagging.state.database import connect, connect_to_read, plain_errors
 from cocotag.tagging.state.models import Model, Run
 from cocotag.tagging.state.tables import APPLICATION_ID, SCHEMA, VERSION
 
 ENDING = ".state"
-"""Of a state beside an output, behind its whole name."""
+"""Suffix of a state beside an output, after the output's full name."""
 
 NAME = "state"
-"""Of a state in the folder of a gallery."""
+"""Name of a state in the folder of a gallery."""
 
 UNRELIABLE = -1
-"""In place of size and modification time: the file is looked at again next time."""
+"""Value of size and modification time if they are unreliable: the next run tags the file again."""
 
 _COMMIT_SECONDS = 1.0
 
 
 class Known(NamedTuple):
-    """What is known of a file.
+    """The record of a file.
 
     Attributes:
         id: Its number.
-        size: Bytes, when it was tagged; `UNRELIABLE` where it changed meanwhile.
+        size: Its size in bytes when it was tagged; `UNRELIABLE` if it changed meanwhile.
         mtime_ns: Its modification time then.
-        hash: Of its content, where that was asked for.
-        status: ``ok``, or why there are no scores.
-        scored: By how many of the run's networks there are scores.
+        hash: Hash of its content, if requested.
+        status: ``ok``, or the error's code.
+        scored: Number of the run's networks with scores for it.
     """
 
     id: int
@@ -59,13 +60,13 @@ class Known(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one file came to, by all models of a run.
+    """The result of one file by all models of a run.
 
     Attributes:
-        path: As it was given, or the given folder and the way from there.
-        status: ``ok``, or why there are no scores.
-        error: The message; empty where the status is ``ok``.
-        probs: Of each model ``(C,)`` float16; empty where the status is not ``ok``.
+        path: The given path, or the path below a given folder.
+        status: ``ok``, or the error's code.
+        error: The error's message; empty if the status is ``ok``.
+        probs: Probabilities ``(C,)`` float16 by each model; empty if the status is not ``ok``.
     """
 
     path: Path
@@ -75,13 +76,13 @@ class Result(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What is known of an output.
+    """The record of an output.
 
     Attributes:
-        size: Bytes; None, as the next two, while it is written.
+        size: Its size in bytes; during the write, this and the next two are None.
         mtime_ns: Its modification time.
-        hash: Of its content.
-        how: The same as long as the output would be.
+        hash: Hash of its content.
+        how: Key of its inputs: as long as it is the same, the output is up to date.
     """
 
     size: int | None
@@ -91,12 +92,12 @@ class Made(NamedTuple):
 
 
 class State:
-    """An open state, which no other process can open; a context manager that closes it, without what is not committed.
+    """An open state, which no other process can open. As a context manager, it is closed without uncommitted changes.
 
     Attributes:
-        path: The file; None for one that ends with the process.
-        is_new: It was made now.
-        read_only: It lies where nothing can be written.
+        path: The file; None for a temporary state.
+        is_new: Whether it had no files when it was opened.
+        read_only: Whether it cannot be written.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None, *, read_only: bool = False) -> None:
@@ -117,27 +118,31 @@ class State:
 
         Args:
             path: The file.
-            make: Make it, if it is not there. Where not, one that cannot be written can be read all the same.
+            make: Create it if it is missing. If False, a read-only state can be opened too.
 
         Raises:
-            DataError: It is damaged, of another version or another program, or not there.
-            OutputError: Another process has it, or it cannot be written.
+            DataError: It is damaged, has another version, belongs to another program, or is missing.
+            OutputError: Another process uses it, or it cannot be written.
         """
         path = Path(path)
         if not make and not path.is_file():
-            raise DataError(f"{path} is not there. Give the state that cocotag tag kept, or the output beside it.")
+            raise DataError(
+                f"{path} does not exist. Give the state of cocotag tag, or the output beside it.", code="state_missing"
+            )
         with plain_errors(path):
-            if not make and not all(os.access(place, os.W_OK) for place in (path, path.parent)):
+            if not make and not all(os.access(needed, os.W_OK) for needed in (path, path.parent)):
                 return cls(connect_to_read(path, APPLICATION_ID, VERSION), path, read_only=True)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise OutputError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
+                raise OutputError(
+                    f"{path} cannot be written ({error.strerror or error}). Choose another folder.", code=write_fault(error)
+                ) from None
             return cls(connect(path, APPLICATION_ID, VERSION, SCHEMA), path)
 
     @classmethod
     def temporary(cls) -> State:
-        """A state that ends with the process, and keeps no scores: the rows go elsewhere at once."""
+        """A state that ends with the process and stores no scores, since the rows are written elsewhere at once."""
         return cls(connect("", APPLICATION_ID, VERSION, SCHEMA), None)
 
     def __enter__(self) -> State:
@@ -147,14 +152,14 @@ class State:
         self.close()
 
     def close(self) -> None:
-        """Close it. One that was made now and holds nothing is removed."""
+        """Close the state. A new state without files is removed."""
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         empty = False
         with suppress(sqlite3.Error):
             empty = self.is_new and not self._connection.execute("SELECT EXISTS (SELECT 1 FROM files)").fetchone()[0]
-        with suppress(sqlite3.Error):  # on a full disk the log stays beside it, and is read next time
+        with suppress(sqlite3.Error):  # on a full disk, the log stays beside it for the next run
             self._connection.close()
         if empty and self.path is not None and not self.read_only:
             self.path.unlink(missing_ok=True)
@@ -162,10 +167,10 @@ class State:
     # A run
 
     def begin(self, models: Sequence[Model], asked: Mapping[str, Any]) -> list[Model]:
-        """Begin a run.
+        """Start a run.
 
         Returns:
-            The models that the state has no scores of, although it has of others.
+            The models without scores in the state, if it has scores of others.
         """
         before = dict(self._execute("SELECT fingerprint, id FROM networks"))
         self._begin()
@@ -182,15 +187,15 @@ class State:
 
     @property
     def wanted(self) -> int:
-        """Networks of which a file needs scores: bundles that differ in their thresholds alone have one."""
+        """Number of networks from which a file needs scores: bundles that differ only in thresholds share one."""
         return len(set(self._networks))
 
     def known(self, folder: bytes, names: Sequence[bytes]) -> dict[bytes, Known]:
-        """What is known of files.
+        """The records of files, by name.
 
         Args:
-            folder: The absolute path of the folder that they are in.
-            names: The files, some thousands at most.
+            folder: The absolute path of their folder.
+            names: Their names, some thousands at most.
         """
         number = self._folder_number(folder, make=False)
         if number is None:
@@ -217,16 +222,16 @@ class State:
         error: str = "",
         probs: Sequence[NDArray[np.floating]] = (),
     ) -> int:
-        """Take in what a file came to. What was known of it before is forgotten, unless it is the same as it was then.
+        """Store the result of a file. Earlier scores are deleted, unless the file is unchanged.
 
         Args:
-            folder: The absolute path of the folder that it is in.
+            folder: The absolute path of its folder.
             name: Its name there.
-            stat: Its size and modification time (ns), `UNRELIABLE` both if it changed meanwhile.
-            hash: Of its content, if that was asked for.
-            status: ``ok``, or why there are no scores.
-            error: The message.
-            probs: Of each model of the run, ``(C,)``; empty where the status is not ``ok``.
+            stat: Its size and modification time (ns); both `UNRELIABLE` if it changed meanwhile.
+            hash: Hash of its content, if requested.
+            status: ``ok``, or the error's code.
+            error: The error's message.
+            probs: Probabilities by each model of the run, ``(C,)``; empty if the status is not ``ok``.
 
         Returns:
             The file's number.
@@ -257,15 +262,15 @@ class State:
         return file
 
     def is_as(self, file: int, stat: tuple[int, int], hash: bytes | None = None) -> None:
-        """Note that a file's content is what it was, although size or modification time are others."""
+        """Record that a file's content is unchanged, although its size or modification time differs."""
         self._begin()
         self._execute("UPDATE files SET size = ?, mtime_ns = ?, hash = coalesce(?, hash) WHERE id = ?", *stat, hash, file)
 
     def met(self, folder: bytes, files: Sequence[int]) -> None:
-        """Note that the run has met files of one folder, next in order.
+        """Record the next files that the run has met, in one folder.
 
         Args:
-            folder: As it was given.
+            folder: The given path of the folder.
             files: Their numbers.
         """
         if files:
@@ -276,21 +281,21 @@ class State:
             )
 
     def commit_when_due(self) -> None:
-        """Commit if the last time is a second ago."""
+        """Commit if the last commit is more than a second ago."""
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:
-        """Keep everything, whatever happens from here on."""
+        """Commit all changes."""
         if self._connection.in_transaction:
             self._execute("COMMIT")
         self._committed = time.monotonic()
 
     def end(self, *, whole: bool) -> None:
-        """End the run; the walks of earlier ones are forgotten.
+        """End the run and delete the walks of earlier runs.
 
         Args:
-            whole: It has met every file.
+            whole: Whether it has met every file.
         """
         self._begin()
         self._execute("UPDATE runs SET ended = ?, whole = ? WHERE id = ?", _now(), whole, self._run)
@@ -298,32 +303,34 @@ class State:
         self._execute("DELETE FROM runs WHERE id <> ?", self._run)
         self.commit()
 
-    # What there is
+    # Results
 
     def last_run(self) -> Run:
-        """The last run that came to its end or was stopped in order; if there is none, the one that was killed.
+        """The last run that was completed or stopped by Ctrl-C; if there is none, the run that was killed.
 
         Raises:
-            DataError: There is none.
+            DataError: There is no run.
         """
         order = "ORDER BY ended IS NULL, id DESC LIMIT 1"
         with plain_errors(self._name):
             found = self._execute(f"SELECT id, asked, models, whole FROM runs {order}").fetchone()
         if found is None:
-            raise DataError(f"{self._name} holds no run of cocotag tag. Run that first.")
+            raise DataError(f"{self._name} has no run of cocotag tag. Run cocotag tag first.", code="no_run")
         number, asked, models, whole = found
         try:
             return Run(number, json.loads(asked), tuple(map(Model.from_json, json.loads(models))), bool(whole))
         except (BundleError, ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{self._name} is damaged ({error!r}). Move it away to begin anew.") from None
+            raise DataError(
+                f"{self._name} is damaged ({error!r}). Move it away to start again.", code="state_damaged"
+            ) from None
 
     def use(self, run: Run) -> None:
-        """Have `results` give what an earlier run met, by its models."""
+        """Select an earlier run: `results` then returns its files and models."""
         numbers = dict(self._execute("SELECT fingerprint, id FROM networks"))
         self._run, self._networks = run.id, [numbers[model.fingerprint] for model in run.models]
 
     def digest(self) -> str:
-        """The same as long as the run's files, their order and what they came to are the same."""
+        """A key that is the same as long as the run's files, their order and their results are the same."""
         digest = hashlib.sha256()
         for folder, files in self._execute("SELECT folder, files FROM walks WHERE run = ? ORDER BY id", self._run):
             digest.update(len(folder).to_bytes(4) + folder + files)
@@ -331,12 +338,12 @@ class State:
         return f"{digest.hexdigest()} {networks} {changes}"
 
     def count(self) -> int:
-        """Files that the run has met so far."""
+        """Number of files that the run has met so far."""
         (length,) = self._execute("SELECT coalesce(sum(length(files)), 0) FROM walks WHERE run = ?", self._run).fetchone()
         return int(length) // 8
 
     def results(self) -> Iterator[Result]:
-        """What the run has met, in order. Other calls may come in between."""
+        """The results of the files that the run has met, in order. Other calls are allowed meanwhile."""
         last = 0
         while True:
             query = "SELECT id, folder, files FROM walks WHERE run = ? AND id > ? ORDER BY id LIMIT 1"
@@ -347,7 +354,7 @@ class State:
             yield from self.results_of(folder, np.frombuffer(files, "<i8").tolist())
 
     def results_of(self, folder: bytes, files: Sequence[int]) -> Iterator[Result]:
-        """What some files of a folder, which is named as it was given, came to."""
+        """The results of some files of a folder, which is the given path."""
         among = f"IN ({','.join(map(str, files))})"
         with plain_errors(self._name):
             about = {row[0]: row[1:] for row in self._execute(f"SELECT id, name, status, error FROM files WHERE id {among}")}
@@ -361,18 +368,18 @@ class State:
             path = Path(os.fsdecode(prefix + name))
             probs = [scores[file, network] for network in self._networks if (file, network) in scores]
             if status == "ok" and len(probs) < len(self._networks):
-                status, error = "changed", f"{path}: it changed, and was tagged by another bundle since. Tag it again."
+                status, error = "changed", f"{path} has changed, and another bundle has tagged it since. Tag it again."
             yield Result(path, status, error, probs if status == "ok" else [])
 
-    # What was made of it
+    # Outputs
 
     def output(self, path: bytes) -> Made | None:
-        """What is known of an output; None if it is not of this."""
+        """The record of an output; None if it was not written from this state."""
         found = self._execute("SELECT size, mtime_ns, hash, made FROM outputs WHERE path = ?", path).fetchone()
         return None if found is None else Made(*found)
 
     def put_output(self, path: bytes, made: Made) -> None:
-        """Take in what `output` gives back."""
+        """Store the record of an output."""
         self._begin()
         self._execute("INSERT OR REPLACE INTO outputs (path, size, mtime_ns, hash, made) VALUES (?, ?, ?, ?, ?)", path, *made)
 

@@ -1,17 +1,17 @@
-"""The tables of a state, for whoever reads it with other programs.
+"""The tables of a state, documented for other programs that read it.
 
-Version 2 (``PRAGMA user_version``; ``application_id`` tells the file from other databases):
+Version 2 (``PRAGMA user_version``; ``application_id`` distinguishes the file from other databases):
 
 - ``folders``: the absolute path, in the file system's bytes.
-- ``files``: of a folder and a name (bytes) the size and modification time that the file had when it was tagged, -1 where that
-  cannot be relied on; BLAKE2b of the content, where that was asked for; ``ok`` or why there are no scores; the message.
-- ``networks``: SHA-256 of a bundle without its metadata, so that other thresholds are no other network.
-- ``scores``: of a file and a network all probabilities, float16, little-endian.
-- ``runs`` and ``walks``: what the last runs were asked for, by which bundles (their whole metadata), and the files that they
-  met, in order, as runs of the ids of files in one folder, which is named as it was given.
-- ``outputs``: what was made of it, so that nobody else's file is replaced: where it is, seen from the folder of the state if it
-  is in that, else absolute; its size, modification time and BLAKE2b (all empty while it is written); how it was made.
-- ``changes``: how often a file came to something else than before.
+- ``files``: for a folder and a name (bytes): the size and modification time when the file was tagged, -1 if unreliable;
+  BLAKE2b of the content, if requested; ``ok`` or the error's code; the error's message.
+- ``networks``: SHA-256 of a bundle without its metadata, so that bundles that differ only in thresholds share a network.
+- ``scores``: for a file and a network: all probabilities, float16, little-endian.
+- ``runs`` and ``walks``: the arguments of the last runs, their bundles (with all metadata), and the files that they met, in
+  order, as runs of file ids in one folder. The folder is the given path.
+- ``outputs``: the outputs written from the state, so that cocotag never replaces other files: path (relative to the folder of
+  the state if inside, else absolute); size, modification time and BLAKE2b (all empty during the write); ``how`` of the output.
+- ``changes``: how often the result of a file has changed.
 """
 
 VERSION = 2

@@ -1,4 +1,4 @@
-"""Stored scores and a wish -> tags: the same as deciding at once, class by class, and honest about what is not known."""
+"""Tags from stored scores and a wish: the same as deciding at once, with remarks about unmeasured precisions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_without_a_wish_they_are_the_bundles_own():
     assert thresholds(Wish()) == [np.float32([0.3, 0.4, 0.5]).tolist()]
 
 
-def test_one_for_all_and_single_ones_before_it():
+def test_thresholds_of_single_classes_take_precedence():
     wanted = float(np.float32(np.float16(0.7)))
     assert thresholds(Wish(threshold=0.7)) == [[wanted] * 3]
     assert thresholds(Wish(threshold=0, threshold_for={"dog": 0.7})) == [[0, wanted, 0]]
@@ -52,17 +52,23 @@ def test_of_several_bundles_each_has_its_own_and_a_class_may_be_in_one():
     assert found["other"].tolist() == np.float32([0, 0.4, 1]).tolist()
 
 
-def test_what_cannot_be_is_named():
-    for wish, match in [
-        (Wish(threshold=0.5, precision=0.5), "both"),
-        (Wish(threshold=2), "threshold: 2"),
-        (Wish(threshold_for={"dog": -1}), "dog: -1"),
-        (Wish(threshold_for={"dgo": 0.5}), "Did you mean 'dog'"),
-        (Wish(threshold_for={"zebra crossing": 0.5}), "cocotag info"),
-        (Wish(top_k=0), "top_k"),
-    ]:
-        with pytest.raises(ConfigError, match=match):
-            choose(wish, [model()])
+@pytest.mark.parametrize(
+    ("wish", "code", "value"),
+    [
+        (Wish(threshold=0.5, precision=0.5), "conflicting_flags", "--precision"),
+        (Wish(threshold=2), "threshold_out_of_range", "threshold: 2"),
+        (Wish(precision=2), "precision_out_of_range", "2"),
+        (Wish(threshold_for={"dog": -1}), "threshold_out_of_range", "dog: -1"),
+        (Wish(threshold_for={"dgo": 0.5}), "unknown_class", "'dog'"),
+        (Wish(threshold_for={"zebra crossing": 0.5}), "unknown_class", "cocotag info"),
+        (Wish(top_k=0), "top_k_out_of_range", "0"),
+    ],
+)
+def test_impossible_wishes_are_errors(wish, code, value):
+    with pytest.raises(ConfigError) as caught:
+        choose(wish, [model()])
+    assert caught.value.code == code
+    assert value in str(caught.value)
 
 
 def test_a_precision_is_what_the_labelled_images_gave():
@@ -71,22 +77,25 @@ def test_a_precision_is_what_the_labelled_images_gave():
         found = choose(Wish(precision=wish), [model(for_precision=held)])
         expected = choose_thresholds(PROBS, TARGETS, KNOWN, Rule("precision", wish))
         np.testing.assert_array_equal(found.thresholds[""], expected.values)
-        assert bool(expected.unmet.any()) == any("no threshold reaches" in remark for remark in found.remarks)
+        unmet = int(expected.unmet.sum())
+        assert bool(unmet) == any(f"{unmet} of 3 classes" in remark for remark in found.remarks)
 
 
-def test_a_precision_in_between_is_the_next_and_it_is_said():
+def test_a_precision_in_between_becomes_the_next_higher_one_with_a_remark():
     held = thresholds_for_precision(PROBS, TARGETS, KNOWN)
     found = choose(Wish(precision=0.85, threshold_for={"cat": 0.5}), [model(for_precision=held)])
     expected = choose(Wish(precision=0.9, threshold_for={"cat": 0.5}), [model(for_precision=held)])
     np.testing.assert_array_equal(found.thresholds[""], expected.thresholds[""])
-    assert "precision of 0.9, the next" in found.remarks[0]
-    with pytest.raises(ConfigError, match=r"up to 0\.99, not 1"):
+    assert "precision of 0.9," in found.remarks[0]
+    with pytest.raises(ConfigError, match=r"0\.99, not 1\b") as caught:
         choose(Wish(precision=1.0), [model(for_precision=held)])
+    assert caught.value.code == "precision_unavailable"
 
 
-def test_a_bundle_that_knows_of_no_precision_says_how_it_would():
-    with pytest.raises(ConfigError, match=r"b\.onnx holds no thresholds.*cocotag tune-thresholds b\.onnx"):
+def test_without_thresholds_for_a_precision_the_error_has_the_command():
+    with pytest.raises(ConfigError, match=r"cocotag tune-thresholds b\.onnx") as caught:
         choose(Wish(precision=0.9), [model()])
+    assert caught.value.code == "no_precision_thresholds"
 
 
 def result(probs):
@@ -103,7 +112,7 @@ def test_rows_are_decided_on_the_stored_scores():
         np.testing.assert_array_equal(row.probs, np.float16(probs))
 
 
-def test_a_failure_is_a_row_of_each_model():
+def test_a_failure_has_one_row_per_model():
     choice = choose(Wish(), [model("one"), model("two")])
     rows = list(choice.rows([Result(Path("a.jpg"), "empty", "0 bytes", [])]))
     assert [(row.model, row.status, row.error, row.tags, row.probs) for row in rows] == [
@@ -112,7 +121,7 @@ def test_a_failure_is_a_row_of_each_model():
     ]
 
 
-def test_names_are_changed_before_the_highest_are_taken(tmp_path):
+def test_classes_are_renamed_before_top_k(tmp_path):
     (tmp_path / "names.yaml").write_text("cat: Tier\ndog: Tier\n")
     rename = load_rename(tmp_path / "names.yaml", [VOCABULARY])
     choice = choose(Wish(threshold=0, top_k=2), [model()], rename)

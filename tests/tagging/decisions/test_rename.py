@@ -1,4 +1,4 @@
-"""--rename names.yaml: translated, merged, left out, put under others; what is wrong is said with its line."""
+"""--rename names.yaml: translate, merge, omit and group classes; errors name the line."""
 
 import json
 from pathlib import Path
@@ -27,8 +27,8 @@ def load(tmp_path):
 
 
 def tags(*found):
-    """Tags by COCO's names, the first the highest."""
-    return [Tag(name, 1 - 0.125 * place, OWN[name].id, OWN[name].supercategory) for place, name in enumerate(found)]
+    """Tags by COCO's names, highest score first."""
+    return [Tag(name, 1 - 0.125 * index, OWN[name].id, OWN[name].supercategory) for index, name in enumerate(found)]
 
 
 def names(found):
@@ -45,7 +45,7 @@ def test_translate_merge_and_leave_out(load):
     ]
 
 
-def test_a_new_name_may_be_a_class_and_entries_do_not_follow_each_other(load):
+def test_a_new_name_may_be_a_class_and_entries_are_not_chained(load):
     assert names(load("bus: car").apply(tags("truck", "bus", "car"))) == ["truck", "car"]
     assert names(load("cat: dog\ndog: cat").apply(tags("cat", "dog", "cow"))) == ["dog", "cat", "cow"]
     assert names(load("cat: dog\ndog: null").apply(tags("cat", "dog"))) == ["dog"]
@@ -69,13 +69,13 @@ def test_hierarchies(load):
     assert levels(Tag("Person", 0.5, 1, "person")) == ("Person",)
 
 
-def test_a_group_may_be_left_out_but_for_classes_with_an_entry(load):
+def test_a_group_may_be_omitted_except_for_classes_with_an_entry(load):
     rename = load("animal: null\ndog: dog\n")
     assert names(rename.apply(tags("cat", "dog", "car", "cow"))) == ["dog", "car"]
     assert rename.apply(tags("dog"))[0].supercategory == "animal"
 
 
-def test_a_name_of_a_class_and_a_group_renames_both_and_leaves_out_the_class_alone(load):
+def test_a_name_of_a_class_and_a_group_renames_both_and_omits_only_the_class(load):
     things = Vocabulary((Category(1, "vehicle", "vehicle"), Category(2, "car", "vehicle")))
     assert [levels(one) for one in load("vehicle: Fahrzeug", things).of(things).vocabulary] == [
         ("Fahrzeug",),
@@ -91,8 +91,9 @@ def test_merged_classes_have_one_group_whichever_is_found(load):
     assert {rename.apply(tags(name))[0].supercategory for name in ("dog", "cup")} == {"animal"}, "of the first class"
     rename = load("dog: thing\ncup: Welt|thing\n")
     assert {rename.apply(tags(name))[0].supercategory for name in ("dog", "cup")} == {"Welt"}, "what the file says"
-    with pytest.raises(ConfigError, match=r"'thing' under 'Erde' and under 'Welt'"):
+    with pytest.raises(ConfigError, match=r"'thing' under 'Erde' and under 'Welt'") as caught:
         load("cup: Welt|thing\ndog: Erde|thing\n")
+    assert caught.value.code == "conflicting_groups"
 
 
 def test_several_bundles_share_a_file_and_each_name_must_be_of_one_of_them(load):
@@ -107,7 +108,7 @@ def test_several_bundles_share_a_file_and_each_name_must_be_of_one_of_them(load)
 
 @given(st.data())
 def test_renaming_tags_is_deciding_on_the_merged_scores(tmp_path_factory, data):
-    """Two roads: the tags renamed, and the scores of the new classes where an old one met its threshold."""
+    """Two ways to one result: the renamed tags, and the scores of the new classes for which an old one met its threshold."""
     words = st.sampled_from(["x", "y", "Tiere|z", *list(OWN)[:6]])
     entries = data.draw(st.dictionaries(st.sampled_from(list(OWN)[:12]), st.none() | words))
     path = tmp_path_factory.mktemp("rename") / "names.yaml"
@@ -126,61 +127,64 @@ def test_renaming_tags_is_deciding_on_the_merged_scores(tmp_path_factory, data):
     np.testing.assert_array_equal(renamed.merge(np.stack([probs, probs]))[1], renamed.merge(probs))
 
 
-def test_names_are_taken_as_they_are_written(load):
+def test_names_are_taken_literally(load):
     things = Vocabulary(tuple(Category(number, name) for number, name in enumerate(["no", "2024", "2:30", "null", "1e3"])))
     rename = load("no: Nein\n2024: year\n2:30: 0100\nnull: 2024-01-01\n1e3: 1_000\n", things)
     assert names(rename.of(things).vocabulary) == ["Nein", "year", "0100", "2024-01-01", "1_000"]
 
 
 @pytest.mark.parametrize("word", ["no", "on", "yes", "off", "true", "No", "FALSE"])
-def test_a_name_that_yaml_reads_as_a_boolean_is_told_plainly(load, word):
+def test_a_name_that_yaml_reads_as_a_boolean_is_an_error(load, word):
     with pytest.raises(ConfigError) as caught:
         load(f"cat: Katze\ndog: {word}\n")
+    assert caught.value.code == "name_is_boolean"
     message = str(caught.value)
     assert "line 2" in message and f'dog: "{word}"' in message and "dog: null" in message and "\n" not in message
     assert names(load(f'dog: "{word}"').apply(tags("dog"))) == [word]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "value"),
     [
-        ("dgo: Hund", r"'dgo' \(did you mean 'dog'"),
-        ("Wine-Glas: Glas", r"did you mean 'wine glass'"),
-        ("xyzzy: Hund", r"names what is no class of the model: 'xyzzy'\. Correct"),
-        ("\n".join(f"class {number}: x" for number in range(8)), r"and 3 more"),
-        ("dog: Hund\ncat: Katze\ndog: Köter", r"line 3: 'dog' has an entry already"),
-        ("dog:\n", r"line 1: 'dog' has no new name yet.*null to leave it out"),
-        ("dog: [Hund, Tier]", r"'dog' is given a list or mapping"),
-        ("Tiere:\n  dog: Hund", r"'Tiere' is given a list or mapping"),
-        ("? [dog]\n: Hund", r"line 1: a list or mapping is no name"),
-        ("dog: ''", r"'' is no name"),
-        ("dog: 'Tiere|'", r"is no name"),
-        ("dog: 'Tiere||Hund'", r"is no name"),
-        ('dog: "a\\nb"', r"is no name"),
-        ("dog: |Hund", r"not readable as YAML.*begins with \| must be in quotes"),
-        ("dog: Hund\n\tcat: Katze", r"not readable as YAML"),
-        ("- dog", r"must be a mapping"),
-        ("", r"must be a mapping"),
-        ("dog", r"must be a mapping"),
-        ("\n".join(f"{group}: null" for group in dict.fromkeys(COCO80.supercategories)), r"leaves out every class"),
-        ("<<: dog", r"'<<'"),
+        ("dgo: Hund", "unknown_class", "'dgo' (did you mean 'dog'"),
+        ("Wine-Glas: Glas", "unknown_class", "'wine glass'"),
+        ("xyzzy: Hund", "unknown_class", "'xyzzy'"),
+        ("\n".join(f"class {number}: x" for number in range(8)), "unknown_class", "and 3 more"),
+        ("dog: Hund\ncat: Katze\ndog: Köter", "name_duplicate", "line 3: 'dog'"),
+        ("dog:\n", "name_missing", "line 1: 'dog'"),
+        ("dog: [Hund, Tier]", "name_invalid", "line 1: the new name of 'dog'"),
+        ("Tiere:\n  dog: Hund", "name_invalid", "'Tiere'"),
+        ("? [dog]\n: Hund", "name_invalid", "line 1"),
+        ("dog: ''", "name_invalid", "''"),
+        ("dog: 'Tiere|'", "name_invalid", "'Tiere|'"),
+        ("dog: 'Tiere||Hund'", "name_invalid", "'Tiere||Hund'"),
+        ('dog: "a\\nb"', "name_invalid", r"'a\nb'"),
+        ("dog: |Hund", "not_yaml", "begins with |"),
+        ("dog: Hund\n\tcat: Katze", "not_yaml", "names.yaml"),
+        ("- dog", "not_a_mapping", "names.yaml"),
+        ("", "not_a_mapping", "names.yaml"),
+        ("dog", "not_a_mapping", "names.yaml"),
+        ("\n".join(f"{group}: null" for group in dict.fromkeys(COCO80.supercategories)), "no_classes", "names.yaml"),
+        ("<<: dog", "unknown_class", "'<<'"),
     ],
 )
-def test_what_is_wrong_is_one_line_that_says_what_to_do(load, text, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_errors_are_one_line_with_the_fault_and_its_value(load, text, code, value):
+    with pytest.raises(ConfigError) as caught:
         load(text)
+    assert caught.value.code == code
+    assert value in str(caught.value)
     assert "\n" not in str(caught.value) and "--rename" in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_not_text(tmp_path):
-    with pytest.raises(ConfigError, match="not readable as YAML"):
-        load_rename(tmp_path / "none.yaml", [COCO80])
+def test_a_file_that_is_missing_or_not_text(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"dog: K\xf6ter\n")
-    with pytest.raises(ConfigError, match="not readable as YAML"):
-        load_rename(tmp_path / "bytes.yaml", [COCO80])
+    for name in ("none.yaml", "bytes.yaml"):
+        with pytest.raises(ConfigError, match=name) as caught:
+            load_rename(tmp_path / name, [COCO80])
+        assert caught.value.code == "not_yaml"
 
 
-def test_a_windows_editors_mark_at_the_start_is_none_of_the_name(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
     path = Path(tmp_path / "names.yaml")
     path.write_text("dog: Hund\r\ncat: Katze\r\n", encoding="utf-8-sig", newline="")
     assert names(load_rename(path, [COCO80]).apply(tags("dog", "cat"))) == ["Hund", "Katze"]

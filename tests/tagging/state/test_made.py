@@ -1,4 +1,4 @@
-"""Outputs are known again by place and content: moved, copied or touched they are ours; edited they are not."""
+"""Outputs are recognised by path and content: moved, copied or touched they are cocotag's; edited they are not."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ METADATA = BundleMetadata(COCO80, 64, (0.5,) * 80, (1,) * 80, 3)
 
 @pytest.fixture
 def made(tmp_path):
-    """A folder with a state and what was made of it, here and in a folder within; and elsewhere."""
+    """A folder with a state and its outputs: in the folder, in a subfolder, and elsewhere."""
     folder = tmp_path / "album"
     outputs = [folder / "t.csv", folder / "deep" / "t.csv", tmp_path / "elsewhere.csv"]
     with State.open(folder / "t.csv.state") as state:
@@ -55,7 +55,7 @@ def test_a_folder_that_is_moved_or_copied_with_its_state(made, tmp_path, way):
     assert known(made[2], other / "t.csv.state") == "so"
 
 
-def test_a_state_that_was_copied_alone_does_not_claim_what_lies_elsewhere(made, tmp_path):
+def test_a_state_that_was_copied_alone_does_not_claim_other_files(made, tmp_path):
     (tmp_path / "other").mkdir()
     state = shutil.copy(made[0].parent / "t.csv.state", tmp_path / "other" / "t.csv.state")
     (tmp_path / "other" / "t.csv").write_text("theirs: other")
@@ -69,18 +69,20 @@ def test_touched_it_is_the_same(made):
 
 
 @pytest.mark.parametrize("text", ["made: album!", "MADE: album"])
-def test_edited_it_is_another_also_of_equal_size(made, text):
+def test_edited_it_is_another_file_even_with_equal_size(made, text):
     time = made[0].stat().st_mtime_ns
     made[0].write_text(text)
     os.utime(made[0], ns=(time + 1, time + 1))
     with State.open(made[0].parent / "t.csv.state") as state:
         assert how_made(made[0], state) is None
-        with pytest.raises(OutputError, match="was changed since"):
+        with pytest.raises(OutputError) as caught:
             refuse_others(made, state)
+        assert caught.value.code == "output_exists"
+        assert str(made[0]) in str(caught.value) and "--overwrite" in str(caught.value)
         refuse_others(made[1:], state)
 
 
-def test_what_was_under_way_when_the_process_was_killed_is_ours(made):
+def test_an_output_that_was_being_written_at_a_kill_is_cocotags(made):
     with State.open(made[0].parent / "t.csv.state") as state:
         about_to_make(made[:1], state)
     made[0].write_text("half, or whole")

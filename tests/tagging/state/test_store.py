@@ -1,4 +1,4 @@
-"""The state: what is put in comes out, in the order of the walk, whatever ends the process; nothing else is touched."""
+"""The state returns stored results in the order of the walk, however a process ends, and changes no other files."""
 
 import os
 import random
@@ -48,7 +48,7 @@ def stored(state):
     return [(str(one.path), one.status, one.error) for one in state.results()]
 
 
-def test_what_is_put_in_comes_out_in_the_order_of_the_walk(place, models):
+def test_results_come_out_in_the_order_of_the_walk(place, models):
     names = [f"{number}.jpg".encode() for number in range(50)]
     scores = {name: probs() for name in names}
     shuffled = random.Random(0).sample(names, len(names))
@@ -91,7 +91,7 @@ def test_known_are_those_with_scores_of_every_model(place, metadata):
 
 
 @pytest.mark.parametrize("now", [{"stat": (11, 20)}, {"stat": (10, 21)}, {"status": "empty"}, {"stat": (UNRELIABLE,) * 2}])
-def test_a_file_that_changed_has_no_scores_of_what_it_was(place, metadata, now):
+def test_a_changed_file_has_no_old_scores(place, metadata, now):
     a, b = ([Model("", f"{name}.onnx", "00", name, metadata)] for name in "ab")
     with State.open(place) as state:
         state.begin(a, {})
@@ -102,7 +102,7 @@ def test_a_file_that_changed_has_no_scores_of_what_it_was(place, metadata, now):
         assert state.known(b"/p", [b"1.jpg"])[b"1.jpg"].scored == 0
 
 
-def test_a_file_that_is_the_same_keeps_the_scores_of_other_bundles(place, metadata):
+def test_an_unchanged_file_keeps_the_scores_of_other_bundles(place, metadata):
     a, b = ([Model("", f"{name}.onnx", "00", name, metadata)] for name in "ab")
     with State.open(place) as state:
         assert state.begin(a, {}) == []
@@ -124,7 +124,7 @@ def test_names_of_any_bytes_in_folders_of_any_bytes(place, models):
         assert all(list(state.known(b"/\xff/" + name, names)) == [name] for name in names)
 
 
-def test_what_is_not_committed_is_gone_and_what_is_committed_stays(place, models):
+def test_committed_results_stay_and_others_are_lost(place, models):
     with State.open(place) as state:
         state.begin(models, {})
         put(state, b"1.jpg")
@@ -134,7 +134,7 @@ def test_what_is_not_committed_is_gone_and_what_is_committed_stays(place, models
         assert list(state.known(b"/p", [b"1.jpg", b"2.jpg"])) == [b"1.jpg"]
 
 
-def test_a_run_that_was_killed_gives_way_to_the_one_before(place, models):
+def test_the_last_run_is_the_one_before_a_killed_run(place, models):
     with State.open(place) as state:
         state.begin(models, {"paths": ["whole"]})
         number = put(state, b"1.jpg")
@@ -169,7 +169,7 @@ def test_a_file_that_another_bundle_tagged_since_is_named(place, metadata):
         assert [(one.status, one.probs) for one in state.results()] == [("changed", [])]
 
 
-def test_the_digest_is_that_of_the_files_their_order_and_what_they_came_to(place, models):
+def test_the_digest_depends_on_files_order_and_results(place, models):
     with State.open(place) as state:
         state.begin(models, {})
         numbers = [put(state, b"1.jpg"), put(state, b"2.jpg", status="empty", error="0 bytes")]
@@ -192,17 +192,19 @@ def test_the_digest_is_that_of_the_files_their_order_and_what_they_came_to(place
         assert len(set(digests)) == 4
 
 
-# What is in the way
+# Errors
 
 
-def test_two_at_once_are_not_possible(place, models):
+def test_a_state_is_opened_by_one_process_at_a_time(place, models):
     code = "import sys; from cocotag.tagging.state.store import State; State.open(sys.argv[1])"
     with State.open(place) as state:
         state.begin(models, {})
-        with pytest.raises(OutputError, match="in use by another run"):
+        with pytest.raises(OutputError) as caught:
             State.open(place)
+        assert caught.value.code == "state_in_use"
+        assert str(place) in str(caught.value) and "--state FILE" in str(caught.value)
         done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=False)
-        assert "OutputError" in done.stderr and "in use by another run" in done.stderr
+        assert done.returncode == 1 and f"OutputError: {caught.value}" in done.stderr
         put(state, b"1.jpg")
         state.commit()
     with State.open(place) as state:
@@ -220,16 +222,18 @@ def test_a_process_that_was_killed_leaves_no_lock(place, models):
         assert list(state.known(b"/p", [b"1.jpg", b"2.jpg"])) == [b"1.jpg"]
 
 
-def untouched(path, match):
+def assert_refused(path, code, match=""):
+    """Opening fails with this code and leaves the file unchanged."""
     before = path.read_bytes(), path.stat().st_mtime_ns
     with pytest.raises(DataError, match=match) as caught:
         State.open(path)
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == code
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_a_newer_state_is_left_as_it_is(place, models):
+def test_a_newer_state_is_left_unchanged(place, models):
     with State.open(place) as state:
         state.begin(models, {})
         put(state, b"1.jpg")
@@ -237,25 +241,25 @@ def test_a_newer_state_is_left_as_it_is(place, models):
     with sqlite3.connect(place) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
-    untouched(place, f"newer cocotag.*version {VERSION + 1}; this one has {VERSION}")
+    assert_refused(place, "schema_unsupported", rf"newer.*\b{VERSION + 1}\b.*\b{VERSION}\b")
 
 
 @pytest.mark.parametrize("marked", [False, True])
-def test_another_programs_database_is_left_as_it_is(place, marked):
+def test_another_programs_database_is_left_unchanged(place, marked):
     with sqlite3.connect(place) as connection:
         connection.execute("CREATE TABLE photos (name TEXT)")
         if marked:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID + 1}")
     connection.close()
-    untouched(place, "another program")
+    assert_refused(place, "not_a_state")
 
 
-def test_what_is_no_database_is_left_as_it_is(place):
+def test_a_file_that_is_not_a_database_is_left_unchanged(place):
     place.write_text("path,status,tags,scores\n" * 100)
-    untouched(place, "damaged, or no state")
+    assert_refused(place, "state_damaged")
 
 
-def test_a_damaged_state_is_named_and_left_as_it_is(place, models):
+def test_a_damaged_state_is_left_unchanged(place, models):
     with State.open(place) as state:
         state.begin(models, {})
         for number in range(500):
@@ -264,28 +268,33 @@ def test_a_damaged_state_is_named_and_left_as_it_is(place, models):
     data = bytearray(place.read_bytes())
     data[4096 : len(data) // 2] = np.random.default_rng(0).bytes(len(data) // 2 - 4096)
     place.write_bytes(data)
-    with pytest.raises(DataError, match=r"damaged") as caught, State.open(place) as state:
+    with pytest.raises(DataError) as caught, State.open(place) as state:
         state.use(state.last_run())
         list(state.results())
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == "state_damaged"
+    assert str(place) in str(caught.value) and "\n" not in str(caught.value)
     assert place.read_bytes() == data
 
 
-def test_a_place_that_cannot_be_is_named(tmp_path):
+def test_an_impossible_path_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match=r"x\.state") as caught:
         State.open(tmp_path / "file" / "x.state")
+    assert caught.value.code == "not_writable"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="folder") as caught:
         State.open(tmp_path / "folder")
-    with pytest.raises(DataError, match="not there"):
+    assert caught.value.code == "not_writable"
+    with pytest.raises(DataError, match=r"none\.state") as caught:
         State.open(tmp_path / "none.state", make=False)
+    assert caught.value.code == "state_missing"
     assert not (tmp_path / "none.state").exists()
 
 
-def test_a_state_without_a_run_says_so(place):
-    with State.open(place) as state, pytest.raises(DataError, match="no run"):
+def test_a_state_without_a_run_is_an_error(place):
+    with State.open(place) as state, pytest.raises(DataError) as caught:
         state.last_run()
+    assert caught.value.code == "no_run"
 
 
 def test_a_new_state_that_stays_empty_is_removed(place, models):
@@ -301,10 +310,10 @@ def test_a_temporary_state_keeps_no_scores(models):
         assert state.known(b"/p", [b"1.jpg"]) == {b"1.jpg": (number, 10, 20, None, "ok", 0)}
 
 
-# What was made of it
+# Outputs
 
 
-def test_outputs_are_known_by_their_bytes_time(place, models, tmp_path):
+def test_outputs_are_recognised_until_they_change(place, models, tmp_path):
     out = tmp_path / "tags.csv"
     with State.open(place) as state:
         state.begin(models, {})
@@ -319,14 +328,15 @@ def test_outputs_are_known_by_their_bytes_time(place, models, tmp_path):
         assert how_made(out, state) == "this way"
         out.write_text("ours, and mine")
         assert how_made(out, state) is None
-        with pytest.raises(OutputError, match=r"tags\.csv is there already"):
+        with pytest.raises(OutputError, match=r"tags\.csv") as caught:
             refuse_others([out], state)
+        assert caught.value.code == "output_exists"
         out.unlink()
         refuse_others([out], state)
         assert how_made(out, state) is None
 
 
-def test_an_output_that_was_being_written_is_ours_but_not_known_to_be_right(place, models, tmp_path):
+def test_an_output_that_was_being_written_is_cocotags_but_maybe_outdated(place, models, tmp_path):
     out = tmp_path / "tags.csv"
     with State.open(place) as state:
         state.begin(models, {})
@@ -338,9 +348,10 @@ def test_an_output_that_was_being_written_is_ours_but_not_known_to_be_right(plac
         assert how_made(out, state) == ""
 
 
-def test_without_a_state_every_file_is_somebody_elses(tmp_path):
+def test_without_a_state_every_existing_file_is_refused(tmp_path):
     out = tmp_path / "tags.csv"
     refuse_others([out], None)
     out.touch()
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match=r"tags\.csv") as caught:
         refuse_others([out], None)
+    assert caught.value.code == "output_exists"
