@@ -236,7 +236,8 @@ def _image_rows(images: list[Any]) -> dict[Id, int]:
             )
         number, name = entry
         if fault := _name_fault(name):
-            raise DataError(f"images[{row}] is {reprlib.repr(name)}, {fault}. Use relative names.", code="file_name_invalid")
+            code, what = fault
+            raise DataError(f"images[{row}] is {reprlib.repr(name)}, {what}. Use relative names.", code=code)
         earlier = row_of.setdefault(number, row)
         if earlier != row:
             raise DataError(
@@ -257,11 +258,12 @@ _FAULT_SIGNS = (b"\0/", b"\\", b":", b"..", b"\xed")
 """Byte strings, one of which is in the UTF-8 (with a NUL in front) of every name that `_name_fault` refuses: a fast check."""
 
 
-def _name_fault(name: str) -> str | None:
+def _name_fault(name: str) -> tuple[str, str] | None:
+    """The code and the description of the fault of a file name."""
     if leaves_folder(name):
-        return "outside the image folder"
+        return "file_outside_folder", "outside the image folder"
     if len(name) > MAX_NAME or _NO_NAME.search(name):
-        return "which is not a possible file name"
+        return "file_name_invalid", "which is not a possible file name"
     return None
 
 

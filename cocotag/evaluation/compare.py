@@ -252,7 +252,8 @@ def _grid(
         )
         raise DataError(
             f"{names[0]} and {names[1]} have different labels: {np.count_nonzero(differ)} of {differ.size} differ (first: "
-            f"{baseline.class_names[column]} on {baseline.file_names[row]}: {first}, {second}). Evaluate both on the same data.",
+            f"{baseline.class_names[column]} on {baseline.file_names[row]}: {first}, {second}). "
+            "Evaluate both on the same data.",
             code="different_labels",
         )
     return grid

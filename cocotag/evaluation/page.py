@@ -1,6 +1,7 @@
-"""The page of an evaluation: frames -> report.html, at most `MAX_BYTES` whatever the data. Measures nothing itself.
+"""The page of an evaluation, report.html, of at most `MAX_BYTES` for any data. Computes no measures.
 
-What is shown is cut where there is too much of it: rows of tables, then what rows open, then pictures. The CSV files have all.
+If there is too much for the page, it has fewer table rows, then fewer plots of single classes, then fewer pictures. The CSV
+files have all classes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from markupsafe import Markup
 
 from cocotag.evaluation.compare import ENOUGH_SUPPORT
 from cocotag.evaluation.findings import findings
-from cocotag.evaluation.mistakes import MANY_CLASSES, Example, gallery
+from cocotag.evaluation.mistakes import MANY_CLASSES, Example, load_examples
 from cocotag.evaluation.result import HEADLINES
 from cocotag.metrics import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, ClassCurves
 from cocotag.pages import plots
@@ -30,56 +31,56 @@ if TYPE_CHECKING:
     from cocotag.evaluation.result import Evaluation
 
 MAX_BYTES = 5_000_000
-"""Of the page."""
+"""Size limit of the page."""
 SPARE_BYTES = 60_000
-"""Kept free while parts of the page are measured by themselves."""
-GALLERY_BYTES = 1_500_000
-"""Kept for the gallery before rows get something to open, but no more than half of the room or what it can need."""
+"""Reserve, since the sizes of the parts are measured separately."""
+MISTAKES_BYTES = 1_500_000
+"""Reserved for the surest mistakes before the plots of single classes, but at most half of the room or what they can need."""
 EXAMPLE_BYTES = 6_000
 DRAWN_CLASSES = 200
-"""Rows of the dot plot; with more classes, those of most support."""
+"""Rows of the dot plot; with more classes, those with the most positives."""
 SCATTERED = 600
-"""Points of the plot against training data; with more classes, those of most support."""
+"""Points of the plot against training data; with more classes, those with the most positives."""
 TABLE_ROWS = 1200
-"""Rows of the class table; with more classes, those of most support."""
+"""Rows of the class table; with more classes, those with the most positives."""
 PAIR_ROWS = 25
 COMPARED_DRAWN, COMPARED_ROWS = 40, 400
-"""Classes whose difference to a baseline is drawn, half of them the worst; and rows of the table."""
+"""Classes in the plot of differences to a baseline, half of them the worst, and rows of the table."""
 HEATED = 60
-"""Rows and columns of the heat map."""
+"""Rows and columns of the heatmap."""
 MIN_MISSES = 5
-"""Misses from which on a class gets a row in the heat map: of fewer, a share says nothing."""
+"""Misses that a class needs for a row in the heatmap: with fewer, a share is too uncertain."""
 MIN_PAIR = 3
-"""Images with both errors below which a cell of the heat map is hatched."""
+"""A cell of the heatmap with fewer images with both errors is hatched."""
 SLICED = {
-    "brightness": ("By brightness", "Mean luma of the picture as the network sees it, 0 black to 255 white."),
-    "labels": ("By number of labels", "Labels on the image."),
-    "largest object": ("By largest object", "The share of the picture that the box of its largest object takes."),
+    "brightness": ("By brightness", "Brightness is the mean luma of the network's input, from 0 (black) to 255 (white)."),
+    "labels": ("By number of labels", "The slices are by the number of labels on the image."),
+    "largest object": ("By largest object", "The size is the share of the picture in the box of its largest object."),
 }
-"""Heading of each kind of slice, and what its numbers are."""
+"""Heading of each kind of slice, and the meaning of its values."""
 
 
 def page(evaluation: Evaluation) -> str:
-    """The page, one self-contained HTML file."""
+    """The text of the page, a self-contained HTML file."""
     values = _values(evaluation)
     room = (
         MAX_BYTES
         - SPARE_BYTES
         - len(render("cocotag.evaluation", "evaluation.html.j2", **values, opened=[], examples=[]).encode())
     )
-    kept = min(GALLERY_BYTES, max(0, room) // 2, EXAMPLE_BYTES * len(evaluation.mistakes))
-    opened = _opened(evaluation, room - kept)
+    reserved = min(MISTAKES_BYTES, max(0, room) // 2, EXAMPLE_BYTES * len(evaluation.mistakes))
+    opened = _opened(evaluation, room - reserved)
     room -= sum(_size(entry) for entry in opened)
     names, folder = evaluation.predictions.file_names.tolist(), evaluation.image_dir
-    examples = _by_class(gallery(evaluation.mistakes, names, folder, budget=max(0, room)), evaluation)
+    examples = _by_class(load_examples(evaluation.mistakes, names, folder, budget=max(0, room)), evaluation)
     text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=examples)
-    if len(text.encode()) > MAX_BYTES:  # what is measured apart and what it comes to together differ by little, but may
+    if len(text.encode()) > MAX_BYTES:  # the sum of the measured sizes may be slightly too small
         text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=[])
     return text
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:
-    """All that the template shows but for what takes most room."""
+    """The variables of the template, without the largest parts."""
     texts = {column: [shorten(text) for text in evaluation.per_class[column]] for column in ("name", "supercategory")}
     frame = evaluation.per_class.assign(**texts)
     with_support = frame[frame["f1"].notna()].sort_values(["f1", "support"], ascending=[False, False], kind="stable")
@@ -119,7 +120,7 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
             _percents(drawn["f1_hi"]),
             counts=drawn["support"].tolist(),
             counts_label="positives",
-            title="F1 of each class with its 95% interval, best first; at the right its positives here",
+            title="F1 of each class with its 95% interval, best first, and its positives",
             x_label="F1, %",
         ),
         "scatter_plot": plots.scatter(
@@ -135,12 +136,12 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _most_supported(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The rows of most support, in the order that they have."""
+    """The rows with the most support, in their order."""
     return frame[frame["support"].rank(method="first", ascending=False) <= most]
 
 
 def _measures(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each measure with what it is, and with undefined counted as 0 beside it where that is another figure."""
+    """Each measure with its meaning, and its value with undefined counted as 0 if the summary has one."""
     rows = []
     for name, entry in plain(summary.to_dict("index")).items():
         if name.endswith("_zero0"):
@@ -162,7 +163,7 @@ def _measures(summary: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _opened(evaluation: Evaluation, room: int) -> list[dict[str, Any]]:
-    """What the rows of the class table open: four drawings a class, classes of most support first, as many as there is room."""
+    """Four plots per class, for the opened rows of the class table: classes with the most support first, up to the room."""
     found: list[dict[str, Any]] = []
     order = evaluation.per_class.sort_values("support", ascending=False, kind="stable")
     for row in plain(order[:TABLE_ROWS]):
@@ -175,7 +176,7 @@ def _opened(evaluation: Evaluation, room: int) -> list[dict[str, Any]]:
 
 
 def _drawings(row: Mapping[str, Any], curves: ClassCurves) -> dict[str, Markup]:
-    """Of one class. The name is not in the titles: the heading above has it, and it would be there eight times."""
+    """The plots of one class. Titles omit the name, since the heading above has it and it would be repeated eight times."""
     both = row["recall"] is not None and row["precision"] is not None
     known = sum(row[count] for count in ("tp", "fp", "fn", "tn"))
     used = (row["threshold"], row["f1"]) if row["f1"] is not None else None
@@ -213,18 +214,18 @@ def _drawings(row: Mapping[str, Any], curves: ClassCurves) -> dict[str, Markup]:
             bins.lo.tolist(),
             bins.hi.tolist(),
             bins.counts.tolist(),
-            title="How often it was true, by probability",
+            title="Fraction of positives by predicted probability",
         ),
     }
 
 
 def _size(entry: Mapping[str, Any]) -> int:
-    """Bytes of what a row opens, on the page."""
+    """Size on the page of the plots of one class, in bytes."""
     return 900 + sum(len(str(part).encode()) for part in entry.values())
 
 
 def _by_class(examples: Sequence[Example], evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Examples for the page: a group for each class, that with the surest mistake first; with many classes one group."""
+    """Examples in one group per class, the class with the surest mistake first; with many classes, in one group."""
     frame = evaluation.per_class
     names = [shorten(name) for name in frame["name"]]
     entries = [{**plain(example), "name": names[example.index], "surety": example.surety} for example in examples]
@@ -237,7 +238,7 @@ def _by_class(examples: Sequence[Example], evaluation: Evaluation) -> list[dict[
 
 
 def _co_errors(evaluation: Evaluation) -> dict[str, Any]:
-    """The commonest pairs, and who is said instead of whom."""
+    """The most common pairs of a missed and a wrongly predicted class, and their heatmap."""
     pairs = evaluation.co_errors
     top = pairs[:PAIR_ROWS].assign(
         missed=[shorten(name) for name in pairs["missed"][:PAIR_ROWS]],
@@ -255,17 +256,17 @@ def _co_errors(evaluation: Evaluation) -> dict[str, Any]:
     if len(rows) >= 2 and len(columns) >= 2:
         share = np.full((len(rows), len(columns)), np.nan)
         few = np.zeros(share.shape, bool)
-        places = np.searchsorted(rows, enough["missed_index"]), np.searchsorted(columns, enough["said_index"])
-        share[places] = enough["share"]
-        few[places] = enough["images"] < MIN_PAIR
+        cells = np.searchsorted(rows, enough["missed_index"]), np.searchsorted(columns, enough["said_index"])
+        share[cells] = enough["share"]
+        few[cells] = enough["images"] < MIN_PAIR
         names = [shorten(name) for name in evaluation.per_class["name"]]
         drawn = heatmap(
             [names[index] for index in rows],
             plain(share),
             columns=[names[index] for index in columns],
             hatched=few.tolist(),
-            title="What is said instead when a class is missed: row missed, column said",
-            low="seldom",
+            title="Which wrong tag replaces a missed class: the row is missed, the column is wrongly predicted",
+            low="rarely",
             high="in most of its misses" if np.nanmax(share) > 0.5 else f"in {100 * np.nanmax(share):.0f}% of its misses",
             show=lambda value: f"{100 * value:.0f}%",
         )
@@ -281,7 +282,7 @@ def _co_errors(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _sliced(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each kind of slice a drawing of micro-F1 and macro-F1, and the rows."""
+    """For each kind of slice, a plot of micro-F1 and macro-F1, and the table rows."""
     found = []
     for by, group in frame.groupby("by", sort=False):
         macro = bool(group["macro_f1"].notna().any())
@@ -317,10 +318,10 @@ def _sliced(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _compared(comparison: Comparison) -> dict[str, Any]:
     """The differences to a baseline, regressions first."""
     frame = comparison.per_class.assign(name=[shorten(name) for name in comparison.per_class["name"]])
-    there = frame[frame["f1_difference"].notna() & (frame["verdict"] != "few positives")]
-    there = there.sort_values("f1_difference", kind="stable")
+    judged = frame[frame["f1_difference"].notna() & (frame["verdict"] != "few positives")]
+    judged = judged.sort_values("f1_difference", kind="stable")
     half = COMPARED_DRAWN // 2
-    drawn = there if len(there) <= COMPARED_DRAWN else pd.concat([there[:half], there[-half:]])
+    drawn = judged if len(judged) <= COMPARED_DRAWN else pd.concat([judged[:half], judged[-half:]])
     colors = {"worse": "c3", "better": "c4"}
     headlines = {name: label for name, label in HEADLINES.items() if name in comparison.summary.index}
     return {
@@ -331,7 +332,7 @@ def _compared(comparison: Comparison) -> dict[str, Any]:
         "rows": plain(frame[:COMPARED_ROWS]),
         "classes": len(frame),
         "drawn": len(drawn),
-        "drawable": len(there),
+        "drawable": len(judged),
         "plot": plots.dots(
             drawn["name"].tolist(),
             _percents(drawn["f1_difference"]),
@@ -352,6 +353,6 @@ def _percents(fractions: pd.Series) -> list[float | None]:
 
 
 def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values as text; what is nested is shown as JSON."""
+    """Names and values as text; nested values as JSON."""
     made = plain(values)
     return [(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for name, value in made.items()]

@@ -1,4 +1,4 @@
-"""A bundle run over the labelled images of a split. No torch."""
+"""Runs a bundle on the labelled images of a split. Does not import torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Predicted:
     """A bundle's outputs for the images of a split.
 
     Attributes:
-        table: The rows whose image could be read.
+        table: The rows whose image can be read.
         probs: Their probabilities, ``(N, C)`` float32.
         failures: One line for each of the other images.
-        measured: What ``measure`` found on each square input, ``(N,)`` float32; None without it.
+        measured: Values of ``measure`` on the square inputs, ``(N,)`` float32; None without it.
     """
 
     table: AnnotationTable
@@ -34,13 +34,13 @@ class Predicted:
 def predict_table(
     tagger: Tagger, table: AnnotationTable, *, measure: Measure | None = None, progress: bool = True
 ) -> Predicted:
-    """Run a bundle over the images of a split.
+    """Run a bundle on the images of a split.
 
     Args:
         tagger: The bundle.
         table: The labelled images.
-        measure: A figure to compute on every square input ``(S, S, 3)`` as the network gets it.
-        progress: Show a bar on stderr, if that is a terminal.
+        measure: A function to compute on every square input ``(S, S, 3)`` of the network.
+        progress: Show a progress bar if stderr is a terminal.
 
     Raises:
         DataError: No image can be read.

@@ -107,7 +107,7 @@ class Predictions:
             raise DataError(f"{path} does not exist. Write it with: cocotag evaluate", code="predictions_missing") from None
         except OSError as error:
             raise DataError(
-                f"{path} cannot be read ({error.strerror or error}). Check its permissions.", code="predictions_unreadable"
+                f"{path} cannot be read ({error.strerror or error}). Check its permissions.", code="not_readable"
             ) from None
         except _DAMAGE as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__

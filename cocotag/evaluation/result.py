@@ -1,6 +1,6 @@
-"""How good a bundle is on labelled images: probabilities -> frames, as plain data. `write.py` makes files of them.
+"""Evaluation of a bundle on labelled images: probabilities -> data frames. `cocotag.evaluation.write` writes them to files.
 
-Does not run the network: it is given the probabilities.
+Does not run the network: the caller gives the probabilities.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from cocotag.pages.values import percent, plain
 from cocotag.thresholds import best_thresholds
 
 TOP_CO_ERRORS = 100
-"""Pairs in report.json; ``co_errors.csv`` has all."""
+"""Pairs in report.json; ``co_errors.csv`` has all pairs."""
 HEADLINES = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "cf1": "CF1", TOP1: "top-1"}
-"""The measures that come first, and what they are called."""
+"""The main measures and their labels."""
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found.
+    """The evaluation of a bundle, computed by `evaluate`.
 
     Attributes:
-        per_class: A row for each class of the bundle in index order, the columns of ``per_class.csv``; NaN where undefined.
-        summary: A row for each measure, with columns ``value, lo, hi, n_classes``; fractions, NaN where undefined.
-        run: What was run: bundle, versions, times.
-        data: What it was run on; ``images`` and ``optimistic`` are added.
-        config: How it was measured, and where checkpoint and thresholds were chosen.
-        warnings: What a reader should know first.
-        optimistic: Something was chosen on these images, so the figures flatter.
-        slices: A row for each slice of the images, see `cocotag.evaluation.slices.slices`.
-        co_errors: A row for each pair of classes of which one was missed where the other was said wrongly, commonest first:
-            ``missed_index, said_index, missed, said`` and the figures of `cocotag.metrics.co_errors`.
+        per_class: One row per class of the bundle in index order, the columns of ``per_class.csv``; NaN if undefined.
+        summary: One row per measure, with columns ``value, lo, hi, n_classes``; fractions, NaN if undefined.
+        run: The bundle, versions and times.
+        data: The evaluated data, with ``images`` and ``optimistic`` added.
+        config: The settings of the evaluation, and the images that chose checkpoint and thresholds.
+        warnings: Warnings for the reader.
+        optimistic: Whether the checkpoint or thresholds were chosen on these images, so that the results are optimistic.
+        slices: One row per slice of the images, see `cocotag.evaluation.slices.slices`.
+        co_errors: One row per pair of a missed class and a wrongly predicted one, most common first:
+            ``missed_index, said_index, missed, said`` and the columns of `cocotag.metrics.co_errors`.
         mistakes: The surest mistakes, see `cocotag.evaluation.mistakes.confident_mistakes`.
-        curves: For each class, what its row on the page opens.
-        predictions: Probabilities, decisions and truth, image by image.
-        image_dir: Where the images are, for the thumbnails; None for a page without.
-        comparison: With a baseline; None without one.
+        curves: The curves of each class, for the plots on the page.
+        predictions: Probabilities, decisions and labels of every image.
+        image_dir: Folder of the images for the thumbnails; None for a page without thumbnails.
+        comparison: The comparison with a baseline; None without a baseline.
     """
 
     per_class: pd.DataFrame
@@ -76,7 +76,7 @@ class Evaluation:
     comparison: Comparison | None
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``report.json``: plain values, None where a figure is undefined."""
+        """The content of ``report.json``: plain values, None if undefined."""
         document = {
             "schema_version": SCHEMA_VERSION,
             "run": self.run,
@@ -90,18 +90,19 @@ class Evaluation:
         }
         if self.comparison is not None:
             document["baseline"] = self.comparison.to_json()
-        made: dict[str, Any] = plain(document)
-        return made
+        values: dict[str, Any] = plain(document)
+        return values
 
     def to_text(self) -> str:
-        """The headlines for a terminal, percent with one decimal and their 95% intervals."""
-        lines = [f"{self.data['images']} images{', optimistic: something was chosen on them' if self.optimistic else ''}"]
+        """The main measures for a terminal, in percent with one decimal, with their 95% intervals."""
+        optimism = ", optimistic: checkpoint or thresholds were chosen on them" if self.optimistic else ""
+        lines = [f"{self.data['images']} images{optimism}"]
         for metric, label in HEADLINES.items():
             if metric not in self.summary.index:
                 continue
             row: dict[Any, Any] = self.summary.loc[metric].to_dict()
-            figure, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
-            lines.append(f"  {label:<9} {figure:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
+            value, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
+            lines.append(f"  {label:<9} {value:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
 
@@ -120,29 +121,29 @@ def evaluate(
     names: tuple[str, str] = ("baseline", "this"),
     seed: int = 0,
 ) -> Evaluation:
-    """Measure a bundle's probabilities against the labels of a split.
+    """Evaluate a bundle's probabilities on the labels of a split.
 
     Classes are matched by name, as in training: `cocotag.data.sources.align`. A class that only the bundle has is unknown on
-    every image here; one that only the data set has is left out; both are named in a warning. Tags are decided on
-    probabilities rounded to float16, as in tagging; average precision ranks them as they are.
+    every image; a class that only the data set has is excluded. A warning names both. Tags are decided on probabilities
+    rounded to float16, as in tagging; average precision uses the unrounded ones.
 
     Args:
         table: The labelled images.
         probs: The bundle's output for the rows of ``table``, ``(N, C)`` in 0..1.
-        metadata: The bundle's: classes, thresholds, positives in training.
-        run: What was run, for the report.
-        data: What it was run on, for the report.
-        warnings: What is to be said besides.
-        optimistic: Checkpoint or thresholds were chosen on these images.
-        aliases: What the table's classes are called in the bundle.
-        brightness: Of each image as the network saw it, ``(N,)``, 0..255, to slice by.
-        baseline: What another tagger said about the same images, to compare with.
-        names: What to call the baseline and this one.
-        seed: Of the bootstrap.
+        metadata: The bundle's metadata: classes, thresholds, positives in training.
+        run: The bundle, versions and times, for the report.
+        data: The evaluated data, for the report.
+        warnings: Additional warnings.
+        optimistic: Whether the checkpoint or thresholds were chosen on these images.
+        aliases: The bundle's names of the table's classes.
+        brightness: Brightness of the square input of each image, ``(N,)``, 0..255, for slices.
+        baseline: Another tagger's predictions on the same images, to compare with.
+        names: Names of the baseline and this bundle.
+        seed: Seed of the bootstrap.
 
     Raises:
         BundleError: A probability is not in 0..1.
-        DataError: No images, no class in common, or the baseline is not of these images, classes and labels.
+        DataError: There are no images, no common class, or the baseline has other images, classes or labels.
         ValueError: ``probs`` has another shape.
     """
     aligned, notes = matched(table, metadata.vocabulary, aliases)
@@ -177,21 +178,24 @@ def evaluate_aligned(
     names: tuple[str, str] = ("baseline", "this"),
     seed: int = 0,
 ) -> Evaluation:
-    """As `evaluate`, for a table that `matched` has brought to the bundle's classes already, with what it noted."""
+    """Evaluate as `evaluate` does, for a table and notes from `matched`."""
     probs, thresholds = np.asarray(probs), metadata.threshold_array()
     if probs.shape != (len(table), len(metadata.vocabulary)):
-        raise ValueError(f"probs is {probs.shape}; {len(table)} images and {len(metadata.vocabulary)} classes are needed.")
+        expected = f"{len(table)} images and {len(metadata.vocabulary)} classes"
+        raise ValueError(f"probs is {probs.shape}; it must have {expected}.")
     if not len(table):
-        raise DataError("There are no images to evaluate on. Check the split.")
+        raise DataError("There are no images to evaluate on. Check the split.", code="no_images")
     bad = np.argwhere(~((probs >= 0) & (probs <= 1)))
     if len(bad):
         row, column = bad[0]
         where = f"{len(bad)} of {probs.size} (first: {probs[row, column]} on {table.file_names[row]})"
-        raise BundleError(f"The bundle gives probabilities outside 0..1: {where}. Train or export it again.")
+        raise BundleError(
+            f"The bundle's probabilities are outside 0..1: {where}. Train or export it again.", code="probs_out_of_range"
+        )
     notes = list(notes)
     targets, known = table.targets, table.known
     if optimistic:
-        notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Claim figures from other images.")
+        notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Report results on other images.")
 
     predicted = probs.astype(np.float16) >= thresholds
     scores = score(probs, targets, known, thresholds, predicted=predicted, resamples=RESAMPLES, seed=seed)
@@ -236,59 +240,60 @@ def evaluate_aligned(
 
 
 def _slicings(table: AnnotationTable, measured: Bools, brightness: ArrayLike | None) -> dict[str, Slicing]:
-    """What the images are sliced by."""
+    """The kinds of slices."""
     labels = (table.targets & measured).sum(axis=1)
-    # An image without an object has no largest one, and is not one of small objects.
+    # An image without objects has no largest object, and does not count as an image of small objects.
     largest = np.where(table.targets.any(axis=1) & (table.largest > 0), table.largest.astype(np.float64), np.nan)
-    made = {"labels": Slicing(labels, natural=True), "largest object": Slicing(largest, unit=100)}
-    return made if brightness is None else {"brightness": Slicing(brightness), **made}
+    found = {"labels": Slicing(labels, natural=True), "largest object": Slicing(largest, unit=100)}
+    return found if brightness is None else {"brightness": Slicing(brightness), **found}
 
 
 def _named(pairs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Pairs of class indices with the names beside them."""
+    """Pairs of class indices with the classes' names."""
     texts = np.array(names, dtype=object)
     missed, said = pairs["missed"].to_numpy(), pairs["said"].to_numpy()
-    places = pd.DataFrame({"missed_index": missed, "said_index": said, "missed": texts[missed], "said": texts[said]})
-    return pd.concat([places, pairs.drop(columns=["missed", "said"]).reset_index(drop=True)], axis=1)
+    named = pd.DataFrame({"missed_index": missed, "said_index": said, "missed": texts[missed], "said": texts[said]})
+    return pd.concat([named, pairs.drop(columns=["missed", "said"]).reset_index(drop=True)], axis=1)
 
 
 def matched(table: AnnotationTable, vocabulary: Vocabulary, aliases: Aliases | None) -> tuple[AnnotationTable, list[str]]:
-    """The table in the bundle's classes, and what did not fit.
+    """The table with the bundle's classes, and notes about classes that differ.
 
     Raises:
-        DataError: No class in common.
+        DataError: There is no common class.
     """
     own, column = table.vocabulary, find_classes(vocabulary, table.vocabulary, aliases or Aliases())
     if (column < 0).all():
         raise DataError(
             f"The bundle's {len(vocabulary)} classes (first: {vocabulary.names[:1]}) and the data set's {len(own)} "
-            f"(first: {own.names[:1]}) have no name in common. Evaluate on data with the same classes, or give --aliases."
+            f"(first: {own.names[:1]}) have no name in common. Evaluate on data with the same classes, or give --aliases.",
+            code="no_common_class",
         )
     notes = []
     if missing := [name for index, name in enumerate(vocabulary.names) if index not in column]:
-        notes.append(f"The data set does not list {_some(missing)} of the bundle; not measured.")
+        notes.append(f"The data set does not list {_some(missing)} of the bundle, which cannot be measured.")
     if extra := [name for name, index in zip(own.names, column, strict=True) if index < 0]:
-        notes.append(f"The bundle does not know {_some(extra)} of the data set; left out of every figure.")
-    moved = {vocabulary.names[i]: 0 for i, there in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != there}
+        notes.append(f"The bundle does not have {_some(extra)} of the data set, which are excluded from all measures.")
+    moved = {vocabulary.names[i]: 0 for i, id_ in zip(column, own.ids, strict=True) if i >= 0 and vocabulary.ids[i] != id_}
     if moved:
-        notes.append(f"The data set gives {_some(list(moved))} another category id than the bundle; matched by name.")
+        notes.append(f"The data set and the bundle have different category ids for {_some(list(moved))}; matched by name.")
     aligned = align(table, vocabulary, name="The data set", aliases=aliases)
     return aligned, notes
 
 
 def _unmeasured(table: AnnotationTable, frame: pd.DataFrame) -> list[str]:
-    """What the labels cannot tell, by the frame of every class."""
+    """Notes about classes that the labels cannot measure."""
     names, everywhere = np.array(table.vocabulary.names), table.known.all(axis=0)
     positive, only = frame["support"].to_numpy() > 0, frame["status"].to_numpy() == "no_negatives"
     notes = []
     if only.any():
-        notes.append(f"Only positives are known of {_some(names[only].tolist())}, so that no tag could be wrong; not measured.")
+        notes.append(f"Only positives are known for {_some(names[only].tolist())}, so no tag could be wrong; not measured.")
     if not (positive & ~only).any():
         notes.append("There is nothing to measure: no class has both positives and negatives on these images.")
     elif (never := everywhere & ~positive).any():
         notes.append(
-            f"The data set lists {_some(names[never].tolist())} without a positive, so every such tag counts as wrong. If "
-            "nobody looked for them on these images, take them off its list of categories."
+            f"The data set lists {_some(names[never].tolist())} without positives, so each such tag counts as wrong. If these "
+            "classes were not annotated on these images, remove them from its list of categories."
         )
     return notes
 

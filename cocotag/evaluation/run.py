@@ -1,4 +1,4 @@
-"""Run a bundle over labelled images and measure it: joins tagging and reports. No torch."""
+"""Runs a bundle on labelled images and evaluates it. Does not import torch."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def evaluate_bundle(
     warnings: Sequence[str] = (),
     progress: bool = True,
 ) -> tuple[Evaluation, list[str]]:
-    """Run a bundle over the images of a split and measure it.
+    """Run a bundle on the images of a split and evaluate it.
 
     Args:
         tagger: The bundle.
         table: The labelled images.
-        split: The split's name, for the report.
-        aliases: What the table's classes are called in the bundle.
-        fixed: A rule that gives all classes one threshold, in place of the bundle's own.
-        baseline: What another bundle said about the same images, to compare with.
-        baseline_name: What to call it.
-        warnings: What the report is to say besides.
-        progress: Show a bar on stderr, if that is a terminal.
+        split: The split's name in the report.
+        aliases: The bundle's names of the table's classes.
+        fixed: A rule with one threshold for all classes, instead of the bundle's own thresholds.
+        baseline: Another tagger's predictions on the same images, to compare with.
+        baseline_name: Its name.
+        warnings: Additional warnings for the report.
+        progress: Show a progress bar if stderr is a terminal.
 
     Returns:
-        The evaluation, and a line for each image that could not be read; those are left out of it, as a warning in it says.
+        The evaluation, and one line for each unreadable image; these images are excluded, with a warning in the report.
 
     Raises:
-        DataError: No image can be read, or as `evaluate`. That the baseline is of other images, classes or labels is said
-            before the work.
-        BundleError: As `evaluate`.
-        ValueError: A rule that chooses: on these images that would flatter.
+        DataError: No image can be read, or see `cocotag.evaluation.result.evaluate`. A baseline with other images, classes or
+            labels is refused before the work.
+        BundleError: See `cocotag.evaluation.result.evaluate`.
+        ValueError: The rule tunes thresholds, which would be optimistic on these images.
     """
     metadata = tagger.metadata
     if fixed is not None:
@@ -69,10 +69,10 @@ def evaluate_bundle(
     predicted = predict_table(tagger, aligned, measure=brightness, progress=progress)
     failures = predicted.failures
     if progress and sys.stderr.isatty():
-        print("measuring, drawing ...", file=sys.stderr)  # noqa: T201 (progress, as the bar above)
+        print("measuring ...", file=sys.stderr)  # noqa: T201 (progress, as the bar above)
     remarks = list(warnings)
     if failures:
-        remarks.append(f"{len(failures)} of {len(table)} images cannot be read and are left out. The first: {failures[0]}")
+        remarks.append(f"{len(failures)} of {len(table)} images cannot be read and are excluded. The first: {failures[0]}")
     evaluation = evaluate_aligned(
         predicted.table,
         predicted.probs,
@@ -97,17 +97,17 @@ def evaluate_bundle(
 
 
 def _check_baseline(baseline: Predictions, table: AnnotationTable, names: tuple[str, str]) -> None:
-    """See before the work that a baseline is of these images, classes and labels.
+    """Check before the work that a baseline has these images, classes and labels.
 
-    An image that the baseline lacks because it cannot be read is no difference: it will be lacking here too.
+    An unreadable image that the baseline lacks is not a difference, since this evaluation will lack it too.
 
     Raises:
-        DataError: It is not; the first difference is named.
+        DataError: They differ; the message names the first difference.
     """
-    there = set(baseline.file_names.tolist())
-    lacking = [row for row, name in enumerate(table.file_names.tolist()) if name not in there]
+    names_in_baseline = set(baseline.file_names.tolist())
+    lacking = [row for row, name in enumerate(table.file_names.tolist()) if name not in names_in_baseline]
     unreadable = set()
-    for row in lacking:  # the first that can be read settles it
+    for row in lacking:  # one readable image is enough to show that the images differ
         if _can_be_read(table.path(row)):
             break
         unreadable.add(row)
@@ -124,6 +124,6 @@ def _can_be_read(path: Path) -> bool:
 
 
 def _was_seen(table: AnnotationTable, tuned_on: dict[str, Any]) -> bool:
-    """Whether these are the images that chose, or one of the splits that those and the learned ones were taken from."""
+    """Whether these images chose the checkpoint or thresholds, or are a split from which training or tuning images came."""
     seen = {tuned_on.get("sha256"), tuned_on.get("train_split_sha256")}
     return table.names_sha256() in seen | {source.get("sha256") for source in tuned_on.get("sources", [])}

@@ -66,7 +66,7 @@ def read_evaluation(path: Path | str) -> StoredEvaluation:
         document = json.loads(report.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
-            f"{report} cannot be read ({error.strerror or error}). Check its permissions.", code="report_unreadable"
+            f"{report} cannot be read ({error.strerror or error}). Check its permissions.", code="not_readable"
         ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{report} is not JSON ({error}). Write it again with: cocotag evaluate", code="not_json") from None

@@ -1,1 +1,1 @@
-"""The networks: uint8 images in, logits out. They know no data set, no loss and no trainer."""
+"""The networks: uint8 images -> logits. They do not depend on data sets, losses or the trainer."""

@@ -1,4 +1,4 @@
-"""A run's checkpoints: which one to go on from, and whether the data are still those that it was made on."""
+"""Checkpoints of a run: which one to resume from, and how they are written."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from cocotag.training.loop.runtime import first_process
 
 @contextmanager
 def held(directory: Path) -> Iterator[None]:
-    """Hold a run's directory for this process and those that train with it; the system lets go of it however they end.
+    """Lock a run's directory for this run. The operating system releases the lock, however the processes end.
 
-    Files that a process killed there left unfinished are removed.
+    Unfinished files of a killed process are removed.
 
     Raises:
         OutputError: Another process trains there.
@@ -40,9 +40,13 @@ def held(directory: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise OutputError(f"Another cocotag train is at work in {directory}. Wait for it, or stop it first.") from None
+        raise OutputError(
+            f"Another cocotag train is running in {directory}. Wait for it, or stop it first.", code="run_in_use"
+        ) from None
     except OSError as error:
-        raise OutputError(f"{directory} cannot be written to ({error.strerror}).") from None
+        raise OutputError(
+            f"{directory} cannot be written ({error.strerror}). Check its permissions.", code="folder_not_writable"
+        ) from None
     try:
         for folder in (directory, directory / "checkpoints"):
             for unfinished in folder.glob(".*.part"):  # as atomic_path calls them
@@ -53,12 +57,12 @@ def held(directory: Path) -> Iterator[None]:
 
 
 def last_checkpoint(directory: Path) -> Path:
-    """Of a run's directory, whether it is there or not."""
+    """The path of the last checkpoint in a run's directory; the file may not exist."""
     return directory / "checkpoints" / "last.ckpt"
 
 
 def resumable(directory: Path) -> Path | None:
-    """The checkpoint to go on from: the last, or the one before where that is damaged; None before the first.
+    """The checkpoint to resume from: the last, or the one before if the last is damaged; None before the first.
 
     Raises:
         BundleError: Both are damaged.
@@ -72,17 +76,17 @@ def resumable(directory: Path) -> Path | None:
         if not previous.is_file():
             raise
         checkpoint_facts(previous)
-        tqdm.write(f"warning: {error} Going on from {previous.name}, an epoch earlier.", file=sys.stderr)
+        tqdm.write(f"warning: {error} Resuming from {previous.name}, one epoch earlier.", file=sys.stderr)
         return previous
     return last
 
 
 class KeepPrevious(Callback):
-    """Keeps the last checkpoint as ``previous.ckpt`` while the next is written, in case that is cut short.
+    """Keeps the last checkpoint as ``previous.ckpt`` while the next is written, in case writing fails.
 
     Args:
-        checkpoints: Their folder.
-        damaged: Whether the last one is, so that it must not take the place of the one before.
+        checkpoints: Folder of the checkpoints.
+        damaged: Whether the last checkpoint is damaged, so that it must not replace the previous one.
     """
 
     def __init__(self, checkpoints: Path, *, damaged: bool = False) -> None:
@@ -90,7 +94,7 @@ class KeepPrevious(Callback):
         self.damaged = damaged
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """Lightning lets checkpoints come after all other callbacks."""
+        """Copy the last checkpoint. Lightning runs checkpoint callbacks after all others."""
         last = self.checkpoints / "last.ckpt"
         if trainer.is_global_zero and last.is_file() and not self.damaged:
             with atomic_path(self.checkpoints / "previous.ckpt") as temporary:
@@ -99,11 +103,11 @@ class KeepPrevious(Callback):
 
 
 class OneCheckpoint(ModelCheckpoint):
-    """Lightning's, for one file, whose score is still known after the run's directory was moved.
+    """Lightning's ModelCheckpoint for one file, whose score survives moving the run's directory.
 
     Args:
         path: The file.
-        monitor: What it is the best by; None keeps every epoch's.
+        monitor: The measure that picks the best epoch; None keeps every epoch's.
         mode: ``max`` or ``min``.
     """
 
@@ -120,11 +124,11 @@ class OneCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Lightning's own is the same for two that monitor nothing."""
+        """A key of its own; Lightning's is the same for two callbacks that monitor nothing."""
         return f"{type(self).__qualname__} {self.filename}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the score; Lightning would forget it if the folder is not where it was, and overwrite a better file."""
+        """Restore the score. Lightning would forget it after the folder was moved, and overwrite a better file."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
@@ -137,19 +141,19 @@ class OneCheckpoint(ModelCheckpoint):
 class WholeFiles(TorchCheckpointIO):
     """Checkpoints are written whole or not at all.
 
-    Lightning writes to the system's temporary folder first. That may be small, and from another disk than the run's a file is
-    copied, not renamed: it can be cut short.
+    Lightning writes to the system's temporary folder first. That may be small, and from another disk the file is copied, not
+    renamed, so it can be truncated.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401
-        """Write one.
+        """Write a checkpoint.
 
         Raises:
             OutputError: The folder cannot be written, or the disk is full.
         """
-        content = io.BytesIO()  # torch's writer would hide the system's reason in an error of its own
+        content = io.BytesIO()  # torch's writer would hide the system's reason
         torch.save(checkpoint, content)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # the name must not outlive the content where the machine loses power
+            os.fsync(file.fileno())  # so that after a power failure no name lacks its content

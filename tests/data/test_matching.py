@@ -96,9 +96,10 @@ def test_a_list_has_cocos_ids_for_cocos_names():
     assert columns == [["badger", "dog", None]]
 
 
-def test_a_name_that_nobody_has_is_refused_with_the_nearest():
-    with pytest.raises(DataError, match=r"'dgo', which is in no source \(there is dog"):
+def test_a_name_that_no_source_has_is_refused_with_the_nearest():
+    with pytest.raises(DataError, match=r"'dgo'.*\(there is dog") as caught:
         match_classes([(vocabulary("cat", "dog"), Aliases())], ["cat", "dgo"])
+    assert caught.value.code == "unknown_class"
 
 
 VOC = [
@@ -130,30 +131,33 @@ def test_every_alias_file_that_comes_with_cocotag_can_be_read():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "code", "value"),
     [
-        ("names: [", "not readable as YAML"),
-        ("a: b", "mapping 'names'"),
-        ("names: {a: b}\nknow: []", "mapping 'names'"),
-        ("- a", "mapping 'names'"),
-        ("names: {no: b}", "Quote"),
-        ("names: {a: 3}", "Quote"),
-        ("names: {a: b}\nknown: a", "list of names"),
-        ("names: {a: b}\nknown: [3]", "list of names"),
-        (b"\xff\xfe\x00", "not readable as YAML"),
+        ("names: [", "not_yaml", "mine.yaml"),
+        ("a: b", "alias_file_invalid", "'names'"),
+        ("names: {a: b}\nknow: []", "alias_file_invalid", "'names'"),
+        ("- a", "alias_file_invalid", "'names'"),
+        ("names: {no: b}", "alias_file_invalid", "False: 'b'"),
+        ("names: {a: 3}", "alias_file_invalid", "'a': 3"),
+        ("names: {a: b}\nknown: a", "alias_file_invalid", "'a'"),
+        ("names: {a: b}\nknown: [3]", "alias_file_invalid", "[3]"),
+        (b"\xff\xfe\x00", "not_yaml", "mine.yaml"),
     ],
 )
-def test_what_is_no_alias_file_is_said_in_one_line(tmp_path, text, words):
+def test_an_invalid_alias_file_is_refused_in_one_line(tmp_path, text, code, value):
     path = tmp_path / "mine.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ConfigError, match=words) as error:
+    with pytest.raises(ConfigError) as caught:
         load_aliases(str(path), "data.sources[1].aliases")
-    assert "\n" not in str(error.value)
-    assert str(error.value).startswith("data.sources[1].aliases: ")
+    assert caught.value.code == code
+    assert value in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("data.sources[1].aliases: ")
 
 
 def test_an_own_alias_file_needs_no_more_than_names(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"names": {"Katze": "cat", "Maus": None}}))
     assert load_aliases(str(tmp_path / "mine.yaml")) == Aliases({"Katze": "cat", "Maus": None}, None)
-    with pytest.raises(ConfigError, match="open_images, voc"):
+    with pytest.raises(ConfigError, match="open_images, voc") as caught:
         load_aliases("nothing")
+    assert caught.value.code == "config_missing"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cocotag.data import table_cache
 from cocotag.data.annotations import PER_IMAGE, load_annotations
 from cocotag.data.table_cache import FIRST_LINE, SETTLED_NS, Stamp, Stored
+from cocotag.errors import DataError
 
 
 def document(images=5):
@@ -213,11 +214,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(source, monkeypatch):
     assert not beside(source).exists()
 
 
-def test_a_file_that_is_gone_is_not_remembered(source):
+def test_the_cache_of_a_deleted_file_is_not_used(source):
     load_annotations(source)
     source.unlink()
-    with pytest.raises(Exception, match="missing"):
+    with pytest.raises(DataError) as caught:
         load_annotations(source)
+    assert caught.value.code == "file_missing"
 
 
 # The cache is damaged, foreign or forged
@@ -368,13 +370,13 @@ def test_a_truly_read_only_folder_is_no_problem(source, tmp_path, monkeypatch, r
     assert len(readings) == 1
 
 
-def test_without_any_place_it_is_said_in_one_line(source, tmp_path, readings, caplog):
+def test_without_a_writable_folder_there_is_a_warning_of_one_line(source, tmp_path, readings, caplog):
     block(source.parent / ".cocotag")
     block(tmp_path / "user")
     first = load_annotations(source)
     assert digest(load_annotations(source)) == digest(first)
     assert len(readings) == 2
-    lines = [record.getMessage() for record in caplog.records if "is not kept" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if record.name == table_cache.logger.name]
     assert len(lines) == 2
     assert "\n" not in lines[0]
 

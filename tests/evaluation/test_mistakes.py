@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from cocotag.evaluation import mistakes as room
-from cocotag.evaluation.mistakes import FALSE_POSITIVE, LEVELS, MISS, OVERALL, confident_mistakes, gallery, shown_name
+from cocotag.evaluation.mistakes import FALSE_POSITIVE, LEVELS, MISS, OVERALL, confident_mistakes, load_examples, shown_name
 
 
 def mistakes_of(probs, targets, threshold=0.5, known=None, **more):
@@ -26,12 +26,12 @@ def test_the_surest_are_the_highest_false_positives_and_the_lowest_misses():
     assert (found["threshold"] == 0.5).all()
 
 
-def test_what_is_not_known_is_no_mistake():
+def test_unknown_cells_are_not_mistakes():
     known = np.array([[False], [True]])
     assert mistakes_of([[0.9], [0.2]], [[0], [0]], known=known).empty
 
 
-def test_with_many_classes_only_the_surest_of_all_are_taken():
+def test_with_many_classes_only_the_surest_overall_are_taken():
     rng = np.random.default_rng(0)
     probs = rng.random((30, 300))
     found = mistakes_of(probs, probs < 0.5)
@@ -57,8 +57,8 @@ def six(classes=4):
     return mistakes_of(probs, np.zeros(probs.shape))
 
 
-def test_a_gallery_has_pictures_names_scores_and_thresholds(photographs):
-    shown = gallery(six(), NAMES, photographs, budget=10**7)
+def test_examples_have_pictures_names_scores_and_thresholds(photographs):
+    shown = load_examples(six(), NAMES, photographs, budget=10**7)
     assert len(shown) == 12
     assert all(example.picture.startswith("data:image/jpeg;base64,") for example in shown)
     assert {example.file_name for example in shown} == {"f.jpg", "e.jpg", "d.jpg"}
@@ -66,46 +66,46 @@ def test_a_gallery_has_pictures_names_scores_and_thresholds(photographs):
 
 
 @pytest.mark.parametrize("budget", [0, 1000, 20_000, 60_000, 100_000, 10**7])
-def test_a_gallery_stays_within_its_budget_and_keeps_the_surest(photographs, budget):
+def test_examples_stay_within_the_budget_and_keep_the_surest(photographs, budget):
     mistakes = six()
-    shown = gallery(mistakes, NAMES, photographs, budget=budget)
+    shown = load_examples(mistakes, NAMES, photographs, budget=budget)
     assert sum(example.weight for example in shown) <= budget
     left_out = mistakes[~mistakes["score"].round(4).isin([round(example.score, 4) for example in shown])]
     assert not shown or left_out.empty or min(example.surety for example in shown) >= left_out["score"].max() - 1e-6
 
 
-def test_examples_go_before_their_size_does(photographs):
-    whole = sum(example.weight for example in gallery(six(), NAMES, photographs, budget=10**7))
-    fewer = gallery(six(), NAMES, photographs, budget=whole - 1)
-    full = {example.file_name: example.picture for example in gallery(six(), NAMES, photographs, budget=10**7)}
+def test_the_number_of_examples_is_reduced_before_their_size(photographs):
+    whole = sum(example.weight for example in load_examples(six(), NAMES, photographs, budget=10**7))
+    fewer = load_examples(six(), NAMES, photographs, budget=whole - 1)
+    full = {example.file_name: example.picture for example in load_examples(six(), NAMES, photographs, budget=10**7)}
     assert len(fewer) == 8
     assert all(example.picture == full[example.file_name] for example in fewer)
     assert LEVELS[0][1:] == LEVELS[1][1:]
 
 
-def test_what_cannot_be_read_has_no_picture_and_stops_nothing(photographs):
+def test_unreadable_images_have_no_picture_and_are_not_an_error(photographs):
     (photographs / "f.jpg").write_bytes(b"cut")
     (photographs / "e.jpg").unlink()
     (photographs / "d.jpg").unlink()
     (photographs / "d.jpg").mkdir()
-    shown = gallery(six(), NAMES, photographs, budget=10**7)
+    shown = load_examples(six(), NAMES, photographs, budget=10**7)
     assert len(shown) == 12
     assert not any(example.picture for example in shown)
-    assert len(gallery(six(), NAMES, None, budget=10**7)) == 12
+    assert len(load_examples(six(), NAMES, None, budget=10**7)) == 12
 
 
 def test_every_picture_is_decoded_once(photographs, monkeypatch):
     seen = []
     original = room.decode
     monkeypatch.setattr(room, "decode", lambda path, **more: seen.append(path) or original(path, **more))
-    gallery(six(), NAMES, photographs, budget=30_000)
+    load_examples(six(), NAMES, photographs, budget=30_000)
     assert len(seen) == len(set(seen)) == 3
 
 
-def test_no_mistake_is_an_empty_gallery(tmp_path):
+def test_without_mistakes_there_are_no_examples(tmp_path):
     none = mistakes_of([[0.9]], [[1]])
     assert none.empty
-    assert gallery(none, ["a.jpg"], tmp_path, budget=10**6) == []
+    assert load_examples(none, ["a.jpg"], tmp_path, budget=10**6) == []
 
 
 def test_a_long_name_is_shown_by_its_end():

@@ -19,7 +19,7 @@ HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "a & b
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, run or show."""
+    """What a browser fetches, runs or shows."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def page(four):
     return evaluation_page.page(made(four))
 
 
-def test_the_page_needs_nothing_and_runs_nothing_of_the_data(page):
+def test_the_page_fetches_nothing_and_runs_no_data(page):
     seen = Page(page)
     assert not [value for name in ("src", "href", "action", "srcset") for value in seen.values(name) if value[0] != "#"]
     assert not re.search(r"url\((?!#)|@import", page)  # a pattern of the page itself may fill a drawing
@@ -85,7 +85,7 @@ def test_headlines_are_on_the_first_screen_with_their_full_value(four, page):
     assert "4 of 4 classes have a positive" in seen.text
 
 
-def test_figures_of_the_class_table_are_those_of_the_json(four, page):
+def test_the_class_table_has_the_values_of_the_json(four, page):
     document = json.loads(json.dumps(made(four).to_json()))
     rows = re.findall(r'<tr data-details="class-(\d+)">(.*?)</tr>', page, re.DOTALL)
     assert [int(index) for index, _ in rows] == [0, 1, 2, 3]
@@ -94,19 +94,19 @@ def test_figures_of_the_class_table_are_those_of_the_json(four, page):
         assert [float(value) for value in re.findall(r'data-value="([^"]*)"', cells)][:10] == [row[name] for name in columns]
 
 
-def test_every_row_opens_four_drawings_that_are_readable_without_a_script(page):
+def test_every_row_opens_four_plots_that_are_visible_without_a_script(page):
     ids = re.findall(r'<details class="row-details" id="([^"]+)">', page)
     assert ids == re.findall(r'<tr data-details="([^"]+)"', page)
     parts = page.split('<details class="row-details"')[1:]
     assert [part.split("</details>")[0].count("<svg") for part in parts] == [4] * 4
 
 
-def test_every_drawing_says_how_to_read_it(page):
+def test_every_plot_explains_how_to_read_it(page):
     assert page.count("<svg") == page.count('<p class="how-to-read">') >= 4 * 4 + 2 + 2
     assert all(re.search(r"\w{3,}", text) for text in re.findall(r'<p class="how-to-read">(.*?)</p>', page, re.DOTALL))
 
 
-def test_every_measure_is_explained_and_zero0_stands_beside_its_own(four):
+def test_every_measure_is_explained_with_its_zero0_value(four):
     text = Page(evaluation_page.page(made(four))).text
     for name in SUMMARY:
         assert name in text or name.endswith("_zero0")
@@ -140,7 +140,7 @@ def test_extremes_make_a_whole_page(targets):
         targets = np.eye(2, dtype=bool)
     text = evaluation_page.page(made(table_of(targets, ["a", "b"][: targets.shape[1]])))
     assert text.rstrip().endswith("</html>")
-    assert "too few images to slice" in text
+    assert "too few images for slices" in text
 
 
 def test_a_baseline_is_shown_with_regressions_first(four):
@@ -154,15 +154,15 @@ def test_a_baseline_is_shown_with_regressions_first(four):
     assert changes[:4] == pytest.approx(
         found.comparison.summary.loc[["map", "macro_f1", "micro_f1", "cf1"], "difference"].tolist()
     )
-    assert "lower (95% interval" in Page(text).text
+    assert "lower than the baseline's (95% interval" in Page(text).text
 
 
 @pytest.mark.parametrize(("classes", "images"), [(500, 200), (2000, 40)])
 def test_the_page_stays_small_whatever_the_number_of_classes(tmp_path, classes, images):
     rng = np.random.default_rng(0)
-    for place in range(images):
-        Image.fromarray(rng.integers(0, 256, (120, 120, 3), dtype=np.uint8)).save(tmp_path / f"{place:06}.jpg")
-    names = [f"class {place} {'<&>' * 12}" for place in range(classes)]
+    for number in range(images):
+        Image.fromarray(rng.integers(0, 256, (120, 120, 3), dtype=np.uint8)).save(tmp_path / f"{number:06}.jpg")
+    names = [f"class {number} {'<&>' * 12}" for number in range(classes)]
     found = made(table_of(rng.random((images, classes)) < 0.1, names, tmp_path))
     text = evaluation_page.page(found)
     assert len(text.encode()) <= 5_000_000
@@ -170,7 +170,7 @@ def test_the_page_stays_small_whatever_the_number_of_classes(tmp_path, classes, 
     assert text.count('src="data:image/jpeg') > 20
 
 
-def test_pictures_give_way_before_the_rest_does(tmp_path, four, monkeypatch):
+def test_pictures_are_dropped_before_plots(tmp_path, four, monkeypatch):
     rng = np.random.default_rng(0)
     for name in four.file_names:
         Image.fromarray(rng.integers(0, 256, (120, 120, 3), dtype=np.uint8)).save(tmp_path / name)
@@ -190,8 +190,8 @@ def test_a_file_whose_name_is_a_tag_is_text(tmp_path, toy_bundle):
     (root / "val").mkdir()
     evil = "<img src=x onerror=alert(1)>.jpg"
     files = [evil, "\"'><script>alert(2)<!--.jpg", "&lt;b&gt;.jpg", "gone.jpg"]
-    for place, name in enumerate(files[:3]):
-        Image.new("RGB", (80, 60), (90 * place, 40, 200)).save(root / "val" / name, format="JPEG")
+    for number, name in enumerate(files[:3]):
+        Image.new("RGB", (80, 60), (90 * number, 40, 200)).save(root / "val" / name, format="JPEG")
     categories = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 18, "name": "dog"}]
     boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400, "iscrowd": 0} for n in range(1, 5)]
     images = [{"id": n + 1, "file_name": name, "width": 80, "height": 60} for n, name in enumerate(files)]
@@ -214,7 +214,7 @@ def test_coco_val_at_full_size_is_measured_and_drawn_in_time(data_dir):
         pytest.skip(f"no {labels}")
     photographs = sorted((data_dir / "coco-mini" / "val").iterdir())
     table = load_annotations(labels, data_dir / "coco-mini" / "val")
-    names = np.array([photographs[place % len(photographs)].name for place in range(len(table))], dtype=np.str_)
+    names = np.array([photographs[row % len(photographs)].name for row in range(len(table))], dtype=np.str_)
     start = time.perf_counter()
     found = made(table)
     measured = time.perf_counter() - start

@@ -51,7 +51,7 @@ def _evaluate(table, probs, metadata=None, **more):
 
 @pytest.fixture
 def found():
-    """``newt`` has no positives here and is predicted nowhere."""
+    """``newt`` has no positives here and is never predicted."""
     rng = np.random.default_rng(0)
     targets = rng.random((100, 4)) < [0.5, 0.4, 0.2, 0.0]
     probs = np.clip(rng.random((100, 4)) * 0.6 + 0.3 * targets, 0, 1).astype(np.float32) * np.float32([1, 1, 1, 0.5])
@@ -68,11 +68,11 @@ def test_the_files_hold_the_contract(found, tmp_path):
     assert list(document) == [*first, "slices", "co_errors"]
     assert list(document["summary"]) == list(SUMMARY)
     assert all(set(entry) == {"value", "lo", "hi", "n_classes"} for entry in document["summary"].values())
-    assert document["schema_version"] == SCHEMA_VERSION == 1
+    assert document["schema_version"] == SCHEMA_VERSION == 2
     assert (out / "per_class.csv").read_text("utf-8").startswith(COLUMNS + ",")
 
 
-def test_csv_and_json_are_two_roads_to_the_same_numbers(found, tmp_path):
+def test_csv_and_json_have_the_same_numbers(found, tmp_path):
     write_evaluation(found, tmp_path)
     document = json.loads((tmp_path / "report.json").read_text("utf-8"))
     from_json = pd.DataFrame(document["per_class"])
@@ -83,23 +83,23 @@ def test_csv_and_json_are_two_roads_to_the_same_numbers(found, tmp_path):
     for name, entry in document["summary"].items():
         assert summary.loc[name, ["value", "lo", "hi", "n_classes"]].tolist() == pytest.approx(list(entry.values()))
     for name in ("slices", "co_errors"):
-        told = pd.DataFrame(document[name]).replace({None: np.nan})
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"{name}.csv"), told, check_dtype=False)
+        expected = pd.DataFrame(document[name]).replace({None: np.nan})
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"{name}.csv"), expected, check_dtype=False)
         assert document[name]
 
 
 def test_undefined_is_null_in_json_blank_in_csv_and_a_dash_on_the_page(found, tmp_path):
     write_evaluation(found, tmp_path)
     row = found.to_json()["per_class"][3]
-    assert row["status"] == "neither"
+    assert row["status"] == "no_positives_or_predictions"
     assert all(row[name] is None for name in ("precision", "recall", "f1", "ap", "f1_lo", "ap_hi", "optimistic_best_f1"))
     line = (tmp_path / "per_class.csv").read_text("utf-8").splitlines()[4]
-    assert ",0.5,,,,,neither,,,,," in line
+    assert ",0.5,,,,,no_positives_or_predictions,,,,," in line
     assert found.to_json()["summary"]["map"]["n_classes"] == 3
     assert "no positives, never predicted" in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_a_bundle_with_classes_in_another_order_gives_the_same_figures():
+def test_the_order_of_the_bundles_classes_does_not_matter():
     rng = np.random.default_rng(1)
     targets, probs = rng.random((30, 4)) < 0.3, rng.random((30, 4))
     order = [2, 0, 3, 1]
@@ -117,38 +117,45 @@ def test_a_class_the_data_set_does_not_list_is_unknown_and_named():
     targets, probs = np.eye(3, dtype=bool), np.full((3, 4), 0.9)
     found = _evaluate(_table(targets, NAMES[:3]), probs)
     row = found.per_class.iloc[3]
-    assert (row.support, row.predicted, row.tn, row.status) == (0, 0, 0, "neither")
+    assert (row.support, row.predicted, row.tn, row.status) == (0, 0, 0, "no_positives_or_predictions")
     assert found.summary.loc["micro_f1", "n_classes"] == 3
     assert any("newt" in warning for warning in found.warnings)
 
 
-def test_a_class_the_bundle_does_not_know_is_left_out_and_named():
+def test_a_class_that_the_bundle_lacks_is_excluded_and_named():
     targets = np.ones((3, 4), bool)
     found = _evaluate(_table(targets), np.full((3, 3), 0.9), _metadata(NAMES[:3]))
     assert found.per_class["name"].tolist() == NAMES[:3]
     assert found.summary.loc["micro_f1", "value"] == 1
-    assert any("newt" in warning and "left out" in warning for warning in found.warnings)
+    assert any("newt" in warning and "excluded" in warning for warning in found.warnings)
 
 
-def test_the_same_name_under_another_id_is_matched_and_said():
+def test_the_same_name_under_another_id_is_matched_with_a_warning():
     table = _table(np.eye(4, dtype=bool))
     table = replace(table, vocabulary=Vocabulary(tuple(Category(i, name) for i, name in enumerate(NAMES))))
     found = _evaluate(table, np.eye(4))
     assert found.summary.loc["macro_f1", "value"] == 1
-    assert any("another category id" in warning for warning in found.warnings)
+    assert any("category ids" in warning and "cat" in warning for warning in found.warnings)
 
 
-def test_no_class_in_common_is_refused():
-    with pytest.raises(DataError, match="no name in common"):
+def test_no_common_class_is_refused():
+    with pytest.raises(DataError, match=r"axolotl.*--aliases") as caught:
         _evaluate(_table(np.ones((2, 1)), ["axolotl"]), np.ones((2, 4)))
+    assert caught.value.code == "no_common_class"
 
 
-def test_tags_are_decided_on_what_is_left_after_rounding_to_float16():
+def test_no_images_are_refused():
+    with pytest.raises(DataError) as caught:
+        _evaluate(_table(np.ones((0, 4))), np.ones((0, 4)))
+    assert caught.value.code == "no_images"
+
+
+def test_tags_are_decided_after_rounding_to_float16():
     found = _evaluate(_table(np.ones((2, 4))), np.full((2, 4), 0.49999))
     assert (found.per_class["tp"] == 2).all()
 
 
-def test_optimistic_figures_say_so_everywhere(tmp_path):
+def test_optimistic_results_are_marked_everywhere(tmp_path):
     found = _evaluate(_table(np.eye(4, dtype=bool)), np.eye(4), optimistic=True)
     write_evaluation(found, tmp_path)
     document = found.to_json()
@@ -175,15 +182,16 @@ def test_extremes_make_a_whole_report(tmp_path, classes):
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
-def test_probabilities_that_are_none_are_refused_with_the_image():
+def test_probabilities_that_are_nan_are_refused_with_the_image():
     probs = np.full((2, 4), 0.5)
     probs[1, 2] = np.nan
-    with pytest.raises(BundleError, match=r"1 of 8 \(first: nan on 1\.jpg\)"):
+    with pytest.raises(BundleError, match=r"1 of 8 \(first: nan on 1\.jpg\)") as caught:
         _evaluate(_table(np.ones((2, 4))), probs)
+    assert caught.value.code == "probs_out_of_range"
 
 
 def test_probabilities_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"probs is \(2, 3\); 2 images and 4 classes"):
+    with pytest.raises(ValueError, match=r"probs is \(2, 3\).*2 images and 4 classes"):
         _evaluate(_table(np.ones((2, 4))), np.ones((2, 3)))
 
 
@@ -196,10 +204,11 @@ def test_a_failure_leaves_no_report_json(found, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(found, tmp_path):
+def test_a_file_instead_of_the_folder_is_refused(found, tmp_path):
     (tmp_path / "report").write_text("mine")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="report") as caught:
         write_evaluation(found, tmp_path / "report")
+    assert caught.value.code == "not_writable"
     assert (tmp_path / "report").read_text() == "mine"
 
 
@@ -217,7 +226,7 @@ def test_real_labels_scored_with_themselves_are_perfect(coco_mini):
     assert (summary[["hamming_loss", "ranking_loss", "brier", "ece"]] == 0).all()
 
 
-def test_what_was_said_image_by_image_is_kept(found, tmp_path):
+def test_the_predictions_of_every_image_are_stored(found, tmp_path):
     write_evaluation(found, tmp_path)
     kept = Predictions.load(tmp_path / "predictions.npz")
     assert kept.class_names == tuple(NAMES)
@@ -238,7 +247,7 @@ def test_pairs_of_errors_are_named_and_counted(tmp_path):
     assert (row["images"], row["of"], row["expected"]) == (2, 3, pytest.approx(3 * 2 / 6))
 
 
-def test_images_are_sliced_by_what_is_known_of_them():
+def test_images_are_sliced_by_the_available_values():
     rng = np.random.default_rng(0)
     targets = rng.random((100, 4)) < 0.5
     largest = np.where(targets.any(axis=1), rng.random(100), 0).astype(np.float32)
@@ -246,7 +255,7 @@ def test_images_are_sliced_by_what_is_known_of_them():
     without = _evaluate(table, rng.random((100, 4)))
     assert set(without.slices["by"]) == {"labels", "largest object"}
     objects = without.slices[without.slices["by"] == "largest object"]
-    assert objects["images"].sum() == targets.any(axis=1).sum()  # an image without an object is not one of small objects
+    assert objects["images"].sum() == targets.any(axis=1).sum()  # without images that have no object
     bright = _evaluate(table, rng.random((100, 4)), brightness=rng.uniform(0, 255, 100))
     assert list(bright.slices["by"].unique()) == ["brightness", "labels", "largest object"]
     table = replace(table, largest=np.full(100, np.nan, np.float32))  # a file without sizes
@@ -255,7 +264,7 @@ def test_images_are_sliced_by_what_is_known_of_them():
 
 @pytest.fixture
 def pair():
-    """The same images, and a second opinion that loses every dog."""
+    """A table, its probabilities, and others that miss every dog."""
     rng = np.random.default_rng(3)
     targets = rng.random((60, 4)) < 0.4
     probs = np.clip(rng.random((60, 4)) * 0.6 + 0.35 * targets, 0, 1)
@@ -285,7 +294,7 @@ def test_compared_with_itself_nothing_differs(pair):
     assert (same.summary[["difference", "lo", "hi"]].dropna() == 0).all().all()
 
 
-def test_a_report_that_has_no_baseline_leaves_no_old_one_behind(pair, tmp_path):
+def test_a_report_without_a_baseline_removes_an_old_one(pair, tmp_path):
     table, probs, worse = pair
     write_evaluation(_evaluate(table, worse, baseline=_evaluate(table, probs).predictions), tmp_path)
     write_evaluation(_evaluate(table, worse), tmp_path)
@@ -295,8 +304,9 @@ def test_a_report_that_has_no_baseline_leaves_no_old_one_behind(pair, tmp_path):
 def test_a_baseline_of_other_images_is_refused_and_the_first_is_named(pair):
     table, probs, worse = pair
     baseline = _evaluate(table.take(range(59)), probs[:59]).predictions
-    with pytest.raises(DataError, match=r"different images: 59 and 60 \(first that only new has: 59\.jpg\)"):
+    with pytest.raises(DataError, match=r"59 and 60 .*only new has: 59\.jpg") as caught:
         _evaluate(table, worse, baseline=baseline, names=("old", "new"))
+    assert caught.value.code == "different_images"
 
 
 def test_the_summary_as_markdown_has_a_row_for_each_measure(found):

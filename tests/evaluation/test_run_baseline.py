@@ -21,7 +21,7 @@ def first(toy_bundle, sample_dir, tmp_path_factory):
 
 @pytest.fixture
 def refused(capsys, monkeypatch, toy_bundle, tmp_path):
-    """Evaluate with a baseline that must be refused in one line, before any image is read."""
+    """Evaluate with a baseline that must be refused with one line, before any image is read."""
 
     def run(baseline, root, split="val"):
         monkeypatch.setattr("cocotag.evaluation.run.predict_table", None)
@@ -35,7 +35,7 @@ def refused(capsys, monkeypatch, toy_bundle, tmp_path):
     return run
 
 
-def test_differences_are_said_first_and_nothing_differs_from_itself(first, toy_bundle, sample_dir, tmp_path):
+def test_a_bundle_does_not_differ_from_itself(first, toy_bundle, sample_dir, tmp_path):
     words = ["--root", str(sample_dir), "--split", "val", "--out", str(tmp_path), "--thresholds", "fixed:0.3"]
     assert main(["evaluate", str(toy_bundle), *words, "--baseline", str(first / "report.json")]) == 0
     document = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -45,7 +45,7 @@ def test_differences_are_said_first_and_nothing_differs_from_itself(first, toy_b
     assert 'id="baseline"' in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_an_image_that_neither_could_read_is_no_difference(toy_bundle, sample_dir, tmp_path):
+def test_an_image_that_both_cannot_read_is_not_a_difference(toy_bundle, sample_dir, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(sample_dir, root)
     next((root / "val").iterdir()).write_bytes(b"cut")
@@ -57,9 +57,9 @@ def test_an_image_that_neither_could_read_is_no_difference(toy_bundle, sample_di
 
 
 def test_other_images_are_refused_before_the_work_and_the_first_is_named(first, refused, sample_dir):
-    said = refused(first / "report.json", sample_dir, "train")
-    assert "different images: 40 and 120" in said
-    assert "first that only" in said
+    line = refused(first / "report.json", sample_dir, "train")
+    assert "images: 40 and 120" in line
+    assert ".jpg" in line
 
 
 def test_other_classes_are_refused(refused, sample_dir, tmp_path):
@@ -70,7 +70,7 @@ def test_other_classes_are_refused(refused, sample_dir, tmp_path):
     bundle = make_toy_bundle(tmp_path / "few.onnx", vocabulary=few)
     out = tmp_path / "few"
     assert main(["evaluate", str(bundle), "--root", str(sample_dir), "--split", "val", "--out", str(out)]) == 0
-    assert "different classes: 2 and 80" in refused(out, sample_dir)
+    assert "classes: 2 and 80" in refused(out, sample_dir)
 
 
 def test_other_labels_are_refused(first, refused, sample_dir, tmp_path):
@@ -85,28 +85,28 @@ def test_other_labels_are_refused(first, refused, sample_dir, tmp_path):
         if (box["image_id"], box["category_id"]) != (gone["image_id"], gone["category_id"])
     ]
     file.write_text(json.dumps(document))
-    said = refused(first, root)
+    line = refused(first, root)
     name = next(image["file_name"] for image in document["images"] if image["id"] == gone["image_id"])
-    assert "different labels: 1 of " in said
-    assert name in said
+    assert "labels: 1 of " in line
+    assert name in line
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "fact"),
     [
-        (lambda out: (out / "report.json").write_text("{"), "is not JSON"),
-        (lambda out: (out / "report.json").write_text("[]"), "is not a report of cocotag evaluate"),
-        (lambda out: (out / "report.json").write_text('{"schema_version": 99}'), "schema version 99"),
+        (lambda out: (out / "report.json").write_text("{"), "report.json"),
+        (lambda out: (out / "report.json").write_text("[]"), "schema_version"),
+        (lambda out: (out / "report.json").write_text('{"schema_version": 99}'), "99"),
         (lambda out: (out / "report.json").unlink(), "report.json"),
-        (lambda out: (out / "predictions.npz").write_bytes(b"PK cut short"), "predictions.npz is damaged"),
-        (lambda out: (out / "predictions.npz").unlink(), "no predictions.npz beside it"),
+        (lambda out: (out / "predictions.npz").write_bytes(b"PK cut short"), "predictions.npz"),
+        (lambda out: (out / "predictions.npz").unlink(), "predictions.npz"),
     ],
 )
-def test_a_damaged_baseline_is_refused_in_one_line(first, refused, sample_dir, tmp_path, damage, said):
+def test_a_damaged_baseline_is_refused_in_one_line(first, refused, sample_dir, tmp_path, damage, fact):
     out = tmp_path / "damaged"
     shutil.copytree(first, out)
     damage(out)
-    assert said in refused(out / "report.json", sample_dir)
+    assert fact in refused(out / "report.json", sample_dir)
 
 
 def test_a_baseline_that_was_tuned_on_these_images_is_called_optimistic(first, capsys, toy_bundle, sample_dir, tmp_path):

@@ -13,7 +13,7 @@ def data():
     return predicted, targets, np.ones(targets.shape, bool), rng.uniform(0, 255, 400)
 
 
-def test_every_figure_is_what_scikit_learn_says_of_the_rows_of_the_slice(data):
+def test_every_measure_equals_scikit_learns_on_the_slice(data):
     predicted, targets, known, values = data
     frame = slices(predicted, targets, known, {"brightness": Slicing(values)})
     assert list(frame.columns) == list(COLUMNS)
@@ -34,7 +34,7 @@ def test_every_figure_is_what_scikit_learn_says_of_the_rows_of_the_slice(data):
         assert 0 <= row.macro_f1_lo <= row.macro_f1 <= row.macro_f1_hi <= 1
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
+def test_intervals_include_the_true_value_as_often_as_stated():
     rng = np.random.default_rng(1)
     held = 0
     for seed in range(60):
@@ -62,7 +62,7 @@ def test_slices_of_a_kind_compare_the_same_classes(data):
     )
 
 
-def test_with_too_few_classes_in_common_there_is_no_mean_over_them(data):
+def test_with_too_few_common_classes_macro_f1_is_undefined(data):
     predicted, targets, known, values = data
     few = MIN_CLASSES - 1
     frame = slices(predicted[:, :few], targets[:, :few], known[:, :few], {"brightness": Slicing(values)})
@@ -82,7 +82,7 @@ def test_images_without_labels_have_no_f1_but_count_their_wrong_tags(data):
     assert first.false_tags_per_image > 0
 
 
-def test_whole_numbers_make_natural_slices_and_the_rare_ones_go_together():
+def test_whole_numbers_are_slices_and_rare_ones_are_combined():
     labels = np.repeat([0, 1, 2, 3, 4, 9], [50, 40, 30, 5, 10, 7])
     predicted = targets = np.ones((len(labels), 2), bool)
     frame = slices(predicted, targets, targets, {"labels": Slicing(labels, natural=True)}, resamples=0)
@@ -92,7 +92,7 @@ def test_whole_numbers_make_natural_slices_and_the_rare_ones_go_together():
 
 
 @pytest.mark.parametrize("values", [np.zeros(100), np.arange(100) // 50, np.full(100, np.nan), np.arange(100.0)[::-1]])
-def test_any_values_give_whole_slices_of_which_none_shares_an_image(values):
+def test_slices_of_any_values_are_disjoint(values):
     targets = np.ones((100, 2), bool)
     frame = slices(targets, targets, targets, {"brightness": Slicing(values)}, resamples=0)
     assert len(frame) in (0, 2, 4)
@@ -114,7 +114,7 @@ def test_too_few_images_are_not_sliced():
     assert slices(targets, targets, targets, by).empty
 
 
-def test_what_is_not_known_counts_nowhere(data):
+def test_unknown_cells_do_not_count(data):
     predicted, targets, known, values = data
     known[::3, ::2] = False
     other = predicted.copy()

@@ -94,7 +94,7 @@ def test_errors_of_classes_do_not_cancel_in_their_mean_as_they_do_over_all_cells
 
 def test_a_class_without_positives_has_a_brier_score_and_one_with_only_positives_has_none():
     frame = metrics.per_class(np.full((3, 2), 0.2), [[0, 1], [0, 1], [0, 0]], [[1, 1], [1, 1], [1, 0]], [0.5, 0.5])
-    assert frame["status"].tolist() == ["neither", "no_negatives"]
+    assert frame["status"].tolist() == ["no_positives_or_predictions", "no_negatives"]
     assert frame.loc[0, "brier"] == pytest.approx(0.04)
     assert frame.loc[1, ["brier", "ece"]].isna().all()
 

@@ -21,7 +21,7 @@ def test_every_point_is_true_and_undefined_curves_are_empty(case, seed):
         assert curve.positives.sum() == labels.sum()
         assert curve.negatives.sum() == (~labels).sum()
         assert len(curve.bins.counts) == len(curve.bins.lo)
-        if frame.loc[c, "status"] in ("no_positives", "neither", "no_negatives"):
+        if frame.loc[c, "status"] in ("no_positives", "no_positives_or_predictions", "no_negatives"):
             assert not len(curve.recall) + len(curve.precision) + len(curve.threshold) + len(curve.f1)
             assert curve.bins.counts.sum() == (0 if frame.loc[c, "status"] == "no_negatives" else len(labels))
             continue

@@ -26,7 +26,7 @@ def test_per_class_equals_scikit_learn_on_the_known_rows(case, seed):
         assert row.tp + row.fp + row.fn + row.tn == known[:, c].sum()
         if not labels.any():
             assert np.isnan([row.f1, row.recall, row.ap]).all()
-            assert row.status == ("no_positives" if decisions.any() else "neither")
+            assert row.status == ("no_positives" if decisions.any() else "no_positives_or_predictions")
             continue
         if labels.all() and not known[:, c].all():  # then scikit-learn is all praise
             assert np.isnan([row.precision, row.f1, row.ap]).all()
@@ -85,7 +85,7 @@ def test_closed_form():
     assert (first.tp, first.fp, first.fn, first.tn) == (1, 1, 2, 0)
     assert first.ap == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
     assert first.f1 == pytest.approx(2 / 5)
-    assert second.status == "neither"
+    assert second.status == "no_positives_or_predictions"
     assert np.isnan([second.precision, second.recall, second.f1, second.ap]).all()
     assert scores.summary.loc["macro_f1", "n_classes"] == 1
     assert scores.summary.loc["micro_f1", "n_classes"] == 2

@@ -1,4 +1,4 @@
-"""Evaluations of made-up labels and probabilities, for tests of what is made of them."""
+"""Evaluations of synthetic labels and probabilities, for tests of reports."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def table_of(targets, names, folder=Path("nowhere"), file_names=None):
     targets = np.asarray(targets, bool)
     images = len(targets)
     return AnnotationTable(
-        vocabulary=Vocabulary(tuple(Category(place + 1, name, "<i>group") for place, name in enumerate(names))),
+        vocabulary=Vocabulary(tuple(Category(index + 1, name, "<i>group") for index, name in enumerate(names))),
         image_dir=folder,
-        file_names=np.array(file_names or [f"{place:06}.jpg" for place in range(images)], dtype=np.str_),
+        file_names=np.array(file_names or [f"{row:06}.jpg" for row in range(images)], dtype=np.str_),
         image_ids=np.arange(images),
         targets=targets,
         known=np.ones(targets.shape, bool),
@@ -27,7 +27,7 @@ def table_of(targets, names, folder=Path("nowhere"), file_names=None):
 
 
 def made(table, seed=0, threshold=0.5, noise=1.5, **more):
-    """An evaluation of made-up probabilities that know something of the truth."""
+    """An evaluation of synthetic probabilities that correlate with the labels."""
     rng = np.random.default_rng(seed)
     logits = 3 * table.targets - 1.5 + rng.normal(0, noise, table.targets.shape)
     classes = len(table.vocabulary)

@@ -190,7 +190,7 @@ def test_the_report_measures_what_the_source_of_the_split_knows(bundle, config, 
     frame = evaluation.per_class
     measured = frame[["tp", "fp", "fn", "tn"]].sum(axis=1) > 0
     assert frame["name"][measured].tolist() == names[:12]
-    assert frame["status"][~measured].eq("neither").all()
+    assert frame["status"][~measured].eq("no_positives_or_predictions").all()
     assert not evaluation.optimistic
 
 

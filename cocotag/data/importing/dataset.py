@@ -318,7 +318,7 @@ def _write(out: Path, splits: dict[str, list[Labelled]], vocabulary: Vocabulary,
 def _lists(
     images: Sequence[Labelled], names: Sequence[str], vocabulary: Vocabulary, image_id: int, box_id: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """COCO's ``images`` and ``annotations`` of a split; ids count up from the given ones, so that they differ between splits."""
+    """COCO's ``images`` and ``annotations`` of a split; ids count up from the given ones, so splits do not share them."""
     category_id = {category.name: category.id for category in vocabulary}
     entries = [
         {"id": number, "file_name": name, "width": image.width, "height": image.height}

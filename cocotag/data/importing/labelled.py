@@ -272,7 +272,7 @@ def _existing(base: Path, text: str) -> Path:
 
 
 def _split_name(text: str) -> str | None:
-    """cocotag's name of a split; None if it is not a possible folder beside ``annotations/``."""
+    """The name of a split in cocotag; None if it is not a possible folder beside ``annotations/``."""
     name = SPLIT_NAMES.get(text.casefold(), text)
     return name if re.fullmatch(r"(?!(?i:annotations)$)\w[\w.-]*", name) else None
 

@@ -1,6 +1,6 @@
 """Downscaled copies of a data set's images, created on first use, so that an epoch decodes far fewer pixels.
 
-The copy of ``ROOT/SPLIT/NAME`` is ``ROOT/.cocotag/images-SIDE/SPLIT/NAME``: always a JPEG, whatever its name, upright, with SIDE
+The copy of ``ROOT/SPLIT/NAME`` is ``ROOT/.cocotag/images-SIDE/SPLIT/NAME``: a JPEG whatever its name, upright, with SIDE
 pixels on its shorter side. If ROOT cannot be written, the copies are in the user's cache folder. SIDE is `MARGIN` times the
 network's input. A random crop with the share ``a`` of a square photograph's area is enlarged ``1 / (MARGIN * sqrt(a))`` times:
 not at all down to three quarters of the photograph, 1.23 times at a half, 1.74 times at a quarter; less if the photograph is

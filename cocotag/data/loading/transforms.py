@@ -26,16 +26,16 @@ FACTORS = (0.7, 1.3)
 MAX_HUE = 0.03  # full circles, in either direction
 
 MAX_ENLARGED = 1.25
-"""Largest enlargement of a crop, which allows decoding at a reduced scale. With this value, photographs from 640 x 426 pixels are
-decoded at half size for an input of 224 and crops down to half of their area. The usual training on crops down to 8 % of the
-area enlarges 1.5 times on such photographs."""
+"""Largest enlargement of a crop, which allows decoding at a reduced scale. With this value, photographs from 640 x 426 pixels
+are decoded at half size for an input of 224 and crops down to half of their area. The usual training on crops down to 8 % of
+the area enlarges 1.5 times on such photographs."""
 
 ALIASING = 1.5
 """Larger reductions average pixels; below it, bilinear interpolation of two neighbours per side is as good, and faster."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B: ITU-R BT.601, as in JPEG
 _TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-# Three maps of RGB: to its grey, to the rest, and to the rest rotated by a quarter about the grey axis, in HSV's direction of hue.
+# Three maps of RGB: to its grey, to the rest, and to the rest rotated by a quarter about the grey axis, in HSV's direction.
 _GREY = np.tile(_LUMA, (3, 1))
 _CHROMA = np.eye(3) - _GREY
 _TURNED = np.linalg.inv(_TO_YIQ) @ np.array([[0.0, 0, 0], [0, 0, 1], [0, -1, 0]]) @ _TO_YIQ

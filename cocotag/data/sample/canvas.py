@@ -35,7 +35,7 @@ class Canvas:
         """Create an empty canvas.
 
         Args:
-            unit: Pixels of the picture to one unit of object coordinates.
+            unit: Pixels of the image per unit of object coordinates.
             angle: Degrees, clockwise.
         """
         self.unit = OVERSAMPLING * unit

@@ -100,7 +100,7 @@ def draw_scene(
         rng: Generator of all randomness.
 
     Returns:
-        The picture, RGB ``(size, size, 3)``, and for each object in it its name and the mask of its visible pixels,
+        The image, RGB ``(size, size, 3)``, and for each visible object its name and the mask of its visible pixels,
         ``(size, size)``.
     """
     picture = _background(scene.setting, size, rng)
@@ -144,7 +144,7 @@ def _covered(other: Placed, left: int, top: int, width: int, height: int) -> flo
 
 
 def _lay(picture: Picture, sprite: NDArray[np.uint8], left: int, top: int) -> tuple[Picture, Mask]:
-    """The picture with a sprite and its soft shadow on it, and the sprite's mask."""
+    """The image with a sprite and its soft shadow, and the sprite's mask."""
     side = picture.shape[0]
     layer = np.zeros((side, side, 4), np.uint8)
     y0, x0 = max(0, top), max(0, left)

@@ -80,7 +80,7 @@ def choose(wish: Wish, models: Sequence[Model], rename: Rename | None = None) ->
     if wish.threshold is not None and wish.precision is not None:
         raise ConfigError(
             "--threshold and --precision exclude each other. Give one of them; --threshold-for sets single classes.",
-            code="conflicting_flags",
+            code="flags_contradict",
         )
     if wish.precision is not None and not 0 <= wish.precision <= 1:
         raise ConfigError(f"precision is {wish.precision}; it must be in 0..1.", code="precision_out_of_range")

@@ -122,7 +122,7 @@ def load_rename(path: Path | str, vocabularies: Iterable[Vocabulary]) -> Rename:
     }
     groups_of = _one_group_each(Path(path), called.values())
     if not groups_of:
-        raise ConfigError(f"--rename {path} omits every class, so there would be no tags. Omit fewer.", code="no_classes")
+        raise ConfigError(f"--rename {path} omits every class, so there would be no tags. Omit fewer.", code="no_classes_left")
     return Rename({own: new if new is None else (new[0], groups_of[new[0]]) for own, new in called.items()})
 
 

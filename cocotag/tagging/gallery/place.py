@@ -49,7 +49,7 @@ def check_gallery(directory: Path | str, *, overwrite: bool = False) -> None:
         others = [] if overwrite or is_gallery(directory) else sorted(_others(directory))
     except OSError as error:
         raise OutputError(
-            f"{directory} cannot be read ({error.strerror or error}). Choose another folder.", code="output_not_readable"
+            f"{directory} cannot be read ({error.strerror or error}). Choose another folder.", code="not_readable"
         ) from None
     if others:
         raise OutputError(

@@ -93,5 +93,5 @@ def _hash(output: Path) -> bytes:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as error:
         raise OutputError(
-            f"{output} cannot be read ({error.strerror or error}). Choose another name.", code="output_not_readable"
+            f"{output} cannot be read ({error.strerror or error}). Choose another name.", code="not_readable"
         ) from None

@@ -1,4 +1,4 @@
-"""``curves.svg``: what ``metrics.csv`` says of a run, drawn."""
+"""``curves.svg``: a drawing of ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SCORES = (
 
 
 def write_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_by: str = "map") -> None:
-    """Draw a run so far: losses, scores on the tune images and learning rate over the same epochs.
+    """Draw losses, scores on the tune images and the learning rate over the epochs so far.
 
-    Stages are told apart by thin lines, and the epoch whose checkpoint is the best has a ring. A column or value
-    that is missing or no finite number is left out.
+    Thin lines separate stages, and a ring marks the epoch of the best checkpoint. Missing, NaN and infinite values are left
+    out.
 
     Args:
-        rows: Of ``metrics.csv``, one an epoch, as numbers or as the text that the file has.
+        rows: Rows of ``metrics.csv``, one per epoch, as numbers or text.
         path: The SVG file; it follows the reader's light or dark mode.
-        best_by: What the checkpoint is best by: ``map``, ``loss`` or ``last``.
+        best_by: The measure that picks the best checkpoint: ``map``, ``loss`` or ``last``.
 
     Raises:
         OutputError: The file cannot be written.
@@ -60,7 +60,7 @@ def write_curves(rows: Sequence[Mapping[str, Any]], path: Path, best_by: str = "
 
 
 def _best(rows: Sequence[Mapping[str, Any]], best_by: str) -> int | None:
-    """The row whose checkpoint is the best: the first of equals, as Lightning keeps it."""
+    """The row of the best checkpoint; of equal ones the first, as Lightning keeps it."""
     maps, losses = _column(rows, "tune_map"), _column(rows, "tune_loss")
     scored = [place for place, value in enumerate(maps) if value is not None]
     if best_by == "last":
@@ -71,13 +71,13 @@ def _best(rows: Sequence[Mapping[str, Any]], best_by: str) -> int | None:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
-    """Of each row the number under a name; None where there is none."""
+    """The numbers of a column; None where a value is missing."""
     values = [math.nan if row.get(name) in (None, "") else float(row[name]) for row in rows]
     return [value if math.isfinite(value) else None for value in values]
 
 
 def _stages(epochs: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, str]]:
-    """Where each stage begins, half an epoch before its first; nothing where there is only one."""
+    """The start of each stage, half an epoch before its first epoch; empty for a single stage."""
     stages = [int(float(row["stage"])) if row.get("stage") not in (None, "") else 1 for row in rows]
     starts = [place for place in range(len(rows)) if place == 0 or stages[place] != stages[place - 1]]
     return [(epochs[place] - 0.5, f"stage {stages[place]}") for place in starts] if len(starts) > 1 else []

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it lasts, and ``metrics.csv``: one row an epoch, whole after a resume too."""
+"""The progress of a run for people, and ``metrics.csv``: one row per epoch, complete after a resume too."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cocotag.training.loop.module import NotFinite, TaggerModule
 
 
 class EpochLog(Callback):
-    """A progress bar with the time left, a line an epoch on stderr, and the rows of ``metrics.csv``.
+    """A progress bar with the remaining time, one line per epoch on stderr, and the rows of ``metrics.csv``.
 
-    The rows travel in the checkpoint, so that a resumed run has each epoch once.
+    The rows are stored in the checkpoint, so that a resumed run has each epoch once.
 
     Args:
         path: The CSV file.
-        best_by: What marks an epoch as the best so far: ``map``, ``loss``, or ``last``, which marks every one.
+        best_by: The measure that marks an epoch as the best so far: ``map``, ``loss``, or ``last``, which marks every epoch.
     """
 
     def __init__(self, path: Path, best_by: str = "map") -> None:
@@ -40,15 +40,15 @@ class EpochLog(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the rows of a checkpoint."""
+        """Continue with the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the bar at the step that a resumed run is at."""
+        """Start the bar at the step of a resumed run."""
         if not trainer.is_global_zero:
             return
         total = int(trainer.estimated_stepping_batches)
-        # disable=None is quiet where stderr is not a terminal; the epoch lines are printed all the same.
+        # disable=None shows no bar if stderr is not a terminal; the lines per epoch are printed anyway.
         self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", disable=None, dynamic_ncols=True, leave=False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,16 +56,16 @@ class EpochLog(Callback):
         self._started = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """One step further."""
+        """Advance the bar by one step."""
         if self._bar is not None:
             self._bar.update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's row; validation has run by now."""
+        """Write the epoch's row; validation has already run."""
         if not trainer.is_global_zero:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        # A single step that overflows in fp16 is left out by the scaler, so the loss alone does not tell.
+        # fp16's scaler skips a step that overflows, so an infinite loss alone does not mean that the weights are damaged.
         if not math.isfinite(values["train/loss"]) and not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
             known = cast(TaggerModule, pl_module).overflow
             raise known or NotFinite(values["train/loss"], [], trainer.current_epoch + 1, int(trainer.num_training_batches))
@@ -94,7 +94,7 @@ class EpochLog(Callback):
         tqdm.write(line.rstrip(), file=sys.stderr)
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        """Whether the exported checkpoint would be this epoch's, if training ended now."""
+        """Whether this epoch's checkpoint would be exported if training ended now."""
         if self.best_by == "loss":
             return row["tune_loss"] == min(other["tune_loss"] for other in self.rows)
         return self.best_by == "last" or row["tune_map"] == max(other["tune_map"] for other in self.rows)
@@ -118,7 +118,7 @@ class EpochLog(Callback):
         write_text(self.path, text.getvalue())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the terminal clean, however the run ended."""
+        """Remove the bar from the terminal, however the run ended."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Where metrics go besides ``metrics.csv``: TensorBoard, Weights & Biases, MLflow, each by Lightning's own logger."""
+"""Loggers besides ``metrics.csv``: TensorBoard, Weights & Biases and MLflow, with Lightning's own classes."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from cocotag.files import write_text
 from cocotag.training.loop.runtime import say
 
 NEEDS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
-"""Modules of each logger. MLflow's local store is SQLite, which its small package leaves to the last two."""
+"""Modules of each logger. MLflow's local store is SQLite, for which its small package needs the last two."""
 PROJECT = "cocotag"
-"""W&B's project and MLflow's experiment, where ``WANDB_PROJECT`` or ``MLFLOW_EXPERIMENT_NAME`` name no other."""
+"""W&B's project and MLflow's experiment, unless ``WANDB_PROJECT`` or ``MLFLOW_EXPERIMENT_NAME`` is set."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, of somebody's share of it, or of a largest allowed file, that is full."""
-_WANDB_SECONDS = "30"  # to reach the server; its own 90 are long for somebody who waits for the first epoch
-_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # its own take minutes
+"""Error numbers of a full disk, an exceeded quota and an exceeded file size."""
+_WANDB_SECONDS = "30"  # to reach the server; the default of 90 is long for a user who waits for the first epoch
+_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # the defaults take minutes
 
 
 def make_loggers(names: Sequence[str], directory: Path, config: TrainConfig) -> list[Logger]:
-    """Start loggers, with the run's config as hyperparameters; a run that is gone on with goes on there too.
+    """Start loggers, with the run's config as hyperparameters. A resumed run continues in the same loggers.
 
-    What they write is in the run's directory: ``tensorboard/``, ``wandb/`` (and from there to the server, unless
+    They write to the run's directory: ``tensorboard/``, ``wandb/`` (and from there to the server, unless
     ``WANDB_MODE=offline``) and ``mlflow.db``, unless ``MLFLOW_TRACKING_URI`` names a server. Call it in the first process only,
-    before training, and `close_loggers` or `closing` for what comes after, however that ended.
+    before training, and afterwards `close_loggers` or `closing`, however training ended.
 
     Args:
-        names: Of ``tensorboard``, ``wandb`` and ``mlflow``.
-        directory: Of the run; it is there.
-        config: Of the run.
+        names: Some of ``tensorboard``, ``wandb`` and ``mlflow``.
+        directory: Directory of the run; it must exist.
+        config: Config of the run.
 
     Raises:
-        ConfigError: No such logger, or its package is missing (nothing is written then); or its server cannot be used.
+        ConfigError: There is no such logger, its package is missing, or its server cannot be used.
     """
     for name in names:
         if name not in NEEDS:
-            raise ConfigError(f"loggers names {name!r}, which is none of {', '.join(NEEDS)}.")
+            raise ConfigError(f"loggers names {name!r}; it must be one of {', '.join(NEEDS)}.", code="logger_unknown")
         missing = [module for module in NEEDS[name] if importlib.util.find_spec(module) is None]
         if missing:
             raise _not_installed(name, f"{', '.join(missing)} is not installed")
@@ -69,14 +69,17 @@ def make_loggers(names: Sequence[str], directory: Path, config: TrainConfig) -> 
 
 def _not_installed(name: str, reason: str) -> ConfigError:
     extra = "train" if name == "tensorboard" else "tracking"
-    return ConfigError(f"loggers names {name}, but {reason}. Get it with: pip install 'cocotag[{extra}]', or leave {name} out.")
+    return ConfigError(
+        f"loggers names {name}, but {reason}. Get it with: pip install 'cocotag[{extra}]', or leave {name} out.",
+        code="logger_missing",
+    )
 
 
 def close_loggers(loggers: Sequence[Logger], status: str = "success") -> None:
-    """End what `make_loggers` began, so that another run of this process gets loggers of its own.
+    """End the loggers, so that another run in this process gets its own.
 
     Args:
-        loggers: To end; a second time does nothing.
+        loggers: The loggers; ending them twice does nothing.
         status: ``success`` or ``failed``.
     """
     for logger in loggers:
@@ -87,9 +90,9 @@ def close_loggers(loggers: Sequence[Logger], status: str = "success") -> None:
 
 @contextmanager
 def closing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close loggers after training, however that ended, and leave it to one error to say that a disk is full.
+    """Close loggers after training, however it ended, and report a full disk only once.
 
-    TensorBoard's thread, which writes, would show a stack trace besides: what is logged next raises its error again.
+    TensorBoard's writer thread would also show a stack trace; the next call to the logger raises its error again.
     """
     before = threading.excepthook
 
@@ -106,7 +109,7 @@ def closing(loggers: Sequence[Logger]) -> Iterator[None]:
         try:
             close_loggers(loggers, status)
         except OSError as error:  # must not hide how training ended
-            say(f"warning: the loggers could not write all that they had ({error.strerror or error}).")
+            say(f"warning: the loggers could not write everything ({error.strerror or error}).")
         threading.excepthook = before
 
 
@@ -137,7 +140,8 @@ def _wandb(directory: Path, config: TrainConfig) -> Logger:
     except Error as error:
         raise ConfigError(
             f"loggers names wandb, but its server cannot be used ({_plainly(str(error))}). Log in with: wandb login, or set "
-            "WANDB_MODE=offline and send the run later with: wandb sync, or leave wandb out."
+            "WANDB_MODE=offline and send the run later with: wandb sync, or leave wandb out.",
+            code="logger_server",
         ) from None
     if "wandb" not in known:
         experiment.config.update(config.to_json())
@@ -148,7 +152,7 @@ def _wandb(directory: Path, config: TrainConfig) -> Logger:
 def _mlflow(directory: Path, config: TrainConfig) -> Logger:
     from mlflow.exceptions import MlflowException
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells of every table that it makes
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table that it creates
     logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
     server = os.environ.get("MLFLOW_TRACKING_URI")
     place = directory.resolve()
@@ -156,7 +160,7 @@ def _mlflow(directory: Path, config: TrainConfig) -> Logger:
     known = _known_runs(directory)
     run = known.get("mlflow") if known.get("mlflow_server") == _public(server) else None
     try:
-        with _defaults(_MLFLOW_PATIENCE), _restored("MLFLOW_TRACKING_URI"):  # which the logger sets for the whole process
+        with _defaults(_MLFLOW_PATIENCE), _restored("MLFLOW_TRACKING_URI"):  # the logger sets it for the whole process
             logger = MLFlowLogger(
                 experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT,
                 run_name=place.name,
@@ -173,14 +177,15 @@ def _mlflow(directory: Path, config: TrainConfig) -> Logger:
         reason = _plainly(str(error).replace(server or uri, _public(server) or uri))
         raise ConfigError(
             f"loggers names mlflow, but {what} cannot be used ({reason}). Start the server, or unset "
-            "MLFLOW_TRACKING_URI, which keeps the metrics in the run's directory, or leave mlflow out."
+            "MLFLOW_TRACKING_URI to keep the metrics in the run's directory, or leave mlflow out.",
+            code="logger_server",
         ) from None
     _remember(directory, {**known, "mlflow": logger.run_id, "mlflow_server": _public(server)})
     return logger
 
 
 def _known_runs(directory: Path) -> dict[str, Any]:
-    """What the run is called there, from its start; empty at the start."""
+    """The run's ids in its loggers; empty before the first start."""
     try:
         known = json.loads((directory / "loggers.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -193,7 +198,7 @@ def _remember(directory: Path, known: dict[str, Any]) -> None:
 
 
 def _public(uri: str | None) -> str | None:
-    """An address without the name and password that may be in it."""
+    """An address without user name and password."""
     if uri is None:
         return None
     parts = urlsplit(uri)
@@ -201,14 +206,14 @@ def _public(uri: str | None) -> str | None:
 
 
 def _plainly(text: str) -> str:
-    """The first line of what somebody else's error says, not too long."""
+    """The first line of another library's error, shortened."""
     text = (text.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 @contextmanager
 def _defaults(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for a while, where the user has set none."""
+    """Set environment variables for a while, unless the user has set them."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -220,7 +225,7 @@ def _defaults(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _restored(name: str) -> Iterator[None]:
-    """Leave an environment variable as it was, whatever is done to it meanwhile."""
+    """Restore an environment variable afterwards."""
     before = os.environ.get(name)
     try:
         yield

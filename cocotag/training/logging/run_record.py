@@ -1,6 +1,6 @@
-"""``run.json``: what a run was started with, beside ``config.yaml``, so that its directory alone suffices to repeat it.
+"""``run.json``: what a run was started with. Together with ``config.yaml`` it suffices to repeat the run.
 
-Neither user, host nor environment variables are in it, so that a run can be given away.
+It has no user name, host name or environment variables, so that a run can be shared.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ PACKAGES = (
     "onnxruntime",
 )
 """Packages whose version can change a run's figures, besides Python, cocotag and torch."""
-GIT_SECONDS = 10  # a working tree on a slow disk must not hold training up
+GIT_SECONDS = 10  # a working tree on a slow disk must not delay training
 SCHEMA_VERSION = 1
 
 
 def write_record(directory: Path, config: TrainConfig, data: TaggingData, precision: str) -> None:
-    """Write ``run.json``; where there is one already, add to it what differs now that the run is gone on with.
+    """Write ``run.json``; for a resumed run, add what differs from the start.
 
     Its keys are ``started`` and ``resumed``, a list. ``started`` has ``time`` (UTC), ``command``, ``versions``, ``machine``,
-    ``precision``, ``seed``, ``source`` and ``data``; an entry of ``resumed`` has ``time``, ``command``, and of the others
-    those that are not as they were when the run was started. Images are known by their names and labels, not by their pixels.
+    ``precision``, ``seed``, ``source`` and ``data``; an entry of ``resumed`` has ``time``, ``command``, and the other
+    keys that have changed since the start. Images are identified by names and labels, not by pixels.
 
     Args:
-        directory: Of the run.
-        config: Of the run.
-        data: What it learns from.
-        precision: Lightning's name of it, resolved for this machine.
+        directory: Directory of the run.
+        config: Config of the run.
+        data: Data of the run.
+        precision: Lightning's name of the precision, resolved for this machine.
 
     Raises:
         OutputError: The file cannot be written.
@@ -70,7 +70,7 @@ def write_record(directory: Path, config: TrainConfig, data: TaggingData, precis
     time = datetime.now(UTC).isoformat(timespec="seconds")
     if before is None and not (directory / "checkpoints").is_dir():
         before = {"schema_version": SCHEMA_VERSION, "started": {"time": time, **now}, "resumed": []}
-    else:  # a run of a version that wrote no record, or one that is damaged, did not start now
+    else:  # a run without a record, or with a damaged one, did not start now
         before = before or {"schema_version": SCHEMA_VERSION, "started": None, "resumed": []}
         first = before["started"] or {}
         changed = {key: _changed(first.get(key), value) for key, value in now.items() if first.get(key) != value}
@@ -79,7 +79,7 @@ def write_record(directory: Path, config: TrainConfig, data: TaggingData, precis
 
 
 def command() -> str:
-    """The command line; the home folder is ``$HOME``, since its name is often the user's."""
+    """The command line, with ``$HOME`` for the home folder, whose name is often the user's."""
     name = Path(sys.argv[0]).name if sys.argv else "python"
     words = ["cocotag" if name == "__main__.py" else name, *sys.argv[1:]]
     home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
@@ -89,7 +89,7 @@ def command() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, cocotag, torch with its build, CUDA, and `PACKAGES`; None for what is not there."""
+    """Versions of Python, cocotag, torch with its build, CUDA, and `PACKAGES`; None for what is not installed."""
     return {
         "python": platform.python_version(),
         "cocotag": cocotag.__version__,
@@ -101,7 +101,7 @@ def versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, Any]:
-    """System, processor, usable cores and threads, and the names of the GPUs."""
+    """Operating system, processor, usable cores, threads, and the names of the GPUs."""
     return {
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu(),
@@ -112,15 +112,15 @@ def machine() -> dict[str, Any]:
 
 
 def source_state(package: Path) -> dict[str, Any]:
-    """Which source ran.
+    """The version of the source that runs.
 
     Args:
-        package: Its folder.
+        package: Folder of the package.
 
     Returns:
-        ``sha256`` of its Python files; ``git_commit`` if they are in a git checkout, and ``git_dirty``, whether something in
-        the package differs from that commit. Both are None where git or the checkout is missing, or where the package only
-        lies in somebody's checkout, as in a virtual environment there, without being part of it.
+        ``sha256`` of its Python files; ``git_commit`` if they are in a git checkout; and ``git_dirty``, whether the package
+        differs from that commit. Both are None without git or a checkout, or if the package lies in a checkout without being
+        part of it, as in a virtual environment.
     """
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
@@ -135,7 +135,7 @@ def source_state(package: Path) -> dict[str, Any]:
 
 
 def table_facts(table: AnnotationTable) -> dict[str, Any]:
-    """Which images and labels a table has, whatever its order: numbers, and SHA-256 of the names and of the labels."""
+    """The number of images of a table, and SHA-256 of its names and labels, independent of the order."""
     order = np.argsort(table.file_names, kind="stable")
     digest = hashlib.sha256(json.dumps(table.vocabulary.to_json(), sort_keys=True).encode())
     for cells in (table.targets, table.known):
@@ -160,7 +160,7 @@ def _facts(config: TrainConfig, data: TaggingData, precision: str) -> dict[str, 
 
 
 def _changed(before: Any, now: Any) -> Any:  # noqa: ANN401 (any JSON value)
-    """What is new in a value; of mappings the keys that differ."""
+    """The new value; for mappings only the keys that differ."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return now
     return {key: now.get(key) for key in {**before, **now} if before.get(key) != now.get(key)}
@@ -191,8 +191,8 @@ def _cpu() -> str:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says in a folder; None if there is no git, no checkout, or no answer in time."""
-    # GIT_DIR and the like would turn git to another repository than the folder's.
+    """The output of git in a folder; None without git, without a checkout, or after a timeout."""
+    # GIT_DIR and similar variables would make git use another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(

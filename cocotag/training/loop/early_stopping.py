@@ -1,4 +1,4 @@
-"""Early stopping, by Lightning's own callback, in the last stage only."""
+"""Early stopping in the last stage, with Lightning's own callback."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cocotag.training.loop.module import TaggerModule
 
 
 class StopEarly(EarlyStopping):
-    """Lightning's, in the last stage only: an earlier one is not the end."""
+    """Lightning's EarlyStopping, active only in the last stage."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401 (Lightning's hook)
-        """A run that had stopped stays stopped when it is resumed."""
+        """Keep a resumed run stopped if it had stopped."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 

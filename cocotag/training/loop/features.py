@@ -1,7 +1,7 @@
-"""Features of a backbone that stands still: computed once, then learned from again and again.
+"""Features of a frozen backbone, computed once and used in every epoch.
 
-While a run's first stages train the head alone, an augmented image always has the same features. So where augmentations come in
-turns (`DataConfig.augment_views`), those of every view are computed before the first epoch, and later epochs load no image.
+While the first stages of a run train only the head, an augmented image always has the same features. So if augmentations repeat
+(`DataConfig.augment_views`), the features of every view are computed before the first epoch, and later epochs load no image.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from cocotag.training.loop.schedule import Schedule
 if TYPE_CHECKING:
     from cocotag.training.loop.module import TaggerModule
 
-SHARE_OF_MEMORY = 4  # a quarter of the machine's at most
+SHARE_OF_MEMORY = 4  # at most a quarter of the machine's memory
 
 
 class FeatureCache:
-    """What the head needs of every view of the train images, and of the tune images.
+    """The input of the head for every view of the train images, and for the tune images.
 
     Args:
         train_rows: Number of train images.
-        views: Of each.
+        views: Views per train image.
         tune_rows: Number of tune images.
     """
 
@@ -46,7 +46,7 @@ class FeatureCache:
         self._kept: dict[str, Tensor] = {}
 
     def put(self, part: str, items: Tensor, reduced: Tensor) -> None:
-        """Keep what was computed of some items, numbered as `TaggedImages` does."""
+        """Store the features of some items, numbered as in `TaggedImages`."""
         places = self._places(part, items)
         if part not in self._kept:
             size = (self.rows[part] * self.views[part], *reduced.shape[1:])
@@ -54,11 +54,11 @@ class FeatureCache:
         self._kept[part][places] = reduced.cpu()
 
     def get(self, part: str, items: Tensor, device: torch.device) -> Tensor:
-        """What the head needs of these items, ``(N, ...)``."""
+        """The input of the head for these items, ``(N, ...)``."""
         return self._kept[part][self._places(part, items)].to(device)
 
     def _places(self, part: str, items: Tensor) -> Tensor:
-        """Where an item lies: view by view, in each row by row."""
+        """The row of each item: view by view, and within a view row by row."""
         return items.cpu() % (self.rows[part] * self.views[part])
 
 
@@ -66,9 +66,9 @@ class KeepFeatures(Callback):
     """Computes the features before the first epoch that needs them, and drops them after the last.
 
     Args:
-        epochs: From the first on, in which the head alone learns from kept features.
-        config: Of the run.
-        interrupt: That may end it meanwhile.
+        epochs: Number of epochs, from the first on, that train only the head on stored features.
+        config: Config of the run.
+        interrupt: Notes Ctrl-C, which ends the computation.
     """
 
     def __init__(self, epochs: int, config: TrainConfig, interrupt: StopOnInterrupt) -> None:
@@ -77,7 +77,7 @@ class KeepFeatures(Callback):
         self.views = views_of(config) or 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the module's own hook, so the network is put back in training mode by that."""
+        """Runs before the module's own hook, which puts the network back in training mode."""
         module: Any = pl_module
         if trainer.current_epoch >= self.epochs:
             module.features = None
@@ -85,7 +85,7 @@ class KeepFeatures(Callback):
             module.features = self._compute(trainer, module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """They can be some GB."""
+        """Free the features, which can take several GB."""
         cast(Any, pl_module).features = None
 
     @torch.no_grad()
@@ -112,19 +112,19 @@ class KeepFeatures(Callback):
 
 
 def views_of(config: TrainConfig) -> int | None:
-    """How many augmentations of an image there are; None where none is ever repeated."""
+    """The number of augmentations per image; None if they never repeat."""
     return 1 if config.data.augment == "none" else config.data.augment_views
 
 
 def kept_epochs(config: TrainConfig, schedule: Schedule, network: TaggerNetwork, images: int, processes: int) -> int:
-    """For how many epochs from the first on features are worth being kept; 0 where they are not.
+    """The number of epochs, from the first on, for which stored features pay off; 0 if they do not.
 
     Args:
-        config: Of the run.
-        schedule: Of the run.
-        network: Of the run.
-        images: That are learned from.
-        processes: That train together; with several, each sees other images in every epoch.
+        config: Config of the run.
+        schedule: Schedule of the run.
+        network: Network of the run.
+        images: Number of train images.
+        processes: Number of processes; with several, each sees different images in every epoch.
     """
     epochs = 0
     for number, stage in enumerate(schedule.stages):
@@ -141,8 +141,8 @@ def kept_epochs(config: TrainConfig, schedule: Schedule, network: TaggerNetwork,
     wanted, most = images * views * bytes_each, _memory() // SHARE_OF_MEMORY
     if wanted > most:
         say(
-            f"Features of {images} images in {views} views would take {wanted / 1e9:.1f} GB, more than a quarter of the memory "
-            f"({most / 1e9:.1f} GB), so they are computed anew in every epoch. A lower data.augment_views would make them fit."
+            f"Features of {images} images in {views} views need {wanted / 1e9:.1f} GB, more than a quarter of the memory "
+            f"({most / 1e9:.1f} GB). They are computed in every epoch. To make them fit, lower data.augment_views."
         )
         return 0
     return epochs
@@ -150,7 +150,7 @@ def kept_epochs(config: TrainConfig, schedule: Schedule, network: TaggerNetwork,
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, then in the mode that it was in."""
+    """Put a network in evaluation mode, and afterwards back in its former mode."""
     before = network.training
     network.eval()
     try:
@@ -160,7 +160,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _memory() -> int:
-    """Bytes of the machine, or of the container; 8 GB where neither says."""
+    """Memory of the machine or the container, bytes; 8 GB if it is unknown."""
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:

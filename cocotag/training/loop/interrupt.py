@@ -1,4 +1,4 @@
-"""Ctrl-C while training: the step is finished, then the run stops where it can be gone on with."""
+"""Ctrl-C while training: the step is finished, then the run stops where it can be resumed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cocotag.training.loop.runtime import say
 class StopOnInterrupt(NotedInterrupt, Callback):
     """Turns Ctrl-C into a stop between two batches; a second Ctrl-C does not wait.
 
-    An interrupt in the middle of a step can end in a place where it is swallowed (a finaliser, a callback from C) or where a
-    file is being written. So the handler only notes it, and the next batch does not begin. Used as a context manager around
+    An exception in the middle of a step could be swallowed (by a finaliser, or a callback from C) or interrupt the writing of
+    a file. So the handler only notes the signal, and the next batch does not start. Used as a context manager around
     ``Trainer.fit``.
     """
 
@@ -22,20 +22,20 @@ class StopOnInterrupt(NotedInterrupt, Callback):
         super().__init__(say, "this step")
 
     def _stop(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
-        # Several processes stop at the same step: one that went on would wait for the others' gradients for ever.
+        # Several processes stop at the same step: a process that continued would wait forever for the others' gradients.
         if self.pressed if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.pressed, all=False):
             raise KeyboardInterrupt
 
     on_train_batch_start = _stop
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Once a step is enough for several processes, who have to agree."""
+        """Several processes have to agree, so they check only once per step."""
         if trainer.world_size == 1:
             self._stop(trainer)
 
     on_train_start = _stop
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Several processes may have different numbers of batches here; they wait for the next epoch."""
+        """Several processes may have different numbers of batches here, so they wait for the next epoch."""
         if trainer.world_size == 1:
             self._stop(trainer)

@@ -1,4 +1,4 @@
-"""The loss that a config names, with what it needs to know of the training data's frequencies."""
+"""The loss of a run: the loss in the config, with the class frequencies of the training data."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cocotag.losses import LOSSES
 
 
 class Loss(nn.Module):
-    """The loss that a config names.
+    """The loss that the config names.
 
-    Logit adjustment adds each class's log odds in the training data to its logits, Menon et al. 2021,
-    https://arxiv.org/abs/2007.07314, here for each class for itself: a bias that is given rather than learned.
+    Logit adjustment adds each class's log odds in the training data to its logits: a fixed bias instead of a learned one.
+    Menon et al. 2021, https://arxiv.org/abs/2007.07314; here applied to each class separately.
 
     Args:
-        config: Its name and parameters.
-        positives: Images of each class in training, ``(C,)``.
-        known: Images on which somebody looked for it, ``(C,)``.
+        config: Name and parameters of the loss.
+        positives: Training images of each class, ``(C,)``.
+        known: Training images on which the class was looked for, ``(C,)``.
 
     Raises:
-        ConfigError: There is no loss of this name.
+        ConfigError: The table has no loss of this name.
     """
 
     def __init__(self, config: LossConfig, positives: NDArray[np.int64], known: NDArray[np.int64]) -> None:
         super().__init__()
         if config.name not in LOSSES:
-            raise ConfigError(f"loss.name is {config.name!r}, it must be one of {', '.join(LOSSES)}.")
+            raise ConfigError(f"loss.name is {config.name!r}, it must be one of {', '.join(LOSSES)}.", code="loss_unknown")
         self.config = config
         self._row = LOSSES[config.name]
         self._options = {name: getattr(config, name) for name in self._row.parameters}
@@ -46,7 +46,7 @@ class Loss(nn.Module):
         self.register_buffer("log_odds", _tensor(odds), persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-        """Logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
+        """The loss of a batch: logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
         if self.log_odds is not None:
             logits = logits.float() + self.log_odds
         weights = {"pos_weight": self.pos_weight} if self._row.weighs_positives else {}

@@ -1,4 +1,4 @@
-"""The LightningModule: joins network, loss, schedule and freezing. Glue."""
+"""The LightningModule that joins network, loss, schedule and freezing."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from cocotag.training.loop.loss import Loss
 from cocotag.training.loop.schedule import Schedule
 from cocotag.training.loop.stages import apply_freezing
 
-UNKNOWN = -1  # how torchmetrics is told to leave a cell out
-LOOKED_AT_EVERY = 20  # steps, on a GPU
+UNKNOWN = -1  # torchmetrics ignores cells with this target
+CHECKED_EVERY = 20  # steps between checks of the loss on a GPU
 
 
 class NotFinite(Exception):
-    """A loss that is no number.
+    """The loss is NaN or infinite.
 
     Attributes:
         value: The loss.
-        items: Those of its batch, numbered as `TaggedImages` does.
-        epoch: From 1.
-        batch: Of the epoch, from 1.
+        items: The items of its batch, numbered as in `TaggedImages`.
+        epoch: Epoch, from 1.
+        batch: Batch of the epoch, from 1.
     """
 
     def __init__(self, value: float, items: list[int], epoch: int, batch: int) -> None:
@@ -45,15 +45,15 @@ class NotFinite(Exception):
 
 
 class TaggerModule(LightningModule):
-    """One training run's network and how it learns.
+    """The network of a run and how it is trained.
 
     Args:
-        config: Of the run.
-        network: To train.
-        schedule: What learns when.
-        loss: How wrong logits are.
-        bundle_facts: Plain values that a bundle needs from training; kept in every checkpoint, so that one can be exported
-            without the data.
+        config: Config of the run.
+        network: The network to train.
+        schedule: Which layer groups are trained when.
+        loss: The loss.
+        bundle_facts: Plain values about training that a bundle needs. They are kept in every checkpoint, so that it can be
+            exported without the data.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class TaggerModule(LightningModule):
         self.average_precision = MultilabelAveragePrecision(**options)
         self.f1 = MultilabelF1Score(**options)
         self.micro_f1 = MultilabelF1Score(num_labels=classes, ignore_index=UNKNOWN, average="micro")
-        # Positives, negatives and unknown cells of each class. No buffer: the moving average would exchange it too.
+        # Positives, negatives and unknown cells of each class. Not a buffer: the moving average would swap it too.
         self.cells = torch.zeros(3, classes, dtype=torch.int64)
-        # Loss and hits times images, and images. Lightning's own mean over processes divides their number of images in whole
-        # numbers: 7 and 6 would be 12.
+        # Sums of loss and hits over images, and the number of images. Lightning's own mean over processes uses integer
+        # division on the number of images: 7 and 6 would become 12.
         self.sums = torch.zeros(3)
 
     def train(self, mode: bool = True) -> TaggerModule:
-        """Training mode for what learns in the present stage, evaluation mode for what is frozen."""
+        """Training mode for the layer groups of the current stage, evaluation mode for frozen ones."""
         super().train(mode)
         if mode:
             stage = self.stage
@@ -95,20 +95,20 @@ class TaggerModule(LightningModule):
 
     @property
     def stage(self) -> int:
-        """Number of the present stage."""
+        """The number of the current stage."""
         return self.schedule.stage_at(self.current_epoch if self._trainer is not None else 0)
 
     def on_train_epoch_start(self) -> None:
-        """Freeze and thaw: Lightning has called ``train()`` before it counted the epoch on."""
+        """Freeze and unfreeze: Lightning calls ``train()`` before it increases the epoch."""
         self.train()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401 (Lightning's hook)
-        """Make dropout's chances those of the step, so that a resumed run goes on as the unbroken one would have."""
+        """Seed dropout from the step, so that a resumed run continues like an uninterrupted one."""
         done = self.current_epoch * self.schedule.batches_per_epoch + batch_idx
         torch.manual_seed(self.config.seed * 1_000_003 + done * self.trainer.world_size + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One batch to its loss."""
+        """The loss of one batch."""
         logits = self._logits("train", batch)
         loss = self.forward_loss(logits, batch.targets, batch.known)
         self._watch(loss, batch.numbers, batch_idx)
@@ -119,7 +119,7 @@ class TaggerModule(LightningModule):
         return loss
 
     def forward_loss(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-        """Logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
+        """The loss: logits, multi-hot targets and known mask, each ``(N, C)`` -> scalar."""
         return cast(Tensor, self.loss(logits, targets, known))
 
     def _logits(self, part: str, batch: Batch) -> Tensor:
@@ -128,12 +128,12 @@ class TaggerModule(LightningModule):
         return self.network.forward_head(self.features.get(part, batch.numbers, self.device))
 
     def _watch(self, loss: Tensor, items: Tensor, batch_idx: int) -> None:
-        """Stop at a loss that is no number, and name its images. On a GPU to look means to wait: only now and then.
+        """Stop at a loss that is NaN or infinite, and name its images. On a GPU checking means waiting, so it is rare.
 
-        In fp16 the scaler leaves out a step that overflowed; whether the weights are sound is seen at the epoch's end.
+        In fp16 the scaler skips a step that overflowed; the end of the epoch shows whether the weights are finite.
         """
         self._unwatched.append((loss.detach(), items, batch_idx))
-        if len(self._unwatched) >= (1 if loss.device.type == "cpu" else LOOKED_AT_EVERY):
+        if len(self._unwatched) >= (1 if loss.device.type == "cpu" else CHECKED_EVERY):
             self._look()
 
     def _look(self) -> None:
@@ -146,7 +146,7 @@ class TaggerModule(LightningModule):
         if self.trainer.precision == "16-mixed":
             self.overflow = found[-1] if found else self.overflow
             return
-        if self.trainer.world_size > 1:  # all stop, or the others would wait for this one's gradients
+        if self.trainer.world_size > 1:  # all processes stop, or the others would wait for this one's gradients
             if not self.trainer.strategy.reduce_boolean_decision(bool(found), all=False):
                 return
             everywhere: list[Any] = [None] * self.trainer.world_size
@@ -156,12 +156,12 @@ class TaggerModule(LightningModule):
             raise found[0]
 
     def on_train_epoch_end(self) -> None:
-        """Look at what is left."""
+        """Check the remaining losses."""
         if self._unwatched:
             self._look()
 
     def on_validation_epoch_start(self) -> None:
-        """Count anew, and let all processes score the same network: each has gathered batch norms' statistics of its own."""
+        """Reset the counts, and give all processes the same buffers: each gathered its own batch norm statistics."""
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, 0)
@@ -169,7 +169,7 @@ class TaggerModule(LightningModule):
         self.sums = torch.zeros_like(self.sums, device=self.device)
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
-        """Tune images: loss, and scores for the metrics."""
+        """Loss and metrics of a batch of tune images."""
         targets, known = batch.targets, batch.known
         logits = self._logits("tune", batch).float()
         right = top1(logits, targets) if self.network.exclusive else torch.zeros((), device=self.device)
@@ -177,7 +177,7 @@ class TaggerModule(LightningModule):
             [self.forward_loss(logits, targets, known), right, torch.ones_like(right)]
         )
         truth = torch.where(known, targets.long(), UNKNOWN)
-        # Probabilities: torchmetrics decides by the values of a whole batch whether they are logits.
+        # Probabilities, not logits: torchmetrics guesses from the values of a whole batch which they are.
         probs = self.network.probs(logits)
         self.average_precision.update(probs, truth)
         self.f1.update(probs, truth)
@@ -185,9 +185,9 @@ class TaggerModule(LightningModule):
         self.cells += torch.stack([(truth == 1).sum(dim=0), (truth == 0).sum(dim=0), (truth == UNKNOWN).sum(dim=0)])
 
     def on_validation_epoch_end(self) -> None:
-        """Means over classes with support, as everywhere; torchmetrics would count the others as 0.
+        """Log the means over classes with support; torchmetrics would count the others as 0.
 
-        Nor does a class count of which only positives are known: its average precision is 1 whatever the scores.
+        A class with only positives known is left out too: its average precision is 1 whatever the scores.
         """
         loss, right, images = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
         self.log("tune/loss", loss / images, sync_dist=True)
@@ -196,10 +196,10 @@ class TaggerModule(LightningModule):
         support, absent, unknown = self.trainer.strategy.reduce(self.cells, reduce_op="sum")
         seen = (support > 0) & ((absent > 0) | (unknown == 0))
         if seen.any():
-            # torchmetrics stops at a class of which nothing is known: it gets a negative, which counts in no mean.
+            # torchmetrics fails on a class without known cells. Such a class gets a negative, which is in no mean.
             truth = torch.where(support + absent > 0, UNKNOWN, 0)[None]
             self.average_precision.update(torch.zeros_like(truth, dtype=torch.float32), truth)
-            # Alike in every process already; sync_dist keeps Lightning from asking for it.
+            # The values are equal in every process already; sync_dist only silences Lightning's warning.
             self.log("tune/map", self.average_precision.compute()[seen].mean(), sync_dist=True)
             self.log("tune/macro_f1", self.f1.compute()[seen].mean(), sync_dist=True)
             self.log("tune/micro_f1", self.micro_f1.compute(), sync_dist=True)
@@ -208,17 +208,17 @@ class TaggerModule(LightningModule):
         self.log("stage", float(self.stage), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW over all layer groups at once, so that its state survives a stage's change; frozen ones have rate 0."""
+        """AdamW over all layer groups, so that its state survives a change of stage; frozen groups have rate 0."""
         parameters: list[dict[str, Any]] = []
         of_group: list[int] = []
         for number, group in enumerate(self.network.layer_groups()):
             weights = [p for p in group.parameters() if p.ndim > 1]
-            others = [p for p in group.parameters() if p.ndim <= 1]  # norms and biases: decay would pull them to no purpose
+            others = [p for p in group.parameters() if p.ndim <= 1]  # norms and biases are not decayed
             for params, decay in ((weights, self.config.weight_decay), (others, 0.0)):
                 if params:
                     parameters.append({"params": params, "weight_decay": decay})
                     of_group.append(number)
-        # The fused step unscales gradients by itself, which fp16's scaler and clipping cannot both do.
+        # The fused step unscales gradients itself, which conflicts with clipping under fp16's scaler.
         fused = self.trainer.precision != "16-mixed"
         optimizer = AdamW(parameters, lr=1.0, fused=fused)
         rates: list[Callable[[int], float]] = [partial(self.schedule.rate, number) for number in of_group]
@@ -227,15 +227,15 @@ class TaggerModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm of all gradients; Lightning's own refuses a fused optimiser under mixed precision."""
+        """Clip by the norm of all gradients. Lightning's own clipping refuses a fused optimiser under mixed precision."""
         if gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put beside the weights what a bundle needs."""
+        """Store what a bundle needs beside the weights."""
         checkpoint["cocotag"] = self.bundle_facts
 
 
 def top1(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of images whose highest logit is their tag's; both ``(N, C)``."""
+    """The fraction of images whose highest logit belongs to their tag; both arguments are ``(N, C)``."""
     return (logits.argmax(dim=1) == targets.long().argmax(dim=1)).float().mean()

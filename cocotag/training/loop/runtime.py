@@ -1,4 +1,4 @@
-"""Several processes that train together: which one writes and speaks."""
+"""The process of a run: its rank, its messages, memory, warnings and precision."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from cocotag.errors import ConfigError
 
 
 def first_process() -> bool:
-    """Whether this process is the only one, or the first of those that train together: it alone writes and speaks."""
+    """Whether this is the only process or the first of several; only this one writes files and messages."""
     return bool(cast(Any, rank_zero_only).rank == 0)
 
 
 def check_started(config: TrainConfig) -> None:
-    """Refuse a start by torchrun or SLURM that is of other processes than the config says.
+    """Check that torchrun or SLURM started as many processes as the config says.
 
-    Each would take itself for the only one, and all would write into one directory.
+    Otherwise each process would take itself for the only one, and all would write into one directory.
 
     Raises:
-        ConfigError: With both numbers.
+        ConfigError: The numbers differ, or the machine has fewer GPUs.
     """
     wanted = config.devices * config.nodes
     if config.nodes > 1 and not {"WORLD_SIZE", "SLURM_PROCID"} & set(os.environ):
         raise ConfigError(
-            f"nodes is {config.nodes}, but this process was started by neither torchrun nor srun, so it would wait for the "
-            "other machines for ever. docs/training.md has the commands."
+            f"nodes is {config.nodes}, but neither torchrun nor srun started this process: it would wait forever for the "
+            "other machines. docs/training.md has the commands.",
+            code="not_distributed",
         )
     by_torchrun = os.environ.get("WORLD_SIZE")
     by_slurm = os.environ.get("SLURM_NTASKS") if "SLURM_PROCID" in os.environ else None
@@ -43,17 +44,20 @@ def check_started(config: TrainConfig) -> None:
         if started is not None and int(started) != wanted:
             raise ConfigError(
                 f"{who} started {started} processes, but devices {config.devices} times nodes {config.nodes} is {wanted}. Give "
-                "--devices the processes of one machine and --nodes the number of machines."
+                "--devices the processes per machine and --nodes the machines.",
+                code="process_count",
             )
     if torch.cuda.is_available() and config.devices > torch.cuda.device_count():
-        raise ConfigError(f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} GPUs.")
+        raise ConfigError(
+            f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} GPUs.", code="too_few_gpus"
+        )
 
 
 class Together(DDPStrategy):
-    """Lightning's DDP, but each process scores its part of the tune images for itself.
+    """Lightning's DDP, in which each process scores its part of the tune images alone.
 
-    Through DDP's forward every batch would exchange buffers, and a process with a batch more than the others would wait for
-    them for ever. They are exchanged once, before the first batch (`TaggerModule.on_validation_epoch_start`).
+    DDP's forward would exchange buffers in every batch, and a process with one batch more than the others would wait for them
+    forever. Buffers are exchanged once, before the first batch (`TaggerModule.on_validation_epoch_start`).
     """
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (Lightning's)
@@ -63,16 +67,16 @@ class Together(DDPStrategy):
 
 
 def say(text: str) -> None:
-    """A line for people."""
+    """Print a line for people on stderr."""
     if first_process():
         tqdm.write(text, file=sys.stderr)
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep the memory that a step frees for the next one, instead of giving it back to the system page by page.
+    """Let glibc keep freed memory for the next step, instead of returning it to the system page by page.
 
-    A step on the CPU allocates and frees hundreds of MB in large blocks. By default each is mapped anew, and the system
-    zeroes its pages: about half of the time of a step (scripts/measure/bench_train.py). Does nothing without glibc.
+    A step on the CPU allocates and frees hundreds of MB in large blocks. By default each block is mapped again and the system
+    zeroes its pages, which takes about half of a step (scripts/measure/bench_train.py). Without glibc it does nothing.
 
     Returns:
         Whether it took effect.
@@ -86,22 +90,22 @@ def keep_freed_memory() -> bool:
 
 
 def quiet() -> None:
-    """Keep what does not concern the user off the screen."""
+    """Silence warnings that do not concern the user."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    about_us = (
-        "does not have many workers",  # small data sets need none
-        "No positive samples found in target",  # left out of the means, see TaggerModule
-        "Checkpoint directory",  # ours, on a resume
+    silenced = (
+        "does not have many workers",  # small data sets do not need them
+        "No positive samples found in target",  # TaggerModule leaves such classes out of the means
+        "Checkpoint directory",  # on a resume it is ours
         "The number of training batches",
-        r"`isinstance\(treespec",  # Lightning's own affair
+        r"`isinstance\(treespec",  # inside Lightning
     )
-    for about in about_us:
-        warnings.filterwarnings("ignore", f".*{about}")
+    for text in silenced:
+        warnings.filterwarnings("ignore", f".*{text}")
 
 
 def precision(config: TrainConfig) -> str:
-    """Lightning's name for the precision of a run, ``auto`` resolved for this machine.
+    """Lightning's name of a run's precision, with ``auto`` resolved for this machine.
 
     Raises:
         ConfigError: fp16 without CUDA.
@@ -111,9 +115,11 @@ def precision(config: TrainConfig) -> str:
     if wanted == "auto" and cuda:
         wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif wanted == "auto":
-        # Without instructions of its own bf16 is emulated, and slower than float32.
+        # Without bf16 instructions the CPU emulates it, which is slower than float32.
         can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         wanted = "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     if wanted == "fp16" and not cuda:
-        raise ConfigError("precision is fp16, which needs a CUDA device, and there is none. Use bf16, float32 or auto.")
+        raise ConfigError(
+            "precision is fp16, but this machine has no CUDA device. Use bf16, float32 or auto.", code="fp16_without_cuda"
+        )
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}[wanted]

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step alone, so that a resumed run has the rates of an uninterrupted one."""
+"""Learning rates as functions of the step alone, so that a resumed run has the rates of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from cocotag.config import StageConfig, parse_groups
 
-WARM_UP = 0.3  # share of a stage in which the rate rises
-START, END = 1 / 25, 1e-4  # of the highest rate; the published one-cycle's usual ends
+WARM_UP = 0.3  # part of a stage in which the rate rises
+START, END = 1 / 25, 1e-4  # first and last rate over the highest; the usual values of the published one-cycle policy
 
 
 def one_cycle(position: float) -> float:
-    """Rate over highest rate: up and down again on half cosines, as in Smith and Topin 2018, https://arxiv.org/abs/1708.07120.
+    """Rate over highest rate: up, then down, on half cosines. Smith and Topin 2018, https://arxiv.org/abs/1708.07120.
 
     Args:
-        position: Part of the stage that is done, 0 to 1.
+        position: Finished part of the stage, 0 to 1.
     """
     if position < WARM_UP:
         low, high, part = START, 1.0, position / WARM_UP
@@ -26,10 +26,10 @@ def one_cycle(position: float) -> float:
 
 
 def cosine(position: float) -> float:
-    """Rate over highest rate: down to nothing on half a cosine; Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983.
+    """Rate over highest rate: down to 0 on half a cosine. Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983.
 
     Args:
-        position: Part of the stage that is done, 0 to 1.
+        position: Finished part of the stage, 0 to 1.
     """
     return (1 + math.cos(math.pi * min(1.0, position))) / 2
 
@@ -39,13 +39,13 @@ CURVES: dict[str, Callable[[float], float]] = {"one_cycle": one_cycle, "cosine":
 
 @dataclass(frozen=True)
 class Schedule:
-    """What learns when, and how fast.
+    """Which layer groups are trained when, and at which rate.
 
     Attributes:
-        stages: In order.
-        groups: Layer groups of the network.
-        batches_per_epoch: Batches, of all devices together.
-        accumulate: Batches an optimiser step; the last step of an epoch takes what is left.
+        stages: The stages in order.
+        groups: Number of layer groups of the network.
+        batches_per_epoch: Batches per epoch, of all devices together.
+        accumulate: Batches per optimiser step; the last step of an epoch takes the rest.
     """
 
     stages: Sequence[StageConfig]
@@ -55,16 +55,16 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps."""
+        """Optimiser steps per epoch."""
         return -(-self.batches_per_epoch // self.accumulate)
 
     @property
     def epochs(self) -> int:
-        """Of all stages."""
+        """Epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
     def stage_at(self, epoch: int) -> int:
-        """Number of the stage that an epoch belongs to; the last one's for any epoch after."""
+        """The number of an epoch's stage; after the end, the number of the last stage."""
         end = 0
         for number, stage in enumerate(self.stages):
             end += stage.epochs
@@ -73,7 +73,7 @@ class Schedule:
         return len(self.stages) - 1
 
     def trained(self, stage: int) -> list[int]:
-        """Layer groups that learn in a stage."""
+        """The layer groups that a stage trains."""
         return parse_groups(self.stages[stage].train, self.groups)
 
     def rate(self, group: int, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Which layers learn: stage -> requires_grad and batch-norm mode. Idempotent; knows no trainer."""
+"""Freezing: sets ``requires_grad`` and the mode of batch norms by layer group. Idempotent."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import nn
 
 
 def apply_freezing(groups: Sequence[nn.Module], trained: Collection[int], *, keep_norms: bool = True) -> None:
-    """Let some layer groups learn and hold the others still.
+    """Train some layer groups and freeze the others.
 
-    A frozen group gets no gradient, and its batch norms and dropout are in evaluation mode: statistics gathered on ImageNet
-    or in an earlier stage are kept, not replaced by those of a few batches. Every group is set, so calling it twice is
-    calling it once; call it again after every ``.train()``, which puts all modules in training mode.
+    A frozen group gets no gradient, and its batch norms and dropout are in evaluation mode. So statistics from ImageNet or an
+    earlier stage are kept instead of being replaced by those of a few batches. Every group is set, so calling it twice is the
+    same as calling it once. Call it again after every ``.train()``, which puts all modules in training mode.
 
     Args:
         groups: Layer groups from the input to the head, without overlap.
-        trained: Numbers of those that learn.
-        keep_norms: Whether batch norms of the others keep their statistics; else those are gathered anew, as in training.
+        trained: Numbers of the groups to train.
+        keep_norms: Whether frozen batch norms keep their statistics; else they gather new ones, as in training.
     """
     for number, group in enumerate(groups):
-        learns = number in trained
-        group.requires_grad_(learns)
-        group.train(learns)
+        is_trained = number in trained
+        group.requires_grad_(is_trained)
+        group.train(is_trained)
         if not keep_norms:
             for module in group.modules():
                 if isinstance(module, nn.BatchNorm2d):

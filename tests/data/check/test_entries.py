@@ -82,9 +82,26 @@ def test_whatever_stands_in_the_file_is_counted_or_refused(tmp_path, images, ann
     assert all(len(fault.examples) <= fault.count for fault in entries.faults.values())
 
 
-@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "3", '{"images": 3, "annotations": [], "categories": []}', "\xff"])
-def test_what_is_no_coco_file_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "not_json"),
+        ("[", "not_json"),
+        ("[" * 100_000, "not_json"),
+        ("\xff", "not_json"),
+        ("3", "not_coco_json"),
+        ('{"images": 3, "annotations": [], "categories": []}', "not_coco_json"),
+    ],
+)
+def test_a_file_in_another_format_is_refused(tmp_path, text, code):
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=r"a\.json"):
+    with pytest.raises(DataError, match=r"a\.json") as caught:
         read_entries(path)
+    assert caught.value.code == code
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"a\.json") as caught:
+        read_entries(tmp_path / "a.json")
+    assert caught.value.code == "file_missing"

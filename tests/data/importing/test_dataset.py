@@ -10,7 +10,7 @@ from own_labels import picture, table
 from cocotag.cli.main import main
 from cocotag.data.annotations import load_split
 from cocotag.data.check.doctor import check_split
-from cocotag.data.importing.dataset import FIRST_OWN_ID, import_labels
+from cocotag.data.importing.dataset import FIRST_OWN_ID, import_labels, refuse_place
 from cocotag.data.importing.labelled import read_csv, read_folders
 from cocotag.errors import ConfigError, DataError, OutputError
 from cocotag.labels import COCO80
@@ -90,16 +90,18 @@ def test_names_in_any_script_and_form(tmp_path):
 def test_splits_that_the_table_has_are_kept_to(photos, tmp_path):
     rows = "0.png,a,train\n1.png,b,validation\n2.png,a,\n3.png,a,../x\n4.png,b,annotations\n5.png,b,Train\n"
     found = read_csv(table(photos / "l.csv", "path,tags,split\n" + rows), progress=False)
-    assert {reason: len(names) for reason, names in found.left_out.items()} == {"without a usable split": 3}
-    with pytest.raises(ConfigError, match="Leave --val out"):
+    assert {reason: len(names) for reason, names in found.left_out.items()} == {"with an invalid split": 3}
+    with pytest.raises(ConfigError, match=r"train, val.*--val") as caught:
         import_labels(found, tmp_path / "data", val=0.2, progress=False)
+    assert caught.value.code == "val_not_allowed"
     summary = import_labels(found, tmp_path / "data", progress=False)
     assert summary.splits == {"train": 2, "val": 1}
     assert not summary.held_out
     assert load_split(tmp_path / "data", "train").vocabulary == load_split(tmp_path / "data", "val").vocabulary
     only = read_csv(table(photos / "o.csv", "path,tags,split\n0.png,a,test\n"), progress=False)
-    with pytest.raises(DataError, match="no train"):
+    with pytest.raises(DataError, match="test") as caught:
         import_labels(only, tmp_path / "other", progress=False)
+    assert caught.value.code == "train_split_missing"
 
 
 def test_what_tag_writes_can_be_imported_as_it_is(photos, tmp_path, toy_bundle, capsys, monkeypatch):
@@ -120,7 +122,7 @@ def test_folders_are_classes_and_the_same_picture_in_two_has_both(folders, tmp_p
     assert summary.ok
     assert summary.classes == {"cat": 4, "dog": 5}  # COCO's spelling
     assert any("cat for Cat" in note for note in summary.notes)
-    assert any("same picture again: 1" in note for note in summary.notes)
+    assert any("Duplicate files: 1" in note for note in summary.notes)
     both = tags_in(tmp_path / "data") | tags_in(tmp_path / "data", "val")
     assert both == {
         **{f"dog/{number}.png": {"dog"} for number in range(4)},
@@ -207,9 +209,10 @@ def test_spellings_are_joined_and_rare_tags_become_no_class(photos, tmp_path):
     summary = import_labels(found, tmp_path / "data", val=0, min_images=2, progress=False)
     assert summary.classes == {"dog": 2, "Birthday": 4}
     assert tags_in(tmp_path / "data")["3.png"] == set()
-    assert any("became no classes: 1 (once)" in note for note in summary.notes)
-    with pytest.raises(DataError, match="Lower --min-images"):
+    assert any(": 1 (once)" in note for note in summary.notes)
+    with pytest.raises(DataError, match=r"9 images.*--min-images") as caught:
         import_labels(found, tmp_path / "none", min_images=9, progress=False)
+    assert caught.value.code == "no_classes_left"
 
 
 def test_nothing_half_written_is_left(photos, tmp_path, monkeypatch):
@@ -222,8 +225,9 @@ def test_nothing_half_written_is_left(photos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.hardlink_to", full)
         patch.setattr("shutil.copyfile", full)
-        with pytest.raises(OutputError, match="No space left on device"):
+        with pytest.raises(OutputError, match="No space left on device") as caught:
             import_labels(found, out, val=0, progress=False)
+        assert caught.value.code == "disk_full"
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
@@ -242,18 +246,29 @@ def test_what_is_there_is_not_written_over(photos, tmp_path):
     found = read_csv(table(photos / "l.csv", "path,tags\n0.png,a\n1.png,b\n"), progress=False)
     out = tmp_path / "data"
     out.mkdir()
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="data") as caught:
         import_labels(found, out, val=0, progress=False)
+    assert caught.value.code == "output_exists"
+
+
+def test_a_data_set_inside_its_source_is_refused(photos):
+    with pytest.raises(OutputError, match="data") as caught:
+        refuse_place(photos / "data", photos)
+    assert caught.value.code == "output_inside_source"
+    refuse_place(photos.parent / "data", photos)
 
 
 def test_too_few_images_for_two_splits(photos, tmp_path):
     found = read_csv(table(photos / "l.csv", "path,tags\n0.png,a\n1.png,b\n"), progress=False)
-    with pytest.raises(DataError, match="2 images are too few"):
+    with pytest.raises(DataError, match=r"2 images .*0\.01") as caught:
         import_labels(found, tmp_path / "data", val=0.01, progress=False)
-    with pytest.raises(ConfigError, match="--val is 1"):
+    assert caught.value.code == "too_few_images"
+    with pytest.raises(ConfigError, match="--val is 1") as caught:
         import_labels(found, tmp_path / "data", val=1, progress=False)
-    with pytest.raises(ConfigError, match="--seed is -1"):
+    assert caught.value.code == "out_of_range"
+    with pytest.raises(ConfigError, match="--seed is -1") as caught:
         import_labels(found, tmp_path / "data", seed=-1, progress=False)
+    assert caught.value.code == "out_of_range"
     summary = import_labels(found, tmp_path / "data", val=0, progress=False)
     assert "--data.val_split null" in summary.to_text()
 
@@ -266,7 +281,8 @@ def test_a_folder_of_photographs_becomes_a_data_set(exiftool, photographs, tmp_p
     status = main(["import", str(tmp_path / "photos"), str(tmp_path / "data"), "--from", "keywords", "--val", "0.34"])
     out = capsys.readouterr().out
     assert status == 0, out
-    assert "without a keyword, not taken: 1 (3.jpg)" in out
+    assert ": 1 (3.jpg)" in out
+    assert "--keep-untagged" in out
     assert out.endswith(f"Next: cocotag check {tmp_path / 'data'} --split train\n{tmp_path / 'data'}\n")
     both = tags_in(tmp_path / "data") | tags_in(tmp_path / "data", "val")
     assert {name: {tag.lower() for tag in tags} for name, tags in both.items()} == {
@@ -291,7 +307,9 @@ def test_the_command_asks_for_what_it_cannot_know(folders, tmp_path, capsys):
     )
     assert "--images goes with --from csv" in refused(folders, out, "--from", "keywords", "--images", "x")
     assert main(["import", str(folders), str(folders / "data"), "--from", "folders"]) == 2
-    assert "Choose a place outside" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(folders / "data") in error
+    assert error.count("\n") == 1
     assert main(["import", str(tmp_path / "none.csv"), str(out)]) == 2
     assert not out.exists()
 

@@ -7,7 +7,7 @@ from own_labels import bag, packet, picture, table
 
 from cocotag.data.importing.dataset import import_labels
 from cocotag.data.importing.labelled import read_csv, read_folders, read_photographs
-from cocotag.errors import DataError
+from cocotag.errors import ConfigError, DataError
 
 
 def tags_of(found):
@@ -39,7 +39,8 @@ def test_the_mark_between_tags(photos, cells, separator, tags, guessed):
     labels = table(photos / "l.csv", "path,tags\n" + "".join(f'{n}.png,"{cell}"\n' for n, cell in enumerate(cells)))
     found = read_csv(labels, separator=separator, progress=False)
     assert [set(image.tags) for image in found.images] == tags
-    assert found.notes == ([f"Tags are taken to be separated by {guessed!r}; --separator says otherwise."] if guessed else [])
+    assert len(found.notes) == bool(guessed)
+    assert all(repr(guessed) in note and "--separator" in note for note in found.notes)
 
 
 def test_every_row_that_cannot_be_used_is_left_out_by_name(photos, tmp_path):
@@ -66,24 +67,40 @@ def test_every_row_that_cannot_be_used_is_left_out_by_name(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "code", "facts"),
     [
-        (b"file,labels\n0.png,dog\n", "needs the columns path and tags.*it has: file, labels"),
-        (b"path,tags,tags\n0.png,dog,cat\n", "once each"),
-        (b"", "it has: none"),
-        ("path,tags\n0.png,café\n".encode("latin-1"), "line 2: byte 0xe9 is not UTF-8.*CSV UTF-8"),
-        ("path,tags\n0.png,dog\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
-        (b'path,tags\n0.png,"dog\n1.png,cat\n', "line 3: not readable as CSV"),
-        (b"path,tags\n", "no image with a tag"),
-        (b"path,tags\n0.png,\n", "no image with a tag"),
-        (b"path,tags\nx/0.png,dog\n", r"missing: 1 \(.*--images DIR says otherwise"),
+        (b"file,labels\n0.png,dog\n", "columns_missing", "path and tags.*file, labels"),
+        (b"path,tags,tags\n0.png,dog,cat\n", "columns_missing", "path, tags, tags"),
+        (b"", "columns_missing", "none"),
+        ("path,tags\n0.png,café\n".encode("latin-1"), "not_utf8", "line 2: byte 0xe9.*CSV UTF-8"),
+        ("path,tags\n0.png,dog\n".encode("utf-16"), "not_utf8", "line 1: byte 0xff"),
+        (b'path,tags\n0.png,"dog\n1.png,cat\n', "not_csv", "line 3"),
+        (b"path,tags\n", "no_tagged_images", r"l\.csv"),
+        (b"path,tags\n0.png,\n", "no_tagged_images", r"l\.csv"),
+        (b"path,tags\nx/0.png,dog\n", "no_tagged_images", r"missing: 1 \(.*--images DIR"),
     ],
 )
-def test_a_table_that_is_none_is_refused_in_one_line(photos, data, message):
+def test_an_invalid_table_is_refused_in_one_line(photos, data, code, facts):
     (photos / "l.csv").write_bytes(data)
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=facts) as caught:
         read_csv(photos / "l.csv", progress=False)
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
+
+
+def test_a_source_that_cannot_be_read_is_refused(photos):
+    with pytest.raises(DataError, match=r"none\.csv") as caught:
+        read_csv(photos / "none.csv", progress=False)
+    assert caught.value.code == "not_readable"
+    with pytest.raises(DataError, match="none") as caught:
+        read_folders(photos / "none", progress=False)
+    assert caught.value.code == "not_readable"
+    with pytest.raises(DataError, match="none") as caught:
+        read_photographs(photos / "none", progress=False)
+    assert caught.value.code == "not_a_folder"
+    with pytest.raises(ConfigError, match="--separator") as caught:
+        read_csv(photos / "none.csv", separator="", progress=False)
+    assert caught.value.code == "separator_empty"
 
 
 def test_paths_start_where_they_are_said_to(photos, tmp_path):
@@ -104,8 +121,9 @@ def test_what_lies_in_no_class_folder_is_named(folders, tmp_path):
         "in no class folder": 1,
         "class folder without images": 1,
     }
-    with pytest.raises(DataError, match="no folders, so there are no classes"):
+    with pytest.raises(DataError, match="dog") as caught:
         read_folders(folders / "dog", progress=False)
+    assert caught.value.code == "no_class_folders"
 
 
 def test_photographs_without_keywords_are_not_negatives_unless_told(photos):
@@ -113,9 +131,10 @@ def test_photographs_without_keywords_are_not_negatives_unless_told(photos):
     (photos / "1.xmp").write_bytes(b"<broken")
     found = read_photographs(photos, progress=False)
     assert tags_of(found) == {"0.png": {"dog"}}
-    assert any("without a keyword, not taken: 10" in note for note in found.notes)
+    assert any(": 10 (" in note and "--keep-untagged" in note for note in found.notes)
     assert dict(found.left_out) == {"with unreadable keywords": [str(photos / "1.png")]}
     kept = read_photographs(photos, keep_untagged=True, progress=False)
     assert len(kept.images) == 11
-    with pytest.raises(DataError, match="Give photographs keywords"):
+    with pytest.raises(DataError, match="more") as caught:
         read_photographs(photos / "more", progress=False)
+    assert caught.value.code == "no_tagged_images"

@@ -155,11 +155,14 @@ def test_each_drawing_varies_and_fits_its_canvas(subject):
 
 def test_a_folder_with_something_in_it_is_refused_and_untouched(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(OutputError, match="not an empty folder"):
+    with pytest.raises(OutputError) as caught:
         draw_sample(tmp_path, train=1, val=1, size=32, progress=False)
+    assert caught.value.code == "output_exists"
+    assert str(tmp_path) in str(caught.value)
     assert contents(tmp_path) == {"mine.txt": b"keep"}
-    with pytest.raises(OutputError, match="not an empty folder"):
+    with pytest.raises(OutputError) as caught:
         draw_sample(tmp_path / "mine.txt", train=1, val=1, size=32, progress=False)
+    assert caught.value.code == "output_exists"
 
 
 def test_an_empty_folder_is_filled(tmp_path):
@@ -191,8 +194,9 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch, error, exists):
 @pytest.mark.parametrize("numbers", [{"train": 0}, {"val": 0}, {"size": 31}, {"size": 5000}, {"seed": -1}, {"seed": 2**32}])
 def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path, numbers):
     name, value = next(iter(numbers.items()))
-    with pytest.raises(ConfigError, match=f"{name} is {value}"):
+    with pytest.raises(ConfigError, match=f"{name} is {value}") as caught:
         draw_sample(tmp_path / "data", progress=False, **numbers)
+    assert caught.value.code == "out_of_range"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -55,7 +55,7 @@ def test_of_several_bundles_each_has_its_own_and_a_class_may_be_in_one():
 @pytest.mark.parametrize(
     ("wish", "code", "value"),
     [
-        (Wish(threshold=0.5, precision=0.5), "conflicting_flags", "--precision"),
+        (Wish(threshold=0.5, precision=0.5), "flags_contradict", "--precision"),
         (Wish(threshold=2), "threshold_out_of_range", "threshold: 2"),
         (Wish(precision=2), "precision_out_of_range", "2"),
         (Wish(threshold_for={"dog": -1}), "threshold_out_of_range", "dog: -1"),

@@ -164,7 +164,7 @@ def test_a_name_that_yaml_reads_as_a_boolean_is_an_error(load, word):
         ("- dog", "not_a_mapping", "names.yaml"),
         ("", "not_a_mapping", "names.yaml"),
         ("dog", "not_a_mapping", "names.yaml"),
-        ("\n".join(f"{group}: null" for group in dict.fromkeys(COCO80.supercategories)), "no_classes", "names.yaml"),
+        ("\n".join(f"{group}: null" for group in dict.fromkeys(COCO80.supercategories)), "no_classes_left", "names.yaml"),
         ("<<: dog", "unknown_class", "'<<'"),
     ],
 )

@@ -76,7 +76,7 @@ def test_the_commonest_mistakes_are_one_line(mistake, sample_dir, tmp_path):
     mistake(sample_dir, "--out", out, saying="is a folder. Give the file, such as")
     mistake(tmp_path, "--out", out, saying="is a folder. Give a COCO instances file")
     (tmp_path / "words.json").write_text("hello")
-    mistake(tmp_path / "words.json", "--out", out, saying="not readable as JSON")
+    mistake(tmp_path / "words.json", "--out", out, saying="words.json")
     (tmp_path / "list.json").write_text("[1, 2]")
     mistake(tmp_path / "list.json", "--out", out, saying="not a COCO instances file")
     mistake(annotations(sample_dir, "val"), "--images", tmp_path / "none", "--out", out, saying="is not a folder")
