@@ -1,4 +1,4 @@
-"""``python -m cocotag``."""
+"""Entry point of ``python -m cocotag``."""
 
 import sys
 

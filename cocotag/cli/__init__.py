@@ -1,1 +1,1 @@
-"""The command line: parse, call, print. Nothing imports it."""
+"""The command line: it parses, calls and prints. No other part of the package imports it."""

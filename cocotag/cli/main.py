@@ -1,4 +1,4 @@
-"""The command line: finds the command, runs it, turns errors into one line and an exit status."""
+"""The command line: it finds the command, runs it, and turns an error into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOBS: dict[str, tuple[Command, ...]] = {
 """The commands by job, in the order of the help. Importing them is cheap: a command imports heavy packages when it runs."""
 
 COMMANDS: dict[str, Command] = {command.name: command for commands in JOBS.values() for command in commands}
-"""By name."""
+"""The commands by name."""
 
 _ALIASES = {alias: command for command in COMMANDS.values() for alias in command.aliases}
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if sys.stderr is None:  # closed
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (a name, not a path; for as long as the process lives)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a character gets an escape, not a stack trace
+    if isinstance(sys.stdout, io.TextIOWrapper):  # print an escape, not a stack trace, for a character outside the encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     status = DONE
     try:
@@ -60,11 +60,11 @@ def _run(words: list[str]) -> int:
         print(f"cocotag: {error}", file=sys.stderr)
         return NOT_STARTED
     except KeyboardInterrupt:
-        print("cocotag: stopped; no half-written files are left.", file=sys.stderr)
+        print("cocotag: stopped; no unfinished files are left.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as head does
+    except BrokenPipeError:  # the reader of stdout, such as head, has exited
         return DONE_WITH_FAULTS
-    except OSError as error:  # a full disk, most of all
+    except OSError as error:  # most often a full disk
         print(f"cocotag: {error.filename or 'a file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
         return NOT_STARTED
 
@@ -87,7 +87,7 @@ def _command(words: list[str]) -> int:
 
 
 def _flush(stream: TextIO | None) -> OSError | None:
-    """Write what a stream still holds. When Python does it at its end, a failure is a stack trace."""
+    """Flush a stream and return the error, if any. A failure in Python's own flush at exit would print a stack trace."""
     if stream is None:
         return None
     try:
@@ -102,7 +102,7 @@ def _overview() -> str:
     lines = [
         "usage: cocotag COMMAND ...",
         "",
-        "Train a multi-label image tagger on COCO, tag folders of photographs with it, and report how good it is.",
+        "Train a multi-label image tagger on COCO, tag folders of photographs with it, and measure how good it is.",
         "",
     ]
     width = max(map(len, COMMANDS))
@@ -110,6 +110,6 @@ def _overview() -> str:
         lines += [f"{job}:", *(f"  {one.name:<{width}}  {one.about.splitlines()[0]}" for one in commands), ""]
     lines += [
         "cocotag COMMAND --help explains a command; cocotag --version prints the version.",
-        "Exit status: 0 done; 1 done, but something was wrong and is named; 2 could not start; 130 stopped by Ctrl-C.",
+        "Exit status: 0 done; 1 done, with faults that are named; 2 could not start; 130 stopped by Ctrl-C.",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""What is made of how often each class occurs: first probabilities, weights of positives, effective numbers, repeat factors.
+"""Quantities that follow from class frequencies: initial probabilities, positive weights, effective numbers, repeat factors.
 
-Training and the imbalance report share these functions. numpy only.
+Training and the imbalance report share these functions, which need only numpy.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ Counts = NDArray[np.int64]
 
 
 def shares(positives: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of positives of each class, ``(C,)``, in (0, 1): with one positive and one negative more than were counted.
+    """Share of positives of each class, ``(C,)``, in (0, 1), with one more positive and one more negative than counted.
 
-    So a class that nobody looked for has 1/2, and one without a positive is not impossible (Laplace's rule of succession).
+    This is Laplace's rule of succession: a class without known labels has 1/2, a class without positives is not impossible.
     """
     return np.asarray((positives + 1) / (known + 2))
 
 
 def effective_number(counts: ArrayLike, beta: float) -> Floats:
-    """Effective number of samples, ``(1 - beta^n) / (1 - beta)``: the n-th image of a kind adds less than the one before.
+    """Effective number of samples, ``(1 - beta^n) / (1 - beta)``: each further image of a class adds less than the one before.
 
     Cui et al. 2019, https://arxiv.org/abs/1901.05555.
 
     Args:
         counts: Numbers of images, >= 0, any shape.
-        beta: In [0, 1); the nearer to 1, the nearer to the count itself.
+        beta: In [0, 1); the closer to 1, the closer the result is to the count.
 
     Returns:
         The same shape.
@@ -51,16 +51,16 @@ def pos_weights(
 ) -> Floats | None:
     """Weight of each class's positives, between 1 and a cap.
 
-    ``inverse`` is negatives over positives. ``effective`` is the same ratio of their effective numbers, Cui et al. 2019,
-    https://arxiv.org/abs/1901.05555. The paper weights each class by the inverse of its effective number; a class by itself
-    has two such numbers, of its positives and of its negatives.
+    ``inverse`` is negatives over positives. ``effective`` is the ratio of their effective numbers, Cui et al. 2019,
+    https://arxiv.org/abs/1901.05555. The paper weights each class by the inverse of its effective number; a multi-label class
+    has two such numbers, one of its positives and one of its negatives.
 
     Args:
-        positives: Images of each class, ``(C,)``.
-        known: Images on which the class was looked for, ``(C,)``.
+        positives: Number of positives of each class, ``(C,)``.
+        known: Number of images with a known label for each class, ``(C,)``.
         kind: ``none``, ``inverse`` or ``effective``.
         cap: Largest weight, >= 1.
-        beta: Of ``effective``.
+        beta: As for `effective_number`; only for ``effective``.
 
     Returns:
         Weights ``(C,)``; None for ``none``.
@@ -79,14 +79,14 @@ def pos_weights(
 
 
 def repeat_factors(targets: NDArray[np.bool_], known: NDArray[np.bool_], below: float) -> NDArray[np.float64]:
-    """How often each image should come so that rare classes are seen more: repeat-factor sampling.
+    """Mean number of draws of each image per epoch, so that training sees rare classes more often: repeat-factor sampling.
 
-    A class on the share ``f`` of the images that are known for it asks for ``sqrt(below / f)``, at least 1; an image comes as
-    often as the rarest of its classes asks. Gupta et al. 2019, section 4.1, https://arxiv.org/abs/1908.03195.
+    A class with the share ``f`` of positives among its known labels has the factor ``sqrt(below / f)``, at least 1. An image
+    has the factor of its rarest class. Gupta et al. 2019, section 4.1, https://arxiv.org/abs/1908.03195.
 
     Args:
         targets: Multi-hot, ``(N, C)``.
-        known: False where nobody looked, ``(N, C)``.
+        known: False where the label is unknown, ``(N, C)``.
         below: Share of images below which a class is rare, in (0, 1].
 
     Returns:
@@ -94,5 +94,5 @@ def repeat_factors(targets: NDArray[np.bool_], known: NDArray[np.bool_], below: 
     """
     positive = targets & known
     share = positive.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    asked = np.maximum(1.0, np.sqrt(below / np.maximum(share, 1e-12)))
-    return np.asarray(np.where(positive, asked, 1.0).max(axis=1, initial=1.0))
+    factors = np.maximum(1.0, np.sqrt(below / np.maximum(share, 1e-12)))
+    return np.asarray(np.where(positive, factors, 1.0).max(axis=1, initial=1.0))

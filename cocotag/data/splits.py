@@ -1,4 +1,4 @@
-"""Which images a run learns from and which it chooses on: config -> tables. No torch, no pixels."""
+"""Config -> the tables of a run's train and tune images. Does not depend on torch and reads no pixels."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from cocotag.labels import Vocabulary
 
 
 class Splits:
-    """The train and tune images of a run. The split that is only reported on is read by `of_root`.
+    """The train and tune images of a run. `of_root` reads the val split, which is only reported on.
 
     Args:
-        config: The data part of a training config.
-        seed: Of the tune split and of the fraction that is kept.
+        config: The data section of a training config.
+        seed: Seed for the tune split and for the fraction to keep.
 
     Attributes:
-        train: Table to learn from.
-        tune: Table that the checkpoint and the thresholds are chosen on.
-        joined: What became of each source; None where one data set is used with its own classes.
-        root: The data set that the val and tune splits belong to.
-        sources: The data sets that are learned from.
+        train: Table of the train images.
+        tune: Table of the tune images, which choose the checkpoint and the thresholds.
+        joined: The joined sources; None if there is one data set with its own classes.
+        root: The data set of the val and tune splits.
+        sources: The data sets of the train images.
 
     Raises:
         ConfigError: An alias file is missing or damaged.
-        DataError: A split is missing or unreadable. `faults` lists what else is wrong with it.
+        DataError: A split is missing or unreadable. `faults` lists its other faults.
     """
 
     def __init__(self, config: DataConfig, *, seed: int) -> None:
@@ -48,7 +48,7 @@ class Splits:
         self._train_split_sha256 = whole.names_sha256()
         strata = whole.targets & whole.known
         if self.joined is not None and len(self.sources) > 1:
-            strata = np.hstack([strata, self.joined.members])  # each source keeps its share too: sources know different classes
+            strata = np.hstack([strata, self.joined.members])  # stratify by source too: sources annotate different classes
         if config.fraction < 1:
             kept = stratified_sample(strata, config.fraction, seed)
             whole, strata = whole.take(kept), strata[kept]
@@ -59,13 +59,12 @@ class Splits:
             self.train, self.tune = whole, self.of_root(config.tune_split)
 
     def of_root(self, split: str) -> AnnotationTable:
-        """A split to choose or to report on, in the classes that are learned.
+        """A tune or val split, in the classes of the train images.
 
-        What the source of the same folder is found to know, this split knows as well; of a folder that is no source's, all
-        that it lists.
+        If a source has the same folder, the split has the same exhaustively annotated classes; else all classes that it lists.
 
         Raises:
-            DataError: It is missing, not COCO's format, or has no class in common with what is learned.
+            DataError: It is missing, not in COCO's format, or has no class in common with the train images.
         """
         table = load_split(self.root, split)
         if self.joined is None:
@@ -78,26 +77,29 @@ class Splits:
         return align(table, self.joined.table.vocabulary, name=name)
 
     def faults(self, batch_size: int = 1) -> list[str]:
-        """Every reason why a run cannot learn from these data in batches of this size, each with what to do; empty if none."""
+        """The faults that keep a run from training on these data in batches of this size, each with a remedy; may be empty."""
         return list(self._faults(batch_size))
 
     def _faults(self, batch_size: int) -> Iterator[str]:
         config = self.config
-        learned = " and ".join(f"split {source.split!r} of {source.root}" for source in self.sources)
+        train_name = " and ".join(f"split {source.split!r} of {source.root}" for source in self.sources)
         if not config.sources:
-            learned = f"split {config.train_split!r}"
-        tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {learned}"
+            train_name = f"split {config.train_split!r}"
+        tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {train_name}"
         if self.tune.vocabulary.ids != self.train.vocabulary.ids:
-            yield f"The {tune_name} lists other categories than {learned}. Use one list for both."
+            yield f"The {tune_name} lists other categories than {train_name}. Use one list for both."
             return
-        for name, table in ((learned, self.train), (tune_name, self.tune)):
+        for name, table in ((train_name, self.train), (tune_name, self.tune)):
             if not table.positives.any():
-                yield f"The {name} has {len(table)} images and no positive of any class, so nothing can be learned there."
-        told = np.asarray(self.tune.known.all(axis=0) | (self.tune.known & ~self.tune.targets).any(axis=0))
-        if self.tune.positives.any() and not (told & (self.tune.positives > 0)).any():
+                yield (
+                    f"The {name} has no positive of any class (images: {len(table)}), so a run cannot use it. "
+                    "Check its annotations."
+                )
+        tunable = np.asarray(self.tune.known.all(axis=0) | (self.tune.known & ~self.tune.targets).any(axis=0))
+        if self.tune.positives.any() and not (tunable & (self.tune.positives > 0)).any():
             yield (
-                f"The {tune_name} has only positives of every class that it has any of, so nothing can be chosen on it. Give a "
-                "data.tune_split in which somebody looked for the classes, or name them under known."
+                f"The {tune_name} has no negatives for any class with positives, so it cannot choose a checkpoint. Give a "
+                "data.tune_split with exhaustively annotated classes, or list such classes under known."
             )
         places = [(source.root, source.split) for source in self.sources]
         for table, where in (
@@ -109,7 +111,7 @@ class Splits:
             except DataError as error:
                 yield str(error)
         if len(self.train) < batch_size:
-            yield f"There are {len(self.train)} images to train on, fewer than batch_size {batch_size}. Lower it."
+            yield f"The {train_name} has too few images for batch_size {batch_size}: {len(self.train)}. Lower batch_size."
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -117,7 +119,7 @@ class Splits:
         return self.train.vocabulary
 
     def tuned_on(self) -> dict[str, Any]:
-        """Which images choose, for the bundle: a later evaluation on them, or on all they were taken from, is optimistic."""
+        """A record of the tune images for the bundle: a later evaluation on them, or on the whole split, is optimistic."""
         records = self.joined.records if self.joined and self.config.sources else []
         names = [record.name for record in records] or [self.config.train_split]
         sources = [{"split": record.name, "images": record.images, "sha256": record.sha256} for record in records]

@@ -1,1 +1,1 @@
-"""Checkpoint -> bundle, in float32 or 8-bit integers, with thresholds."""
+"""Checkpoint -> bundle, in float32 or 8-bit integers, with tuned thresholds."""

@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle, checked against the torch network that it came from."""
+"""Checkpoint -> bundle, checked against the torch network that it was exported from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +25,26 @@ from cocotag.labels import COCO80
 from cocotag.photos.decode import load_square
 from cocotag.thresholds import F1, Rule, choose_thresholds, fixed_thresholds, thresholds_for_precision
 
-if TYPE_CHECKING:
-    pass
-
 MAX_DIFFERENCE = 1e-3
-"""Largest difference in probability between bundle and torch network that is accepted."""
+"""Largest accepted difference in probability between a float32 bundle and the torch network."""
 
 MAX_MEAN_DIFFERENCE_INT8 = 0.02
-"""Mean absolute difference in probability between a bundle in 8-bit integers and the network that is accepted."""
+"""Largest accepted mean absolute difference in probability between an int8 bundle and the torch network."""
 
 MAX_SHARE_INT8 = 0.25
-"""That difference over how much the network's own probabilities differ from image to image (mean absolute deviation from the
-class's mean): with many rare classes all probabilities are small, and 0.02 would pass one image for another."""
+"""Largest accepted ratio of that difference to the spread of the network's probabilities between images.
 
-ENOUGH_FOR_SPREAD = 8  # images that show how much probabilities differ from one to another
-NO_DIFFERENCE = 1e-4  # mean difference that is accepted of a network that says the same of every image
+The spread is the mean absolute deviation from the class's mean. With many rare classes all probabilities are small, and a
+bundle that confuses one image with another would stay below 0.02.
+"""
+
+ENOUGH_FOR_SPREAD = 8  # images, the fewest from which the spread is estimated
+NO_DIFFERENCE = 1e-4  # mean difference that is always accepted, also if the network's output is the same for every image
 
 UNCHOSEN = Rule("fixed", 0.5)
-"""What a bundle's thresholds are where there is nothing to choose them on."""
+"""The threshold rule of a bundle without tune images."""
 
-PARITY_IMAGES = 64  # photographs that bundle and network are compared on
+PARITY_IMAGES = 64  # photographs on which bundle and network are compared
 
 
 def export_checkpoint(
@@ -54,23 +54,24 @@ def export_checkpoint(
     calibration: Iterable[Path] | None = None,
     rule: Rule = F1,
 ) -> BundleMetadata:
-    """Write a checkpoint's bundle, checked against its network before it takes its place.
+    """Export a checkpoint to a bundle. The bundle is compared with its network before the file is written.
 
     Args:
-        checkpoint: Of a training run.
+        checkpoint: Checkpoint of a training run.
         out: The ``.onnx`` file.
-        tune: Images that thresholds are chosen on, by the bundle's own outputs; without them all are 0.5, or as the rule fixes.
-        calibration: Photographs; the convolutions become 8-bit integers with ranges taken from the first of them that can be
-            read, at most `CALIBRATION_IMAGES`. None keeps them in float32.
-        rule: What thresholds are chosen for.
+        tune: Images to tune thresholds on, with the bundle's own outputs. Without them every threshold is 0.5, or the value of
+            a ``fixed`` rule.
+        calibration: Calibration images. The convolutions become 8-bit integers, with ranges from the first readable images,
+            at most `CALIBRATION_IMAGES`. None keeps the convolutions in float32.
+        rule: The rule that thresholds are tuned by.
 
     Returns:
-        What the bundle says.
+        The bundle's metadata.
 
     Raises:
-        BundleError: Not a checkpoint, or the bundle differs from its network by more than `MAX_DIFFERENCE`, in 8-bit integers
-            by more than `MAX_MEAN_DIFFERENCE_INT8` or `MAX_SHARE_INT8` on average.
-        DataError: No photograph of ``calibration`` can be read.
+        BundleError: Not a checkpoint, or the bundle differs too much from its network: by more than `MAX_DIFFERENCE` in
+            float32, by more than `MAX_MEAN_DIFFERENCE_INT8` or `MAX_SHARE_INT8` on average in 8-bit integers.
+        DataError: No calibration image can be read.
         ImageError: A tune image cannot be read.
         OutputError: The file cannot be written.
     """
@@ -96,22 +97,24 @@ def export_network(
     choose: Callable[[Path], tuple[tuple[float, ...], dict[str, Any], dict[str, Any]]] | None = None,
     calibration: NDArray[np.uint8] | None = None,
 ) -> BundleMetadata:
-    """Write a network's bundle, checked against it before it takes its place.
+    """Export a network to a bundle. The bundle is compared with the network before the file is written.
 
     Args:
         network: As for `to_onnx`.
-        metadata: What the bundle says; how far it differs is added.
+        metadata: The bundle's metadata; the measured differences are added.
         out: The ``.onnx`` file.
-        images: That both are compared on, besides some noise, uint8 ``(N, S, S, 3)`` RGB.
-        choose: Gives the thresholds, from the finished graph, how they were chosen, and those for some precisions.
-        calibration: As ``images``; the convolutions become 8-bit integers with the ranges that features take on these.
+        images: Images to compare bundle and network on, in addition to noise, uint8 ``(N, S, S, 3)`` RGB.
+        choose: Path of the finished graph -> the thresholds, the record of how they were tuned, and the thresholds for some
+            precisions.
+        calibration: Calibration images, as ``images``; the convolutions become 8-bit integers with the ranges of the features
+            on these.
 
     Returns:
-        What the bundle says.
+        The bundle's metadata.
 
     Raises:
-        BundleError: The bundle differs from its network by more than `MAX_DIFFERENCE`, in 8-bit integers by more than
-            `MAX_MEAN_DIFFERENCE_INT8` or `MAX_SHARE_INT8` on average.
+        BundleError: The bundle differs too much from the network: by more than `MAX_DIFFERENCE` in float32, by more than
+            `MAX_MEAN_DIFFERENCE_INT8` or `MAX_SHARE_INT8` on average in 8-bit integers.
         OutputError: The file cannot be written.
     """
     model = to_onnx(network, metadata.image_size)
@@ -123,7 +126,8 @@ def export_network(
         if not differs.max() < MAX_DIFFERENCE:
             raise BundleError(
                 f"The bundle's probabilities differ from the network's by up to {differs.max():.2g} on {len(images)} images; "
-                f"{MAX_DIFFERENCE:g} is accepted. {out} was not written. Try other versions of torch and onnxscript."
+                f"the limit is {MAX_DIFFERENCE:g}. {out} was not written. Try other versions of torch and onnxscript.",
+                code="bundle_differs",
             )
         if calibration is not None:
             model = quantize_convolutions(model, calibration)
@@ -136,9 +140,10 @@ def export_network(
                 accepted = min(accepted, max(NO_DIFFERENCE, MAX_SHARE_INT8 * float(spread)))
             if not differs.mean() < accepted:
                 raise BundleError(
-                    f"In 8-bit integers the bundle's probabilities differ from the network's by {differs.mean():.2g} on "
-                    f"average on {len(images)} images; {accepted:.2g} is accepted. {out} was not written. "
-                    "Calibrate on photographs like those that will be tagged, or leave out --int8."
+                    f"The int8 bundle's probabilities differ from the network's by {differs.mean():.2g} on average "
+                    f"({len(images)} images); the limit is {accepted:.2g}. {out} was not written. "
+                    "Give --calibration-images photographs like those to tag, or leave out --int8.",
+                    code="int8_differs",
                 )
             metadata = replace(metadata, made_by={**metadata.made_by, "int8": f"calibrated on {len(calibration)} images"})
         parity = {"largest_difference": float(differs.max()), "mean_difference": float(differs.mean()), "images": len(images)}
@@ -150,14 +155,14 @@ def export_network(
 
 
 def export_pretrained(out: Path | str, weights: str | None = None) -> BundleMetadata:
-    """A bundle of COCO's 80 classes out of torchvision's detector; thresholds are 0.5.
+    """Export torchvision's detector to a bundle for COCO's 80 classes; every threshold is 0.5.
 
     Args:
         out: The ``.onnx`` file.
-        weights: A file with the detector's state dict; None for those that torchvision publishes and fetches.
+        weights: A file with the detector's state dict; None downloads the weights that torchvision publishes.
 
     Returns:
-        What the bundle says. Positives and training images are 0: who trained it did not count them for us.
+        The bundle's metadata. Positives and training images are 0, because their numbers are unknown.
 
     Raises:
         ConfigError: As `build_detector`.
@@ -180,31 +185,33 @@ def export_pretrained(out: Path | str, weights: str | None = None) -> BundleMeta
 
 
 def _noise(side: int) -> NDArray[np.uint8]:
-    """Pictures of noise, of three contrasts."""
+    """Three images of noise with different contrast, ``(3, S, S, 3)``."""
     noise = np.random.default_rng(0).normal(size=(3, side, side, 3))
-    made: NDArray[np.uint8] = np.clip(128 + noise * np.array([10, 40, 90]).reshape(3, 1, 1, 1), 0, 255).astype(np.uint8)
-    return made
+    images: NDArray[np.uint8] = np.clip(128 + noise * np.array([10, 40, 90]).reshape(3, 1, 1, 1), 0, 255).astype(np.uint8)
+    return images
 
 
 def _calibration_images(paths: Iterable[Path], side: int) -> NDArray[np.uint8]:
-    made: list[NDArray[np.uint8]] = []
+    """The first readable images, ``(N, S, S, 3)``."""
+    images: list[NDArray[np.uint8]] = []
     first: ImageError | None = None
     for path in paths:
         try:
-            made.append(load_square(path, side))
+            images.append(load_square(path, side))
         except ImageError as error:
             first = first or error
-        if len(made) == CALIBRATION_IMAGES:
+        if len(images) == CALIBRATION_IMAGES:
             break
-    if not made:
-        raise DataError(f"No photograph to calibrate on can be read{f'. The first: {first}' if first else ''}. Give others.")
-    return np.stack(made)
+    if not images:
+        cause = f" The first: {first}" if first else ""
+        raise DataError(f"No calibration image can be read.{cause} Give other images.", code="no_readable_image")
+    return np.stack(images)
 
 
 def _thresholds(
     bundle: Path, tune: AnnotationTable, rule: Rule = F1
 ) -> tuple[tuple[float, ...], dict[str, Any], dict[str, Any]]:
-    """Chosen on the bundle's own outputs, how, and those for some precisions."""
+    """Thresholds tuned on the bundle's own outputs, the record of how, and the thresholds for some precisions."""
     probs = []
     for prediction in predict_files(Tagger.load(bundle), tune.paths()):
         if prediction.error is not None:

@@ -1,4 +1,4 @@
-"""A checkpoint of a training run -> network and metadata."""
+"""A checkpoint of a training run -> its network and the metadata of its bundle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,25 +19,25 @@ from cocotag.labels import Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
 
-if TYPE_CHECKING:
-    pass
-
 
 def _read_checkpoint(path: Path | str) -> dict[str, Any]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling what is no pickle can raise anything
+    except Exception as error:  # unpickling an arbitrary file can raise any exception
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise BundleError(
-            f"{path} is not a checkpoint that torch can load safely ({reason}). Give a run's best.ckpt."
+            f"{path} is not a checkpoint that torch can load safely ({reason}). Give RUN_DIR/checkpoints/best.ckpt.",
+            code="not_a_checkpoint",
         ) from None
     if not isinstance(state, dict) or not isinstance(state.get("cocotag"), dict):
-        raise BundleError(f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.")
+        raise BundleError(
+            f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.", code="not_a_checkpoint"
+        )
     return state
 
 
 def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
-    """The network of a checkpoint, in evaluation mode, and what its bundle will say; thresholds are 0.5.
+    """The network of a checkpoint, in evaluation mode, and the metadata of its bundle; thresholds are 0.5.
 
     Raises:
         BundleError: Missing, unreadable, or not a cocotag checkpoint.
@@ -46,11 +46,14 @@ def load_checkpoint(path: Path | str) -> tuple[TaggerNetwork, BundleMetadata]:
     try:
         return _from_facts(state, state["cocotag"])
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise BundleError(f"{path} is a damaged checkpoint, or one of another version ({str(error)[:120]!r}).") from None
+        raise BundleError(
+            f"{path} is a damaged checkpoint, or one of another version ({str(error)[:120]!r}). Give another file.",
+            code="checkpoint_damaged",
+        ) from None
 
 
 def versions() -> dict[str, str]:
-    """Of what makes a bundle, and when."""
+    """The versions of the software that writes a bundle, and the time."""
     return {
         "cocotag": cocotag.__version__,
         "torch": torch.__version__,
@@ -79,7 +82,7 @@ def _from_facts(state: dict[str, Any], facts: dict[str, Any]) -> tuple[TaggerNet
 
 
 def _without_folders(config: TrainConfig) -> TrainConfig:
-    """The config with bare names in place of paths: where somebody keeps their data is nothing to publish."""
+    """The config with file names instead of paths: a bundle may be published, and the user's folders are private."""
     root, weights = config.data.root, config.model.weights
     sources = [
         replace(source, root=Path(source.root).name, aliases=source.aliases and Path(source.aliases).name)
@@ -93,7 +96,7 @@ def _without_folders(config: TrainConfig) -> TrainConfig:
 
 
 def checkpoint_facts(path: Path | str) -> dict[str, Any]:
-    """What a checkpoint says of its training, as plain values; the paths in its config as they were.
+    """What a checkpoint records about its training, as plain values; its config has the original paths.
 
     Raises:
         BundleError: As `load_checkpoint`.
@@ -103,7 +106,7 @@ def checkpoint_facts(path: Path | str) -> dict[str, Any]:
 
 
 def facts_of(config: TrainConfig, splits: Splits) -> dict[str, Any]:
-    """What a bundle needs to know of training, as plain values."""
+    """What a bundle records about training, as plain values."""
     return {
         "config": config.to_json(),
         "vocabulary": splits.vocabulary.to_json(),
@@ -114,18 +117,20 @@ def facts_of(config: TrainConfig, splits: Splits) -> dict[str, Any]:
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse data that are not those of the run: other images would be held out, and some of them were learned from.
+    """Refuse data that differ from those of the run: other images would be held out, some of them seen in training.
 
     Raises:
-        DataError: Saying what differs.
+        DataError: The data differ; the message names the difference.
     """
     if [category["name"] for category in before["vocabulary"]] != [category["name"] for category in now["vocabulary"]]:
-        what = f"their {len(now['vocabulary'])} classes are not the {len(before['vocabulary'])} of the run, in its order"
+        what = f"the {len(now['vocabulary'])} classes are not the run's {len(before['vocabulary'])} in the same order"
     elif any(before["tuned_on"].get(key) != now["tuned_on"].get(key) for key in ("sha256", "train_split_sha256")):
         images = [part["train_images"] + part["tuned_on"]["images"] for part in (now, before)]
-        what = f"their {images[0]} images are not the run's {images[1]}"
+        what = f"the {images[0]} images are not the run's {images[1]}"
     elif before["positives"] != now["positives"]:
-        what = "the labels of some classes are others"
+        what = "some classes have other labels"
     else:
         return
-    raise DataError(f"The data have changed since the run learned from them: {what}. Put them back, or start a new run.")
+    raise DataError(
+        f"The data have changed since the run started: {what}. Restore the data, or start a new run.", code="data_changed"
+    )

@@ -1,4 +1,4 @@
-"""A torch network -> an ONNX graph, and how far their probabilities differ."""
+"""A torch network -> an ONNX graph, and the differences between their probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ProbabilityNetwork(nn.Module):
-    """A network with the sigmoid or softmax that a bundle carries inside."""
+    """A network with the sigmoid or softmax that a bundle contains."""
 
     def __init__(self, network: TaggerNetwork) -> None:
         super().__init__()
@@ -35,19 +35,19 @@ class ProbabilityNetwork(nn.Module):
 
 
 def _giving_probs(network: nn.Module) -> nn.Module:
-    """In evaluation mode: what gives logits with its last step, what gives probabilities as it is."""
+    """A network that returns probabilities, in evaluation mode; a `TaggerNetwork` gets its sigmoid or softmax."""
     return (ProbabilityNetwork(network) if isinstance(network, TaggerNetwork) else network).eval()
 
 
 def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
-    """The graph ``images -> probs`` with a free batch size, of the network in evaluation mode.
+    """The graph ``images -> probs`` of a network in evaluation mode, with a dynamic batch size.
 
     Args:
-        network: A `TaggerNetwork`, or any that takes uint8 RGB ``(N, S, S, 3)`` and gives probs ``(N, C)`` itself.
+        network: A `TaggerNetwork`, or any module that maps uint8 RGB ``(N, S, S, 3)`` to probs ``(N, C)``.
         image_size: Side of the input, pixels.
 
     Raises:
-        BundleError: The exporter gave nothing.
+        BundleError: The exporter returned no graph.
     """
     model = _giving_probs(network)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8, device=next(network.parameters()).device)
@@ -55,7 +55,7 @@ def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        # The exporter tells its progress on stdout, which is for results.
+        # The exporter prints its progress to stdout, which is for results.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
@@ -71,28 +71,30 @@ def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
     finally:
         logger.setLevel(level)
     if program is None:
-        raise BundleError("torch's exporter gave no program. Is the installed onnxscript one that this torch knows?")
+        raise BundleError(
+            f"torch {torch.__version__} exported no graph. Install a version of onnxscript that fits it.", code="export_failed"
+        )
     proto: onnx.ModelProto = program.model_proto
     return proto
 
 
 def differences(network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Absolute differences in probability between a bundle and the network it was made from, ``(N, C)``.
+    """Absolute differences in probability between a bundle and its network, ``(N, C)``.
 
     Args:
-        network: Torch's side, as for `to_onnx`; computed in float32 on its device.
-        bundle: ONNX Runtime's side.
+        network: As for `to_onnx`; torch runs it in float32 on its device.
+        bundle: The bundle, which ONNX Runtime runs.
         images: uint8 ``(N, S, S, 3)`` RGB.
     """
     ours, theirs = both_probs(network, bundle, images)
-    made: NDArray[np.float32] = np.abs(ours - theirs)
-    return made
+    absolute: NDArray[np.float32] = np.abs(ours - theirs)
+    return absolute
 
 
 def both_probs(
     network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The network's probabilities and the bundle's, ``(N, C)`` each; arguments as for `differences`."""
+    """The network's probabilities and the bundle's, each ``(N, C)``; arguments as for `differences`."""
     model = _giving_probs(network)
     device = next(network.parameters()).device
     session = open_session(bundle)

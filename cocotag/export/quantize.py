@@ -1,4 +1,4 @@
-"""An ONNX graph -> the same graph with its convolutions in 8-bit integers. No torch."""
+"""An ONNX graph -> the same graph with its convolutions in 8-bit integers. Does not depend on torch."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION_IMAGES = 128
-"""As many photographs show the range of every feature well; more change little and take longer."""
+"""Enough calibration images to estimate the range of every feature; more change little and take longer."""
 
 _BATCH = 4
 
 
 def quantize_convolutions(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Static quantisation to 8 bits, as in Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
+    """A graph with its convolutions quantised statically to 8 bits (Jacob et al. 2018, https://arxiv.org/abs/1712.05877).
 
-    Weights are symmetric with a scale per channel (Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342: what depthwise
-    convolutions need), features have a range each, the one they take on ``images``. Only convolutions, and the ReLU6 behind
-    them, become integers: with all of the graph in 8 bits the sigmoid would give some 150 different probabilities. The first
-    convolution stays as it is: of three channels it is slow in integers, and so is normalising images for it in their order.
+    Weights are symmetric with one scale per channel, which depthwise convolutions need (Krishnamoorthi 2018,
+    https://arxiv.org/abs/1806.08342). Each feature map has one range, measured on ``images``. Only convolutions and the ReLU6
+    after them become integers: with the whole graph in 8 bits the sigmoid would output about 150 distinct probabilities. The
+    first convolution stays in float32: with three input channels it is slow in integers, and so is normalising images for it in
+    their channel order.
 
-    Fast where the CPU multiplies 8-bit integers in one instruction (VNNI: Intel since about 2019, AMD since Zen 4; ARM's dot
-    product). Older x86 processors add products in 16 bits, where large ones saturate: check the difference there.
+    Fast on CPUs that multiply 8-bit integers in one instruction (VNNI: Intel since about 2019, AMD since Zen 4; ARM's dot
+    product). Older x86 processors add products in 16 bits, where large products saturate: check the difference there.
 
     Args:
         model: ``images`` uint8 ``(N, S, S, 3)`` -> ``probs``, float32 inside. It is not changed.
-        images: That the ranges are taken from, ``(N, S, S, 3)``; photographs such as will be tagged.
+        images: Calibration images, ``(N, S, S, 3)``; they should be like those to tag.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -51,7 +52,7 @@ def quantize_convolutions(model: onnx.ModelProto, images: NDArray[np.uint8]) -> 
     with tempfile.TemporaryDirectory() as folder, _warnings_off():
         plain, folded, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "folded", "quantized"))
         onnx.save_model(model, str(plain))
-        quant_pre_process(plain, folded, skip_symbolic_shape=True)  # batch norms into the convolutions before them
+        quant_pre_process(plain, folded, skip_symbolic_shape=True)  # folds batch norms into the convolutions before them
         quantize_static(
             folded,
             quantized,
@@ -67,17 +68,17 @@ def quantize_convolutions(model: onnx.ModelProto, images: NDArray[np.uint8]) -> 
 
 
 def _first_convolution(model: onnx.ModelProto) -> list[str]:
-    """The names of the first convolution in the order of the graph, and of the ReLU6 behind it."""
+    """The names of the first convolution in graph order, and of the ReLU6 after it."""
     first = next((node for node in model.graph.node if node.op_type == "Conv"), None)
     if first is None:
         return []
-    behind = [node.name for node in model.graph.node if node.op_type == "Clip" and node.input[0] in first.output]
-    return [first.name, *behind]
+    following = [node.name for node in model.graph.node if node.op_type == "Clip" and node.input[0] in first.output]
+    return [first.name, *following]
 
 
 @contextmanager
 def _warnings_off() -> Iterator[None]:
-    """The quantiser warns on the root logger of what was done already."""
+    """Silence warnings: the quantiser asks on the root logger for a step that was done already."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

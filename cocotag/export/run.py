@@ -20,7 +20,7 @@ def export_run(
     """Export a checkpoint with thresholds tuned on its run's tune images.
 
     Args:
-        checkpoint: Of a training run.
+        checkpoint: Checkpoint of a training run.
         out: The ``.onnx`` file.
         calibration: As for `cocotag.export.bundles.export_checkpoint`.
         rule: The rule that thresholds are tuned by; None takes the rule of the run's config.

@@ -1,4 +1,4 @@
-"""A bundle's thresholds, tuned again on labelled images. No torch."""
+"""A bundle's thresholds, tuned again on labelled images. Does not depend on torch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thre
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen.
+    """The result of tuning.
 
     Attributes:
-        metadata: The new bundle's.
-        images: On how many; 0 where the rule needs none.
-        changed: Classes whose threshold was chosen; the others keep theirs.
-        failures: A line for each image that could not be read.
+        metadata: Metadata of the new bundle.
+        images: Number of images the thresholds were tuned on; 0 if the rule needs none.
+        changed: Number of classes with a new threshold; the others keep theirs.
+        failures: One line per image that could not be read.
     """
 
     metadata: BundleMetadata
@@ -35,16 +35,16 @@ class Tuned:
     failures: list[str]
 
     def to_text(self) -> str:
-        """For a terminal."""
+        """The result as lines for a terminal."""
         kept = len(self.metadata.vocabulary) - self.changed
-        rest = f"; {kept} classes lack positives or negatives and keep their thresholds" if kept else ""
-        how = f"tuned on {self.images} images" if self.images else "set"
+        rest = f"; classes without positives or without negatives, which keep their thresholds: {kept}" if kept else ""
+        how = f"tuned on {self.images} image{'' if self.images == 1 else 's'}" if self.images else "set"
         lines = [
-            f"thresholds of {self.changed} classes {how}{rest}",
+            f"thresholds of {self.changed} class{'' if self.changed == 1 else 'es'} {how}{rest}",
             f"rule: {describe(self.metadata.chosen_by)}",
         ]
         if self.failures:
-            lines.append(f"{len(self.failures)} images could not be read and are left out. The first: {self.failures[0]}")
+            lines.append(f"images left out because they cannot be read: {len(self.failures)}. The first: {self.failures[0]}")
         return "\n".join(lines)
 
 
@@ -58,45 +58,47 @@ def tune_thresholds(
     aliases: Aliases | None = None,
     progress: bool = True,
 ) -> Tuned:
-    """Choose thresholds on the images of a split, and write the bundle with them.
+    """Tune thresholds on the images of a split, and write the bundle with them.
 
-    Any later evaluation on these images is marked optimistic. A class of which the split does not have both positives and
-    negatives keeps its threshold, unless the rule gives all classes the same.
+    Any later evaluation on these images is marked optimistic. A class that lacks positives or negatives in the split keeps its
+    threshold, unless the rule sets the same threshold for all classes.
 
     Args:
         tagger: The bundle; its file is not changed, unless ``out`` is that file.
         table: The labelled images; classes are matched by name.
         out: The new bundle.
-        split: The split's name, for the bundle.
-        rule: What thresholds are chosen for; for ``fixed``, which needs no images, there is `set_thresholds`.
-        aliases: What the table's classes are called in the bundle.
-        progress: Show a bar on stderr, if that is a terminal.
+        split: The split's name, recorded in the bundle.
+        rule: The rule that thresholds are tuned by. For ``fixed``, which needs no images, use `set_thresholds`.
+        aliases: The bundle's names of the table's classes.
+        progress: Whether to show a bar on stderr, if it is a terminal.
 
     Raises:
-        DataError: No class in common, no class that thresholds can be chosen for, or no image can be read.
+        DataError: The split has no class in common with the bundle, no class has both positives and negatives, or no image
+            can be read.
         OutputError: ``out`` cannot be written.
     """
     before = tagger.metadata
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
     predicted = predict_table(tagger, aligned, progress=progress)
     readable, probs = predicted.table, predicted.probs
-    told = (readable.targets & readable.known).any(axis=0) & (~readable.targets & readable.known).any(axis=0)
-    if not told.any():
+    tunable = (readable.targets & readable.known).any(axis=0) & (~readable.targets & readable.known).any(axis=0)
+    if not tunable.any():
         raise DataError(
-            f"Split {split!r} has no class of which both positives and negatives are known, so it can choose no threshold. "
-            "Give another split, or name the classes that were looked for under known in the alias file."
+            f"No class in split {split!r} has both positives and negatives, so no threshold can be tuned. "
+            "Give another split, or list the exhaustively annotated classes under known in the alias file.",
+            code="no_tunable_class",
         )
     cells = probs, readable.targets, readable.known
     chosen = choose_thresholds(*cells, rule)
     record, for_precision = chosen.record(), thresholds_for_precision(*cells)
     for wish, one in for_precision.items():
         if wish in before.for_precision:
-            one["thresholds"] = np.where(told, one["thresholds"], before.for_precision[wish]["thresholds"]).tolist()
+            one["thresholds"] = np.where(tunable, one["thresholds"], before.for_precision[wish]["thresholds"]).tolist()
             one["untold"] = sorted({*one["untold"]} & {*before.for_precision[wish]["untold"]})
     if rule.name in ("f1:global", "fixed"):
-        told = np.ones_like(told)
-    elif not told.all():
-        record["classes"] = int(told.sum())
+        tunable = np.ones_like(tunable)
+    elif not tunable.all():
+        record["classes"] = int(tunable.sum())
     tuned_on = {
         **before.tuned_on,
         "split": split,
@@ -105,24 +107,24 @@ def tune_thresholds(
         "sources": [*before.tuned_on.get("sources", []), *_chose_before(before)],
     }
     metadata = replace(before, tuned_on=tuned_on).with_thresholds(
-        np.where(told, chosen.values, before.threshold_array()), record, for_precision
+        np.where(tunable, chosen.values, before.threshold_array()), record, for_precision
     )
     _write(tagger, metadata, out)
-    return Tuned(metadata, len(readable), int(told.sum()), predicted.failures)
+    return Tuned(metadata, len(readable), int(tunable.sum()), predicted.failures)
 
 
 def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Tuned:
-    """Write a bundle with one threshold for all classes, as ``fixed:0.5`` says.
+    """Write a bundle with one threshold for all classes, as in ``fixed:0.5``.
 
-    Where the checkpoint was chosen stays on record: figures from there remain optimistic.
+    The record of the tune images stays: they chose the checkpoint, so figures measured on them remain optimistic.
 
     Args:
         tagger: The bundle; its file is not changed, unless ``out`` is that file.
         out: The new bundle.
-        rule: A rule that chooses nothing.
+        rule: A ``fixed`` rule.
 
     Raises:
-        ValueError: Another rule.
+        ValueError: Any other rule.
         OutputError: ``out`` cannot be written.
     """
     chosen = fixed_thresholds(rule, len(tagger.metadata.vocabulary))
@@ -138,6 +140,6 @@ def _write(tagger: Tagger, metadata: BundleMetadata, out: Path) -> None:
 
 
 def _chose_before(metadata: BundleMetadata) -> list[dict[str, Any]]:
-    """The images that chose checkpoint and thresholds so far: what is measured there stays optimistic."""
+    """The images that chose the checkpoint and the thresholds so far: figures measured on them stay optimistic."""
     earlier: dict[str, Any] = {key: metadata.tuned_on[key] for key in ("split", "images", "sha256") if key in metadata.tuned_on}
     return [earlier] if "sha256" in earlier else []

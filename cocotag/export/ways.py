@@ -1,4 +1,4 @@
-"""The ways in which torch runs a network, for `cocotag latency`."""
+"""The ways to run a network that `cocotag latency` times: torch, ONNX Runtime and a GPU."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ NAMES = ("eager", "channels_last", "bf16", "compiled")
 
 
 def all_ways(network: TaggerNetwork, graph: Path | str, int8: Path | str, threads: int) -> list[Way]:
-    """Torch's ways on the CPU, ONNX Runtime in float32 and int8, and the GPU where there is one.
+    """Torch's ways on the CPU, ONNX Runtime in float32 and int8, and the GPU if there is one.
 
     Args:
-        network: In any state; it stays as it is.
+        network: In train or evaluation mode; it is not changed.
         graph: The same network as an ONNX file.
-        int8: That with its convolutions in 8-bit integers.
-        threads: Within an operator.
+        int8: The same graph with its convolutions in 8-bit integers.
+        threads: Threads within an operator.
     """
-    made = [Way(name, cpu_run(network, name, threads)) for name in NAMES]
-    made += [bundle_way(graph, threads), bundle_way(int8, threads, "ONNX Runtime, int8")]
+    ways = [Way(name, cpu_run(network, name, threads)) for name in NAMES]
+    ways += [bundle_way(graph, threads), bundle_way(int8, threads, "ONNX Runtime, int8")]
     if torch.cuda.is_available():
-        made.append(Way("GPU, fp16", *cuda_run(network), pool="GPU"))
-    return made
+        ways.append(Way("GPU, fp16", *cuda_run(network), pool="GPU"))
+    return ways
 
 
 @contextmanager
 def torch_threads() -> Iterator[None]:
-    """Put torch's number of threads back at the end."""
+    """Restore torch's number of threads at the end."""
     before = torch.get_num_threads()
     try:
         yield
@@ -46,7 +46,7 @@ def torch_threads() -> Iterator[None]:
 
 
 def stir(network: TaggerNetwork) -> None:
-    """Give the head other than its first weights, which are zero: or every way would say the same, right or wrong."""
+    """Add noise to the head's weights. They start at zero, so every way would give the same output, right or wrong."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.head.parameters():
@@ -54,12 +54,14 @@ def stir(network: TaggerNetwork) -> None:
 
 
 def cpu_run(network: TaggerNetwork, name: str, threads: int) -> Run:
-    """One of `NAMES`: contiguous weights, channels last, that with bf16 autocast, that compiled.
+    """A function that runs the network on the CPU in one of the ways in `NAMES`.
+
+    ``eager`` has contiguous weights, ``channels_last`` that layout; ``bf16`` adds autocast to it, ``compiled`` the compiler.
 
     Args:
-        network: It is copied, and the copy put in evaluation mode.
-        name: Which way.
-        threads: That torch takes, set before each run.
+        network: Not changed; the function uses a copy in evaluation mode.
+        name: Name of the way.
+        threads: Torch's number of threads, set before each run.
     """
     layout = torch.contiguous_format if name == "eager" else torch.channels_last
     model = copy.deepcopy(network).eval().to(memory_format=layout)
@@ -76,9 +78,9 @@ def cpu_run(network: TaggerNetwork, name: str, threads: int) -> Run:
 
 
 def cuda_run(network: TaggerNetwork) -> tuple[Run, Callable[[NDArray[np.uint8]], float]]:
-    """The network in channels last under fp16 autocast on the GPU; and its milliseconds by the GPU's own events.
+    """A function that runs the network on the GPU, channels last with fp16 autocast, and one that times it in milliseconds.
 
-    The images are there before the clock starts: what is timed is the network.
+    The GPU's own events time it. The images are copied to the GPU before the clock starts, so only the network is timed.
     """
     model = copy.deepcopy(network).eval().to("cuda").to(memory_format=torch.channels_last)
 
@@ -92,11 +94,11 @@ def cuda_run(network: TaggerNetwork) -> tuple[Run, Callable[[NDArray[np.uint8]],
         return probs
 
     def milliseconds(images: NDArray[np.uint8]) -> float:
-        there = torch.from_numpy(images).cuda()
+        on_gpu = torch.from_numpy(images).cuda()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         start.record()
-        forward(there)
+        forward(on_gpu)
         end.record()
         torch.cuda.synchronize()
         return float(start.elapsed_time(end))

@@ -24,7 +24,7 @@ from cocotag.photos.formats.wanted import Rows, Wanted
 
 REASONS = (
     *("missing", "not_a_file", "unreadable", "changed", "empty"),
-    *("not_an_image", "truncated", "too_large", "too_small", "needs_raw", "no_preview"),
+    *("not_an_image", "truncated", "too_large", "too_small", "needs_raw", "no_preview", "unsupported"),
 )
 """Every ``reason`` of an `ImageError` that `decode` raises."""
 

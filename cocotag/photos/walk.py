@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import io
 import os
@@ -31,6 +32,11 @@ OTHER_ENDINGS = "other endings"
 
 _ENDINGS = frozenset(os.fsencode(ending[1:]) for ending in IMAGE_ENDINGS)
 _RAW_ENDINGS = frozenset(os.fsencode(ending[1:]) for ending in FORMATS["RAW"].endings)
+_SYSTEM_FOLDERS = frozenset(
+    (b"@eadir", b"#recycle", b"@recycle", b"@recently-snapshot", b"$recycle.bin", b"#snapshot", b".thumbnails")
+)
+"""In lower case. Synology, QNAP and Windows make them: thumbnails, recycle bins and snapshots."""
+_BOMS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8"))
 _MAGIC = re.compile(r"[*?\[]")
 _OURS = frozenset({b"state", b"state-wal"})  # cocotag's own files are not reported as skipped
 _GALLERY, _UNFINISHED = os.fsencode(GALLERY), os.fsencode(UNFINISHED)
@@ -60,9 +66,12 @@ class Walk:
     """The image files under some paths: an iterable of parts of folders that can be iterated once.
 
     A folder is walked recursively, sorted by name, and yields its files with the ending of an image format. Links to folders
-    are followed. Each folder is walked once however many links lead to it, so loops end. A folder without list permission is
-    yielded like a file, so that decoding it reports the error. Memory holds only the names of one folder, the open folders and
-    the inode numbers of walked folders. Galleries of cocotag are not walked.
+    are followed. Each folder is walked once however many links lead to it, and never inside itself, so loops end. A folder
+    without list permission is yielded like a file, so that decoding it reports the error. Memory holds only the names of one
+    folder, the open folders and the paths of walked folders. Galleries of cocotag are not walked.
+
+    Folders that systems make among photographs, with thumbnails and deleted files (`is_system_folder`), are skipped unless they
+    are given themselves or ``hidden`` is set.
 
     Camera RAW files in a folder are yielded if the extra ``raw`` is installed, even beside a JPEG of the same name. Without
     the extra they are skipped: each would only fail, and most users who shoot RAW and JPEG have the JPEG anyway.
@@ -70,6 +79,7 @@ class Walk:
     Attributes:
         skipped: Number of files in the folders that are not images, by ending in lower case; an empty key for no ending.
         raw_left_out: Number of camera RAW files that were skipped.
+        system_folders: Number of system folders that were skipped, by name.
     """
 
     def __init__(
@@ -91,7 +101,7 @@ class Walk:
                 the path below the given folder, where ``*`` matches within a name and ``**`` any number of folders. A slash at
                 the end matches only folders. A skipped folder is skipped with all its contents; a given folder is never
                 skipped.
-            hidden: Include files and folders whose names begin with a dot. Given ones are always included.
+            hidden: Include files and folders whose names begin with a dot, and system folders. Given ones are always included.
             apart: Folders that are never walked.
             listed: The stream that a path ``-`` stands for: one path per line, or paths ended by NUL if the stream contains a
                 NUL. Paths that do not exist are yielded too, so that each gets its own error. A carriage return at the end of
@@ -107,13 +117,14 @@ class Walk:
         starts = [os.fsencode(Path(path)) for path in given]
         self.skipped: Counter[str] = Counter()
         self.raw_left_out = 0
+        self.system_folders: Counter[str] = Counter()
         self._exclude = Exclusions(exclude)
         self._hidden = hidden
         self._listed = listed
         self._left_out = left_out
         self._named = frozenset(starts)
         self._endings = _ENDINGS if FORMATS["RAW"].available() else _ENDINGS - _RAW_ENDINGS
-        self._walked: dict[int, set[int]] = {}
+        self._walked: set[bytes] = set()
         for folder in apart:
             if folder.is_dir():
                 self._is_new(os.fsencode(folder))
@@ -180,13 +191,16 @@ class Walk:
         path, below_start = start, b""
         while True:
             try:
-                opened.append(_Opened(path, below_start, self._entries(path, below_start)))
+                identity = _identity(path)
+                loops = any(one.identity == identity for one in opened)
+                entries = iter(()) if loops or not self._is_new(path) else self._entries(path, below_start)
+                opened.append(_Opened(path, below_start, identity, entries))
             except OSError:
                 above, name = os.path.split(path or b".")
                 yield Part(above, [name])  # decoding it will report the error
             below = b""
             while opened and not below:
-                folder, below_start, entries = opened[-1]
+                folder, below_start, _, entries = opened[-1]
                 names: list[bytes] = []
                 for name in islice(entries, PART):
                     if name.endswith(_FOLDER):
@@ -202,7 +216,7 @@ class Walk:
             path, below_start = _join(folder, below), _join(below_start, below)
 
     def _entries(self, folder: bytes, below_start: bytes) -> Iterator[bytes]:
-        """The images and folders in a folder, sorted; names of folders end in `_FOLDER`. Empty if it was walked already.
+        """The images and folders in a folder, sorted; names of folders end in `_FOLDER`.
 
         Args:
             folder: Its path.
@@ -211,8 +225,6 @@ class Walk:
         Raises:
             OSError: The folder cannot be listed, or no longer.
         """
-        if not self._is_new(folder or b"."):
-            return iter(())
         names: list[bytes] = []
         for entry in _scan(folder):
             name = entry.name
@@ -223,7 +235,9 @@ class Walk:
             is_folder = _is_folder(entry)
             if self._exclude and self._exclude.matches(name, _join(below_start, name), is_folder):
                 continue
-            if is_folder:
+            if is_folder and not self._hidden and is_system_folder(name, folder):
+                self.system_folders[os.fsdecode(name)] += 1
+            elif is_folder:
                 names.append(name + _FOLDER)
             elif self._is_image(folder, name):
                 names.append(name)
@@ -253,11 +267,10 @@ class Walk:
         return False
 
     def _is_new(self, folder: bytes) -> bool:
-        status = os.stat(folder)  # noqa: PTH116 (bytes)
-        walked = self._walked.setdefault(status.st_dev, set())
-        before = len(walked)
-        walked.add(status.st_ino)
-        return len(walked) > before
+        """Whether a folder was not walked before, by whatever links. Inode numbers would not tell: union mounts repeat them."""
+        before = len(self._walked)
+        self._walked.add(os.path.realpath(folder or b"."))
+        return len(self._walked) > before
 
     def _glob(self, pattern: bytes) -> Iterator[bytes]:
         text = os.fsdecode(pattern)
@@ -303,10 +316,11 @@ class Walk:
 
 
 class _Opened(NamedTuple):
-    """A folder that is being walked: its path, its path below the given folder, and its remaining entries."""
+    """A folder that is being walked: its path, its path below the given folder, device and inode, and its remaining entries."""
 
     folder: bytes
     below_start: bytes
+    identity: tuple[int, int]
     entries: Iterator[bytes]
 
 
@@ -325,6 +339,22 @@ def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = No
     """
     walk = Walk(paths, left_out=left_out)
     return (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
+
+
+def is_system_folder(name: bytes, parent: bytes = b"") -> bool:
+    """Whether a folder holds what a system keeps among photographs: thumbnails, deleted files, snapshots, derivatives.
+
+    Args:
+        name: Its name.
+        parent: The path of the folder that it lies in. Of an Apple Photos library only the originals are photographs.
+    """
+    in_library = parent.lower().endswith(b".photoslibrary")
+    return name.lower() in _SYSTEM_FOLDERS or (in_library and name not in (b"originals", b"Masters"))
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
+    status = os.stat(folder or b".")  # noqa: PTH116 (bytes)
+    return status.st_dev, status.st_ino
 
 
 def _join(folder: bytes, name: bytes) -> bytes:
@@ -346,7 +376,7 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 def _read_list(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     """Yield the paths of a list as they arrive, because the program that writes it may be slow."""
     separator, rest = b"", b""
-    while block := stream.read1(_LIST_BLOCK):
+    for block in _in_file_system_bytes(stream):
         rest += block
         if not separator:  # a path never contains a NUL, but may contain a line break
             separator = next((character for character in (b"\0", b"\n") if character in rest), b"")
@@ -354,6 +384,34 @@ def _read_list(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
             *paths, rest = rest.split(separator)
             yield _as_given(paths, separator)
     yield _as_given([rest], separator)
+
+
+def _in_file_system_bytes(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """The blocks of a list as bytes of paths. A byte order mark says that they are text, as PowerShell writes it.
+
+    Raises:
+        DataError: The text is damaged.
+    """
+    start = b""
+    while len(start) < 3 and (block := stream.read1(_LIST_BLOCK)):
+        start += block
+    mark, encoding = next(((mark, encoding) for mark, encoding in _BOMS if start.startswith(mark)), (b"", ""))
+    if not encoding:
+        yield start
+        while block := stream.read1(_LIST_BLOCK):
+            yield block
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding == "utf-8" else "strict")
+    block = start[len(mark) :]
+    try:
+        yield os.fsencode(decoder.decode(block))
+        while block := stream.read1(_LIST_BLOCK):
+            yield os.fsencode(decoder.decode(block))
+        yield os.fsencode(decoder.decode(b"", final=True))
+    except UnicodeError as error:
+        raise DataError(
+            f"The list begins as {encoding.upper()}, but is not ({error}). Write it as UTF-8.", code="list_not_decodable"
+        ) from None
 
 
 def _as_given(paths: Iterable[bytes], separator: bytes) -> list[bytes]:

@@ -1,1 +1,1 @@
-"""Bundle and files in, tags out. Runs without torch and without pandas."""
+"""Tagging of files with a bundle. Does not depend on torch or pandas."""

@@ -24,7 +24,7 @@ from cocotag.photos.walk import Part, Walk
 from cocotag.tagging.decisions.failures import FIRST_FAILURES
 from cocotag.tagging.progress import Progress
 from cocotag.tagging.state.models import Model
-from cocotag.tagging.state.stamps import hash_file, stat_file
+from cocotag.tagging.state.stamps import hash_file, mtime_ns, stat_file
 from cocotag.tagging.state.store import UNRELIABLE, Known, Result, State
 from cocotag.tagging.summary import INSTALL_RAW, TagSummary, counted, skipped_text
 
@@ -104,7 +104,7 @@ def tag_paths(
             state.commit_when_due()
     summary.stopped = job.is_stopped
     state.end(whole=not summary.stopped)
-    summary.skipped, summary.raw_left_out = walk.skipped, walk.raw_left_out
+    summary.skipped, summary.raw_left_out, summary.system_folders = walk.skipped, walk.raw_left_out, walk.system_folders
     summary.idle_exclusions = [] if summary.stopped else walk.idle_exclusions
     summary.seconds = time.perf_counter() - start
     return summary
@@ -126,7 +126,7 @@ class _File:
         now = stat_file(self.path)
         if self.status is None or now is None or _identity(now) != _identity(self.status):
             return UNRELIABLE, UNRELIABLE
-        mtime = self.status.st_mtime_ns
+        mtime = mtime_ns(self.status)
         if abs(self.met_ns - mtime) < (_FINE_STAMP_NS if mtime % 10**9 else _COARSE_STAMP_NS):
             return UNRELIABLE, UNRELIABLE
         return self.status.st_size, mtime
@@ -246,7 +246,7 @@ class _Job:
                 return False
         elif self._retry_failed or before.status in _MOMENTARY:
             return False
-        stamp = status.st_size, status.st_mtime_ns
+        stamp = status.st_size, mtime_ns(status)
         if self._hashers is None:
             return stamp == (before.size, before.mtime_ns)
         if hashed is None or hashed != before.hash:

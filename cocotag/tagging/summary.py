@@ -24,6 +24,7 @@ class TagSummary:
         known_failed: Failed files among ``known``.
         skipped: Files in the folders that are not images, by ending.
         raw_left_out: Camera RAW files that were left out, see `Walk`; not an error, since a JPEG is often beside them.
+        system_folders: Folders of systems that were left out, see `Walk`, by name.
         idle_exclusions: Globs of exclusions that matched nothing.
         seconds: Wall-clock time of the run.
         models: Number of taggers.
@@ -38,6 +39,7 @@ class TagSummary:
     known_failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     raw_left_out: int = 0
+    system_folders: Counter[str] = field(default_factory=Counter)
     idle_exclusions: list[str] = field(default_factory=list)
     seconds: float = 0.0
     models: int = 1
@@ -67,6 +69,10 @@ class TagSummary:
         if self.raw_left_out:
             them = "it" if self.raw_left_out == 1 else "them"
             lines.append(f"{counted(self.raw_left_out, 'camera RAW file')} left out. To tag {them} too: {INSTALL_RAW}")
+        if self.system_folders:
+            names = ", ".join(f"{count} {name}" for name, count in self.system_folders.most_common(FIRST_ENDINGS))
+            number = counted(self.system_folders.total(), "folder")
+            lines.append(f"{number} with thumbnails or deleted files left out ({names}). To tag them too: --hidden")
         for glob in self.idle_exclusions:
             hint = " A pattern with a slash matches the path below the given folder." if "/" in glob.rstrip("/") else ""
             lines.append(f"--exclude {glob!r} matched nothing.{hint}")
@@ -79,6 +85,7 @@ class TagSummary:
             "first_failures": self.first_failures,
             "skipped": dict(self.skipped),
             "raw_left_out": self.raw_left_out,
+            "system_folders": dict(self.system_folders),
             "idle_exclusions": self.idle_exclusions,
             "seconds": round(self.seconds, 3),
         }

@@ -1,9 +1,9 @@
-"""Learning-rate range test: which ``stages[0].lr`` to begin with.
+"""Learning-rate range test: it suggests a value for ``stages[0].lr``.
 
-L. N. Smith 2015, https://arxiv.org/abs/1506.01186: the rate rises a little at every step, and the loss tells at which rates the
-network learns and at which it falls apart. Lightning's ``Tuner.lr_find`` gives every layer group the same rate, so that
-``lr_decay`` would not be in what is tested; it also puts a checkpoint into the folder that the command runs in, and
-draws with matplotlib. So the rising rate is a schedule of ours, and Lightning's trainer runs it on the module that trains.
+L. N. Smith 2015, https://arxiv.org/abs/1506.01186: the rate rises a little at every step, and the loss shows at which rates the
+network learns and at which it diverges. Lightning's ``Tuner.lr_find`` uses one rate for all layer groups, so it would not test
+``lr_decay``; it also writes a checkpoint into the working folder and needs matplotlib. So the rising rate is a schedule here,
+and Lightning's trainer runs it on the same module as in training.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from cocotag.training.loop.schedule import Schedule
 from cocotag.training.preflight import preflight
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
-"""Rates at the first and at the last step, and how many there are."""
+"""Rate at the first step, rate at the last step, number of steps."""
 BLOWN_UP = 4.0
-"""Times the lowest loss so far at which there is nothing more to learn from higher rates."""
-_SLOWING, _RISING = 0.8, 0.1  # of the fall: it is nearly done; the loss has risen again by as much
-_BELOW_RISING = 10.0  # a whole cycle wants less than a single step bears
-_FIRST = 10  # steps, at rates too low to change much, that tell where the loss began
-_CHANCE = 1.75  # standard deviations from batch to batch that a smoothed loss falls by without having learned
+"""The test ends when the loss exceeds its minimum so far by this factor: higher rates show nothing more."""
+_SLOWING, _RISING = 0.8, 0.1  # shares of the fall of the loss: it is nearly done; the loss has risen again by as much
+_BELOW_RISING = 10.0  # a whole stage needs a lower rate than a single step tolerates
+_FIRST = 10  # steps, at rates too low to change much; their mean is the initial loss
+_CHANCE = 1.75  # standard deviations between batches; a smoothed loss falls by as much without learning
 _SPREAD = 3.0  # steps; standard deviation of the weights that smooth the losses
 
 
 @dataclass(frozen=True)
 class LrFound:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
-        suggestion: For ``stages[0].lr``: the lower of ``slowing`` and a tenth of ``rising``.
-        slowing: The rate by which four fifths of the fall of the loss were done.
-        rising: The rate at which the loss had risen again from its lowest by a tenth of its fall; None if it never did.
-        rates: Of the head at each step, ``(S,)``; layer groups further from it have less by ``lr_decay``.
-        losses: At each step, ``(S,)``.
-        smoothed: The same without the chance of single batches, ``(S,)``.
-        plot: ``lr.svg``.
+        suggestion: A value for ``stages[0].lr``: the lower of ``slowing`` and a tenth of ``rising``.
+        slowing: The rate at which the loss had completed four fifths of its fall.
+        rising: The rate at which the loss had risen from its minimum by a tenth of its fall; None if it never did.
+        rates: The head's rate at each step, ``(S,)``; earlier layer groups have lower rates by ``lr_decay``.
+        losses: The loss at each step, ``(S,)``.
+        smoothed: The losses without the noise of single batches, ``(S,)``.
+        plot: Path of ``lr.svg``.
     """
 
     suggestion: float
@@ -71,15 +71,15 @@ class LrFound:
 def find_lr(config: TrainConfig, directory: Path) -> LrFound:
     """Train the layers of the first stage at a rising rate, and write the losses to ``lr.csv`` and ``lr.svg``.
 
-    On one device. Nothing else is written, no checkpoint either; after Ctrl-C nothing at all.
+    The test uses one device. It writes no other files and no checkpoint; after Ctrl-C it writes nothing.
 
     Args:
-        config: Of the run to come.
+        config: Config of the planned run.
         directory: A new folder for the two files.
 
     Raises:
-        CocotagError: The config or the data cannot work, or the loss fell at no rate; then the two files are there to see.
-        OutputError: The directory is there already, or cannot be made.
+        CocotagError: The config or the data cannot work, or the loss fell at no rate. In the last case both files are written.
+        OutputError: The directory already exists, or cannot be created.
         Interrupted: Ctrl-C.
     """
     if directory.exists():
@@ -131,22 +131,22 @@ def find_lr(config: TrainConfig, directory: Path) -> LrFound:
     write_text(plot, _drawing(rates, losses, smoothed, suggestion, rising))
     if config.model.weights is None:
         say(
-            "note: without pretrained weights the loss falls soon and little, and ten times the suggested rate or more may "
-            "do better."
+            "note: without pretrained weights the loss falls early and little. Ten times the suggested rate or more may train "
+            "better."
         )
     return LrFound(suggestion, slowing, rising, rates, losses, smoothed, plot)
 
 
 def rate_at(step: int) -> float:
-    """The head's rate at a step: each time more by the same factor."""
+    """The head's rate at a step; it grows by the same factor at each step."""
     return LOWEST * math.exp(math.log(HIGHEST / LOWEST) * step / (STEPS - 1))
 
 
 def smooth(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Losses averaged over the steps around each, with the weights of a bell; not behind the rate, as a running mean is.
+    """Losses smoothed with a Gaussian centred on each step. Unlike a running mean, it does not lag behind the rate.
 
     Args:
-        losses: ``(S,)``; those that are no finite number count for nothing.
+        losses: ``(S,)``; NaN and infinite losses are ignored.
 
     Returns:
         ``(S,)``.
@@ -161,19 +161,19 @@ def smooth(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 def bounds(
     rates: NDArray[np.float64], losses: NDArray[np.float64], smoothed: NDArray[np.float64]
 ) -> tuple[float, float | None] | None:
-    """Where the fall of the loss slows down and where it turns into a rise: the two rates that Smith reads off the curve.
+    """The rates at which the fall of the loss slows down and at which the loss rises again: Smith reads both off the curve.
 
-    From there to one rate is a rule of thumb. What blows up, as sums of logarithms do, is told by its rise; what has a
-    ceiling, as soft-F1 has, by its fall. Without pretrained weights the loss falls little in so few steps, and soon: such a
-    network may bear ten times the lower of both.
+    The step from these two to one rate is a rule of thumb. The rise limits losses that are unbounded, such as sums of
+    logarithms; the fall limits losses with a ceiling, such as soft-F1. Without pretrained weights the loss falls early and
+    little in so few steps; such a network may tolerate ten times the lower rate.
 
     Args:
         rates: Rising, ``(S,)``.
         losses: ``(S,)``.
-        smoothed: As `smooth` gives them, ``(S,)``.
+        smoothed: The result of `smooth`, ``(S,)``.
 
     Returns:
-        Both rates, the second None where it never rises; None where the loss fell by no more than it does by chance.
+        Both rates, the second None if the loss never rises; None if the loss fell by no more than chance would explain.
     """
     if len(losses) < 2 * _FIRST:
         return None
@@ -189,20 +189,20 @@ def bounds(
 
 @dataclass(frozen=True)
 class _Rising(Schedule):
-    """The first stage for ever, at a rate that rises from step to step."""
+    """The first stage without end, at a rate that rises from step to step."""
 
     def stage_at(self, epoch: int) -> int:
         return 0
 
     def rate(self, group: int, step: int) -> float:
-        """As in training, `rate_at` in place of the stage's curve."""
+        """The rate of a layer group, as in training but with `rate_at` instead of the stage's curve."""
         if group not in self.trained(0):
             return 0.0
         return rate_at(step) * self.stages[0].lr_decay ** (self.groups - 1 - group)
 
 
 class _Record(Callback):
-    """Notes the loss of each optimiser step, shows how far it is, and ends the test when the loss has blown up."""
+    """Records the loss of each optimiser step, shows the progress, and ends the test when the loss diverges."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -215,11 +215,11 @@ class _Record(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401
         self._batches.append(float(outputs["loss"]))
-        if trainer.global_step == len(self.losses):  # gradients are still being added up
+        if trainer.global_step == len(self.losses):  # gradients are still being accumulated
             return
         self.losses.append(sum(self._batches) / len(self._batches))
         self._batches = []
-        # A short running mean: one unlucky batch does not end the test.
+        # A short running mean, so that a single bad batch does not end the test.
         self._mean = self.losses[-1] if math.isinf(self._mean) else 0.7 * self._mean + 0.3 * self.losses[-1]
         self._lowest = min(self._lowest, self._mean)
         if not self._mean <= BLOWN_UP * self._lowest:
@@ -234,10 +234,10 @@ class _Record(Callback):
 
 def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, interrupt: StopOnInterrupt) -> None:
     with told_plainly(trainer, module.config, data, interrupt, lambda: "Nothing was written."):
-        with interrupt, suppress(NotFinite):  # which is as blown up as can be
+        with interrupt, suppress(NotFinite):  # the loss has diverged, which ends the test
             trainer.fit(module, datamodule=data)
         if interrupt.pressed:  # after the last step
-            raise Interrupted("Stopped. Nothing was written.")
+            raise Interrupted("Stopped. Nothing was written.", code="interrupted")
 
 
 def _write_csv(path: Path, *columns: NDArray[np.float64]) -> None:
@@ -256,7 +256,7 @@ def _drawing(
     rising: float | None = None,
 ) -> str:
     most = float(np.nanmax(losses[:_FIRST]))
-    top = most + 0.25 * (most - float(np.nanmin(smoothed)))  # where it blows up is no scale for the rest
+    top = most + 0.25 * (most - float(np.nanmin(smoothed)))  # a diverging loss must not set the scale of the curve
     lines = [Line("each step", losses.tolist(), "c7", dots=True), Line("smoothed", smoothed.tolist(), "c1")]
     rules = [(suggestion, "suggested"), (rising, "rises again")]
     note = "" if suggestion is None else f"Suggested: {suggestion:.2g}"

@@ -70,7 +70,7 @@ def test_the_page_fetches_nothing_and_runs_no_data(page):
     assert "<i>group" in seen.text
 
 
-def test_headlines_are_on_the_first_screen_with_their_full_value(four, page):
+def test_the_main_measures_have_tiles_with_their_full_value(four, page):
     found = made(four)
     seen = Page(page)
     tiles = dict(zip(seen.values("data-measure"), seen.values("data-value"), strict=False))
@@ -135,7 +135,7 @@ def test_undefined_is_a_dash_and_never_a_zero():
 
 
 @pytest.mark.parametrize("targets", [np.zeros((1, 2), bool), np.ones((1, 2), bool), np.zeros((0, 0)).reshape(0, 0)])
-def test_extremes_make_a_whole_page(targets):
+def test_extreme_labels_make_a_complete_page(targets):
     if not targets.size:
         targets = np.eye(2, dtype=bool)
     text = evaluation_page.page(made(table_of(targets, ["a", "b"][: targets.shape[1]])))
@@ -158,7 +158,7 @@ def test_a_baseline_is_shown_with_regressions_first(four):
 
 
 @pytest.mark.parametrize(("classes", "images"), [(500, 200), (2000, 40)])
-def test_the_page_stays_small_whatever_the_number_of_classes(tmp_path, classes, images):
+def test_the_page_stays_small_with_many_classes(tmp_path, classes, images):
     rng = np.random.default_rng(0)
     for number in range(images):
         Image.fromarray(rng.integers(0, 256, (120, 120, 3), dtype=np.uint8)).save(tmp_path / f"{number:06}.jpg")

@@ -173,7 +173,7 @@ def test_best_f1_bounds_f1_and_its_threshold_reaches_it(found):
 
 
 @pytest.mark.parametrize("classes", ["all", "none"])
-def test_extremes_make_a_whole_report(tmp_path, classes):
+def test_extreme_labels_make_a_complete_report(tmp_path, classes):
     targets = np.full((1, 4), classes == "all")
     found = _evaluate(_table(targets), targets.astype(np.float32))
     write_evaluation(found, tmp_path)

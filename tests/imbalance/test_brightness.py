@@ -27,7 +27,7 @@ def measured(root, split):
 
 
 def make_data(root, pictures):
-    """A split ``val`` of these pictures, lossless, all with the one class."""
+    """A split ``val`` of these pictures, lossless, all with the same class."""
     (root / "annotations").mkdir(parents=True)
     (root / "val").mkdir()
     for name, picture in pictures.items():
@@ -45,7 +45,7 @@ def noise(rng, low, high):
 
 @pytest.fixture(scope="module")
 def lit(tmp_path_factory):
-    """Forty ordinary pictures, two dark ones, one bright one and one that is all grey."""
+    """Forty ordinary pictures, two dark ones, a bright one and a grey one."""
     rng = np.random.default_rng(0)
     pictures = {f"{place}.png": noise(rng, 0, 170 + place) for place in range(40)}
     pictures |= {"dark1.png": noise(rng, 0, 30), "dark2.png": noise(rng, 0, 40), "bright.png": noise(rng, 215, 256)}
@@ -59,7 +59,7 @@ def test_brightness_of_known_colours():
     assert brightness(np.array([[[0] * 3, [255] * 3]], np.uint8)) == 127.5
 
 
-def test_the_outliers_are_those_of_the_doctor(lit):
+def test_the_outliers_are_those_of_cocotag_check(lit):
     light = measured(lit, "val")
     found = {finding.code: finding.count for finding in check_split(lit, "val", progress=False).findings}
     counts = [light.measures[key] for key in ("dark", "bright", "low_contrast")]
@@ -79,14 +79,14 @@ def test_a_few_pictures_have_no_outliers_by_comparison(tmp_path):
     assert len(light.views) == 3
 
 
-def test_figures_by_a_second_road(coco_mini):
+def test_measures_computed_in_a_second_way(coco_mini):
     light = measured(coco_mini, "val").measures
     files = load_split(coco_mini, "val").paths()
     pictures = np.stack([load_square(path, FED_SIDE) for path in files])
     values = normalize(pictures)
     assert light["negative_share"] == pytest.approx((values < 0).mean(), rel=1e-9)
     assert light["above_one_share"] == pytest.approx((values > 1).mean(), rel=1e-9)
-    assert 0.4 < light["negative_share"] < 0.6  # which the page calls about half
+    assert 0.4 < light["negative_share"] < 0.6  # about half, as the page says
     assert light["normalized_mean"] == pytest.approx(values.mean(axis=(0, 1, 2), dtype=np.float64).tolist(), abs=1e-4)
     assert light["normalized_std"] == pytest.approx(values.std(axis=(0, 1, 2), dtype=np.float64).tolist(), abs=1e-4)
     means = [brightness(picture) for picture in pictures]
@@ -95,7 +95,7 @@ def test_figures_by_a_second_road(coco_mini):
     naive = np.rint(255 * values.clip(0, 1)).astype(np.uint8)
     assert light["shown_mean"] == pytest.approx(np.mean(means), abs=0.5)  # luma rounds each pixel
     assert light["naive_mean"] == pytest.approx(np.mean([brightness(picture) for picture in naive]), abs=0.5)
-    assert light["naive_mean"] < light["shown_mean"]  # what makes good photographs look dark
+    assert light["naive_mean"] < light["shown_mean"]  # good photographs look dark
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
@@ -118,7 +118,7 @@ def test_naive_is_black_below_the_mean_and_full_above_a_standard_deviation(monke
         assert (naive[level > mean + std, 0, channel] == 255).all()
 
 
-def test_what_cannot_be_read_is_named_and_counted(lit, tmp_path):
+def test_unreadable_files_are_named_and_counted(lit, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(lit, root)
     (root / "val" / "3.png").write_bytes(b"")
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_named_and_counted(lit, tmp_path):
     assert "4 of 44 cannot be read (first: 3.png: empty)" in light.to_text()
 
 
-def test_nothing_to_read_is_undefined_not_zero(lit, tmp_path):
+def test_without_readable_files_measures_are_undefined_and_not_zero(lit, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(lit, root)
     for file in (root / "val").iterdir():
@@ -152,7 +152,7 @@ def test_nothing_to_read_is_undefined_not_zero(lit, tmp_path):
     assert light.views == []
 
 
-def test_a_picture_that_goes_while_it_is_wanted_is_left_out(lit, tmp_path):
+def test_a_picture_that_vanishes_meanwhile_is_left_out(lit, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(lit, root)
     table = load_split(root, "val")

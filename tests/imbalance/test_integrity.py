@@ -66,8 +66,9 @@ def test_images_are_found_beside_the_annotations(sample_dir, tmp_path, monkeypat
     assert find_images(tmp_path / "x" / "instances_val.json") is None
 
 
-def test_a_file_that_holds_nothing_is_refused(tmp_path):
+def test_a_file_that_is_not_coco_is_refused(tmp_path):
     path = tmp_path / "instances_a.json"
     path.write_text("[]")
-    with pytest.raises(DataError, match="not a COCO instances file"):
+    with pytest.raises(DataError, match=path.name) as caught:
         look_over(path, "a", progress=False)
+    assert caught.value.code == "not_coco_json"

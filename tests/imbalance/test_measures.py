@@ -18,7 +18,7 @@ from cocotag.training.loop.loss import Loss
 
 @pytest.fixture(scope="module")
 def val2017(data_dir):
-    """All labels of val2017 as plain Python: the path, names, a set of indices for every image, objects by class."""
+    """All labels of val2017 as plain Python: the path, names, a set of indices per image, objects by class."""
     path = data_dir / "labels_val2017.json"
     if not path.is_file():
         pytest.skip(f"no {path}")
@@ -37,7 +37,7 @@ def val2017_found(val2017):
     return imbalance(load_annotations(val2017[0]), split="val2017")
 
 
-def test_val2017_by_a_second_road(val2017, val2017_found):
+def test_val2017_in_a_second_way(val2017, val2017_found):
     _, names, labels, objects = val2017
     expected = reference(labels, len(names))
     assert_same(val2017_found.measures, expected)
@@ -62,10 +62,10 @@ def test_val2017_by_a_second_road(val2017, val2017_found):
     groups = val2017_found.classes["group"].tolist()
     rest |= {f"{group}_classes": groups.count(group) for group in ("head", "medium", "tail")}
     assert_same(val2017_found.measures, rest)
-    assert set(val2017_found.measures) == {*expected, *rest}  # nothing in the file is left unchecked
+    assert set(val2017_found.measures) == {*expected, *rest}  # every measure is checked
 
 
-def test_the_classes_of_val2017_by_a_second_road(val2017, val2017_found):
+def test_the_classes_of_val2017_in_a_second_way(val2017, val2017_found):
     _, names, labels, objects = val2017
     found, images = val2017_found.classes, len(labels)
     counts = [sum(index in entry for entry in labels) for index in range(len(names))]
@@ -104,7 +104,7 @@ def test_the_classes_of_val2017_by_a_second_road(val2017, val2017_found):
     assert set(found.columns) == {*expected, "class_id", "index", "supercategory"}
 
 
-def test_the_pairs_of_val2017_by_a_second_road(val2017, val2017_found):
+def test_the_pairs_of_val2017_in_a_second_way(val2017, val2017_found):
     _, names, labels, _ = val2017
     on = [{row for row, entry in enumerate(labels) if index in entry} for index in range(len(names))]
     expected = {}
@@ -121,7 +121,7 @@ def test_the_pairs_of_val2017_by_a_second_road(val2017, val2017_found):
     assert counts == sorted(counts, reverse=True)
 
 
-def test_the_label_sets_of_val2017_by_a_second_road(val2017, val2017_found):
+def test_the_label_sets_of_val2017_in_a_second_way(val2017, val2017_found):
     _, names, labels, _ = val2017
     counted = Counter(frozenset(entry) for entry in labels)
     found = val2017_found.labelsets
@@ -141,7 +141,7 @@ def test_the_lorenz_curve_of_val2017_and_its_gini(val2017, val2017_found):
     assert val2017_found.measures["gini"] == pytest.approx(float(1 - 2 * area))  # twice the area above the curve
 
 
-def test_the_drift_of_val2017_by_a_second_road(val2017):
+def test_the_drift_of_val2017_in_a_second_way(val2017):
     path, names, labels, _ = val2017
     table = load_annotations(path)
     frame = drift([imbalance(table.take(np.arange(4000)), split="a"), imbalance(table.take(np.arange(4000, 4952)), split="b")])

@@ -55,7 +55,7 @@ def test_the_weights_to_download_are_those_of_the_classes(tmp_path):
     assert "--loss.pos_weight effective" in page
 
 
-def test_every_drawing_has_its_sentence(coco_mini, tmp_path):
+def test_every_plot_has_an_explanation(coco_mini, tmp_path):
     splits = [imbalance(load_split(coco_mini, split), split=split) for split in ("train", "val")]
     page = page_of(tmp_path, splits)
     assert page.count('<div class="figure"><svg') == page.count('<p class="how-to-read">') == 7
@@ -89,7 +89,7 @@ def test_the_heatmap_says_how_many_classes_it_shows(tmp_path):
     assert f"the {MAP_CLASSES} classes with the most images of 130" in text
 
 
-def test_the_page_stays_small_whatever_the_number_of_classes_and_the_length_of_their_names(tmp_path):
+def test_the_page_stays_small_with_many_classes_and_long_names(tmp_path):
     rng = np.random.default_rng(0)
     names = [f"{index} {'<&>' * 200}" for index in range(2000)]
     splits = [

@@ -87,7 +87,7 @@ def test_toy_by_hand():
     rows = [tuple(row) for row in found.pairs[["a", "b", "count", "lift", "jaccard", "expected"]].itertuples(index=False)]
     assert rows[0] == pytest.approx(("class 0", "class 1", 2, 1.25, 0.5, 1.6))
     assert rows[1] == pytest.approx(("class 0", "class 2", 1, 1.25, 0.25, 0.8))
-    assert len(rows) == 2  # the others were neither seen nor expected once
+    assert len(rows) == 2  # the other pairs do not occur and are not expected
     assert found.pairs.loc[0, ["p_b_given_a", "p_a_given_b"]].tolist() == [0.5, 1.0]
     assert found.labelsets["labels"].tolist()[0] == ("class 0", "class 1")
     assert () in found.labelsets["labels"].tolist()
@@ -101,7 +101,7 @@ def matrices(rows=12, columns=6):
 
 @given(matrices())
 @settings(deadline=None)
-def test_two_roads_to_every_measure(drawn):
+def test_every_measure_in_a_second_way(drawn):
     targets, known = drawn
     label_sets = [set(np.flatnonzero(row)) for row in targets & known]
     found = imbalance(make_table(targets, known))
@@ -126,7 +126,7 @@ def test_two_roads_to_every_measure(drawn):
 
 @given(matrices(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_neither_order_nor_copies_of_the_data_matter(drawn, random):
+def test_order_and_copies_of_the_data_do_not_matter(drawn, random):
     targets = drawn[0]
     order = list(range(targets.shape[1]))
     random.shuffle(order)
@@ -183,7 +183,7 @@ def test_nothing_to_measure_is_an_error():
         imbalance(make_table(TOY), input_features=0)
 
 
-def test_files_hold_what_was_found(coco_mini, tmp_path):
+def test_files_have_the_results(coco_mini, tmp_path):
     found = imbalance(load_split(coco_mini, "train"), split="train")
     write([found], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.csv", "dataset.json", "imbalance.html", "pairs.csv"]

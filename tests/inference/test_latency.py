@@ -15,9 +15,9 @@ from cocotag.models.network import TaggerNetwork
 SMALL = ["--model.name", "mobilenet_v3_small", "--model.width", "0.25", "--model.image_size", "32", "--repeats", "3"]
 
 
-def test_every_way_is_timed_and_says_the_same(capsys, monkeypatch):
+def test_every_way_is_timed_and_gives_the_same(capsys, monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr(ways, "NAMES", ("eager", "channels_last", "bf16"))  # to compile a whole network takes a minute
+    monkeypatch.setattr(ways, "NAMES", ("eager", "channels_last", "bf16"))  # compiling a whole network takes a minute
     assert main(["latency", *SMALL, "--batch", "[1, 3]", "--threads", "[1]", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert torch.get_num_threads() == before
@@ -101,7 +101,7 @@ def test_a_fast_wrong_way_shows_and_one_that_fails_is_a_row():
     assert "failed: no compiler" in to_text(made)
 
 
-def test_ways_with_threads_of_their_own_are_not_timed_in_turns():
+def test_ways_with_different_thread_pools_are_not_timed_in_turns():
     order = []
 
     def noted(name, pool):

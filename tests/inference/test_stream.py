@@ -1,4 +1,4 @@
-"""Files -> one result for every file, in order, whatever the files are."""
+"""One result per file, in order, for files of any kind."""
 
 import gc
 import threading
@@ -28,7 +28,7 @@ def tagger(toy_bundle):
 
 @pytest.fixture
 def album(tmp_path):
-    """Twenty plain pictures of different colours, and three files that are none, in between."""
+    """Twenty plain pictures of different colours, with three files that are not images in between."""
     folder = tmp_path / "album"
     folder.mkdir()
     for index, colour in enumerate(np.random.default_rng(0).integers(0, 256, (20, 3))):
@@ -45,7 +45,7 @@ def decoders_alive():
 
 @pytest.fixture
 def on_a_gpu(toy_bundle):
-    """The same tagger, but as one whose network does not run on the cores; and the threads that ran it."""
+    """The same tagger, as if its network ran on a GPU; and the threads that ran it."""
     loaded = Tagger.load(toy_bundle, threads=2, provider="cpu")
     ran = []
 
@@ -117,7 +117,7 @@ def convolutions(tmp_path_factory):
     return path
 
 
-def test_pictures_score_alike_whatever_the_batch_and_the_threads(convolutions, sample_dir):
+def test_scores_do_not_depend_on_batch_size_and_threads(convolutions, sample_dir):
     files = list(find_images([sample_dir / "val"]))[:13]
     alone = np.stack([Tagger.load(convolutions, threads=1).predict(load_square(path, 96)[None])[0] for path in files])
     assert alone.std(axis=0).mean() > 0.01
@@ -127,7 +127,7 @@ def test_pictures_score_alike_whatever_the_batch_and_the_threads(convolutions, s
         np.testing.assert_allclose(np.stack(probs), alone, atol=1e-5)
 
 
-def test_a_network_apart_runs_in_the_thread_that_asks_and_gives_the_same(tagger, on_a_gpu, album):
+def test_a_network_on_a_gpu_runs_in_the_consuming_thread_with_the_same_results(tagger, on_a_gpu, album):
     apart, ran = on_a_gpu
     files = list(find_images([album]))
     on_cores, elsewhere = (list(predict_files(one, files, batch_size=4)) for one in (tagger, apart))
@@ -142,7 +142,7 @@ def test_a_network_apart_runs_in_the_thread_that_asks_and_gives_the_same(tagger,
         assert one.probs is None or all(np.array_equal(member.probs, one.probs) for member in group)
 
 
-def test_nothing_in_nothing_out_and_failures_alone(tagger, on_a_gpu, album):
+def test_empty_input_and_only_failures(tagger, on_a_gpu, album):
     for one in (tagger, on_a_gpu[0]):
         assert list(predict_files(one, [])) == []
         assert [result.error.reason for result in predict_files(one, [album / "03a.jpg"] * 20)] == ["empty"] * 20
@@ -153,14 +153,14 @@ def test_files_are_read_ahead_by_no_more_than_a_few_tasks(tagger, album):
 
     def endless():
         while True:
-            assert threading.current_thread() is threading.main_thread()  # who gives them may be no friend of threads
+            assert threading.current_thread() is threading.main_thread()  # the iterable need not be thread-safe
             taken.append(album / "00.png")
             yield taken[-1]
 
     results = predict_files(tagger, endless(), batch_size=4, decoders=2)
     assert not taken
     next(results)
-    assert len(taken) <= 4 * AHEAD * 2  # as long as nobody knows how quick they are, a batch at a time
+    assert len(taken) <= 4 * AHEAD * 2  # one batch per task until the speed is known
     for _ in range(200):
         next(results)
     assert len(taken) <= 200 + TASK_FILES * (AHEAD * 2 + 1)
@@ -169,7 +169,7 @@ def test_files_are_read_ahead_by_no_more_than_a_few_tasks(tagger, album):
 
 @pytest.mark.parametrize("apart", [False, True], ids=["on the cores", "apart"])
 def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, monkeypatch, apart):
-    """One picture for each thread in full size; as squares no more than a few, also where they wait for a GPU."""
+    """One full-size picture per thread, and only a few squares, even if they wait for a GPU."""
     decoding, most, lock = [0], [0], threading.Lock()
     whole = stream.load_square
 
@@ -186,7 +186,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, 
     monkeypatch.setattr(stream, "load_square", load)
     square, batch_size, decoders = 64 * 64 * 3, 4, 3
     one = on_a_gpu[0] if apart else tagger
-    tracemalloc.start()  # numpy tells it of its arrays
+    tracemalloc.start()  # it tracks numpy arrays too
     try:
         count = sum(1 for _ in predict_files(one, [album / "00.png"] * 1000, batch_size=batch_size, decoders=decoders))
         peak = tracemalloc.get_traced_memory()[1]
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, 
 
 
 def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
-    """While the first is decoded the rest goes on, as far as may be read ahead; its result is still the first."""
+    """While the first file is decoded, others are read ahead; the first result is still the first."""
     others, released = threading.Semaphore(0), threading.Event()
     whole = stream.load_square
 
@@ -226,7 +226,7 @@ def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "together"), [(0.0, TASK_FILES), (0.015, 2), (0.1, 1)])
-def test_tasks_are_as_large_as_files_are_quick(tagger, album, monkeypatch, seconds, together):
+def test_tasks_are_larger_for_fast_files(tagger, album, monkeypatch, seconds, together):
     """Many files per task are faster, but slow files must not delay each other."""
     whole, sizes = stream._decode_and_run, []
 
@@ -247,12 +247,12 @@ def test_tasks_are_as_large_as_files_are_quick(tagger, album, monkeypatch, secon
     assert sum(sizes) == 40
 
 
-def test_what_is_no_fault_of_a_file_ends_the_stream(tagger, album, monkeypatch):
+def test_other_errors_than_those_of_a_file_end_the_stream(tagger, album, monkeypatch):
     def load(path, side):
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(stream, "load_square", load)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
+    with pytest.raises(RuntimeError, match="a bug"):
         list(predict_files(tagger, [album / "00.png"] * 50))
     assert not decoders_alive()
 
@@ -280,7 +280,7 @@ def test_an_interrupt_between_files_leaves_no_threads(tagger, album):
     assert not decoders_alive()
 
 
-def test_settings_that_cannot_be_are_refused_at_once(tagger):
+def test_impossible_settings_are_refused_at_once(tagger):
     for settings in ({"batch_size": 0}, {"decoders": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             predict_files(tagger, [], **settings)

@@ -1,4 +1,4 @@
-"""A bundle and one image, or a folder of them: probabilities, and which of them are tags."""
+"""Probabilities and tags of one image, or of a folder of images."""
 
 import io
 import os
@@ -153,7 +153,7 @@ sys.exit(", ".join(heavy) or None)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_score_as_it_is_written_is_a_threshold_that_it_meets(toy_bundle):
+def test_a_written_score_used_as_a_threshold_is_met(toy_bundle):
     image = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     tagger = Tagger.load(toy_bundle)
     for tag in tagger.tag(image, threshold=0):

@@ -1,4 +1,4 @@
-"""Report pages and a real browser to look at them: made by the real commands, once for all tests that look."""
+"""Report pages, written once by the real commands, and a real browser to open them."""
 
 import json
 from functools import partial
@@ -32,12 +32,12 @@ def browser():
 
 @pytest.fixture
 def look(browser):
-    """Open a page; at the end see that it was silent and asked for nothing."""
+    """Open a page; at the end, check that it logged nothing and requested nothing."""
     return partial(looking, browser, alone=True)
 
 
 def draw_nasty(root, images=48):
-    """A data set in COCO's layout, whose classes and files are called what nobody should."""
+    """A data set in COCO's layout with nasty class and file names."""
     rng = np.random.default_rng(0)
     (root / "annotations").mkdir(parents=True)
     categories = [{"id": 3 * i + 1, "name": name, "supercategory": NASTY[i % 2]} for i, name in enumerate(NASTY)]
@@ -49,7 +49,7 @@ def draw_nasty(root, images=48):
             picture = np.full((90, 120, 3), rng.integers(256, size=3), np.uint8)
             (root / split / name).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
             files.append({"id": image, "file_name": name, "width": 120, "height": 90})
-            for category in np.flatnonzero(rng.random(len(NASTY) - 1) < 0.3).tolist():  # the last is never there
+            for category in np.flatnonzero(rng.random(len(NASTY) - 1) < 0.3).tolist():  # the last class never occurs
                 box = {"bbox": [1, 1, 50, 40], "area": 2000, "iscrowd": 0, "segmentation": []}
                 annotations.append(
                     {"id": len(annotations) + 1, "image_id": image, "category_id": categories[category]["id"], **box}
@@ -100,7 +100,7 @@ def path(request):
 
 @pytest.fixture(params=["evaluation", "imbalance"])
 def small(request, nasty):
-    """For what does not depend on the size of a page."""
+    """The small pages, for tests that do not depend on the size of a page."""
     folder, imbalance = nasty
     return imbalance if request.param == "imbalance" else folder / "evaluation" / "report.html"
 

@@ -25,7 +25,7 @@ def cells(root):
 
 @pytest.mark.parametrize("labels", [[], ["one"], COCO80.names, EVIL], ids=["0", "1", "80", "evil"])
 @pytest.mark.parametrize("diverging", [False, True])
-def test_it_is_wellformed_and_whole_at_any_size(labels, diverging):
+def test_it_is_wellformed_at_any_size(labels, diverging):
     values = [[(row - column) / 7 for column in range(len(labels))] for row in range(len(labels))]
     weak = [[row > column for column in range(len(labels))] for row in range(len(labels))]
     root = parse(heatmap(labels, values, title="T", hatched=weak, diverging=diverging, low=EVIL[0], high=EVIL[4]))
@@ -73,7 +73,7 @@ def test_a_diverging_scale_is_symmetrical_about_zero(values):
         assert above[1] == below[1] >= place[columns[len(values)]][1]
 
 
-def test_one_odd_value_does_not_make_the_others_pale_and_the_key_says_that_it_lies_beyond():
+def test_an_outlier_does_not_make_the_others_pale_and_the_key_shows_it():
     row = [1.0] * 99 + [40.0]
     root = parse(heatmap(["a"], [row], columns=[str(place) for place in range(100)], title="T", diverging=True))
     assert {opacity for _, opacity, *_ in cells(root).values()} == {1.0}
@@ -81,39 +81,39 @@ def test_one_odd_value_does_not_make_the_others_pale_and_the_key_says_that_it_li
     assert "\N{MINUS SIGN}1" in texts(root)
 
 
-def test_only_the_cells_that_were_asked_for_are_hatched():
+def test_only_the_requested_cells_are_hatched():
     weak = [[False, True], [True, True]]
     root = parse(heatmap(["a", "b"], [[1, 2], [None, 4]], title="T", hatched=weak))
     (layer,) = found(root, "path", "hatch")
     corners = {corner for corner in points(layer.get("d")) if corner in {cell[2:] for cell in cells(root).values()}}
-    assert layer.get("d").count("M") == 2  # a missing cell has nothing to hatch
+    assert layer.get("d").count("M") == 2  # a missing cell is not hatched
     assert {cells(root)[tip][2:] for tip in ("a, b: 2", "b, b: 4")} <= corners
     assert any("hatched" in text for text in texts(root))
 
 
-def test_a_drawing_without_weak_cells_has_no_pattern():
+def test_a_heatmap_without_hatched_cells_has_no_pattern():
     for weak in (None, [[False]]):
         svg = heatmap(["a"], [[1]], title="T", hatched=weak)
         assert "pattern" not in svg
         assert "hatched" not in svg
 
 
-def test_patterns_of_two_drawings_on_one_page_are_not_taken_for_each_other():
+def test_patterns_of_two_heatmaps_on_one_page_have_different_ids():
     drawings = [heatmap(["a"], [[1]], title=title, hatched=[[True]]) for title in ("T", "U")]
     names = [re.search(r'<pattern id="([^"]+)"', svg).group(1) for svg in drawings]
     assert names[0] != names[1]
     for name, svg in zip(names, drawings, strict=True):
         assert Counter(re.findall(r"url\(#([^)]+)\)", svg)) == {name: 2}
-    assert heatmap(["a"], [[1]], title="T", hatched=[[True]]) == drawings[0]  # done twice is the same page
+    assert heatmap(["a"], [[1]], title="T", hatched=[[True]]) == drawings[0]  # the same output twice
 
 
-def test_what_a_value_means_is_said_by_the_caller():
+def test_the_caller_formats_the_values():
     root = parse(heatmap(["a", "b"], [[3, -3], [0, 1]], title="T", diverging=True, show=lambda value: f"<{2**value:g}>"))
     assert {"a, a: <8>", "a, b: <0.125>", "b, a: <1>"} <= set(tips(root))
     assert {"<8>", "<0.125>", "<1>"} <= set(texts(root))
 
 
-def test_eighty_classes_are_small_enough_and_named_at_both_ends():
+def test_eighty_classes_are_small_and_labelled_at_both_ends():
     numbers = random.Random(0)
     matrix = [[numbers.gauss(0, 2) for _ in COCO80.names] for _ in COCO80.names]
     weak = [[numbers.random() < 0.5 for _ in COCO80.names] for _ in COCO80.names]
@@ -124,7 +124,7 @@ def test_eighty_classes_are_small_enough_and_named_at_both_ends():
     assert len(heatmap(COCO80.names, sparse, title="T").encode()) < 100_000
 
 
-def test_sizes_that_do_not_fit_are_refused():
+def test_different_sizes_are_refused():
     with pytest.raises(ValueError, match="square matrix"):
         heatmap(["a", "b"], [[1, 2]], title="T")
     with pytest.raises(ValueError, match="3 columns"):

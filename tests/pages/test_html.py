@@ -79,13 +79,13 @@ def test_plain_refuses_other_types():
         plain(object())
 
 
-def test_the_base_page_loads_nothing_from_elsewhere():
+def test_the_base_page_loads_nothing():
     page = render("cocotag.pages", "base.html.j2")
     assert page.startswith("<!doctype html>")
     assert not re.search(r"""src\s*=|href\s*=\s*"[^#]|@import|url\(|fetch\(|XMLHttpRequest""", page)
 
 
-def test_the_page_lets_no_script_run_but_its_own():
+def test_the_page_allows_only_its_own_script():
     page = render("cocotag.pages", "base.html.j2")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1]
     scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
@@ -132,6 +132,6 @@ def test_signed(value, shown):
     assert signed(value) == shown
 
 
-def test_a_name_that_is_not_given_is_an_error():
+def test_a_missing_variable_is_an_error():
     with pytest.raises(jinja2.UndefinedError):
         render("cocotag.imbalance", "imbalance.html.j2")

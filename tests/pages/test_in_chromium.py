@@ -1,9 +1,9 @@
-"""Both pages in a real browser: nothing leaves them, and mouse and keyboard sort, filter and open their rows."""
+"""Both pages in a real browser: they request nothing, and mouse and keyboard sort, filter and open their rows."""
 
 import pytest
 
 
-def test_nothing_is_said_and_nothing_leaves_the_page(look, path):
+def test_the_page_logs_nothing_and_requests_nothing(look, path):
     with look(path) as page:
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         for details in page.locator("details:visible > summary").all():
@@ -14,16 +14,16 @@ def test_nothing_is_said_and_nothing_leaves_the_page(look, path):
     assert path.stat().st_size <= 5_000_000
 
 
-def test_a_request_that_leaves_the_page_would_be_seen(look, tmp_path):
-    """The net catches: this page asks."""
+def test_a_request_would_be_detected(look, tmp_path):
+    """The check works: this page makes a request."""
     asks = tmp_path / "asks.html"
     asks.write_text("<!doctype html><img src='https://example.org/x.png'>")
     with pytest.raises(AssertionError), look(asks) as page:
         page.wait_for_timeout(200)
 
 
-def test_even_a_script_that_got_in_would_not_run(look, small, tmp_path):
-    """The page forbids what it does not need, whatever an escape may have missed."""
+def test_an_injected_script_does_not_run(look, small, tmp_path):
+    """The content security policy forbids it, even if escaping failed."""
     text = small.read_text(encoding="utf-8").replace("<h1>", "<h1><script>document.title = 'broken into'</script>")
     broken = tmp_path / "broken.html"
     broken.write_text(text, encoding="utf-8")
@@ -69,7 +69,7 @@ def test_sorting_by_mouse_and_by_keyboard(look, small):
         second.locator("button").click()
         assert second.get_attribute("aria-sort")
         page.locator("input.filter[data-table=classes]").focus()
-        for _ in range(3):  # the box that scrolls may come before
+        for _ in range(3):  # the scrollable box may come before
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.closest('th') !== null"):
                 break
@@ -82,7 +82,7 @@ def test_sorting_by_mouse_and_by_keyboard(look, small):
         assert table.locator("tbody tr > :first-child").all_inner_texts() == names[::-1]
 
 
-def test_the_filter_shows_the_rows_that_hold_the_text(look, small):
+def test_the_filter_shows_the_rows_with_the_text(look, small):
     with look(small) as page:
         box, rows = page.locator("input.filter[data-table=classes]"), page.locator("table#classes tbody tr")
         everything = rows.count()
@@ -116,7 +116,7 @@ def test_a_row_opens_by_click_and_enter_and_closes_by_escape(look, evaluation):
 
         row.locator("td").nth(1).click()  # anywhere in the row
         assert panel.count() == 1
-        page.keyboard.press("Escape")  # which is for what has the focus
+        page.keyboard.press("Escape")  # applies to the focused row
         button.focus()
         page.keyboard.press("Escape")
         assert panel.count() == 0
@@ -129,13 +129,13 @@ def test_a_row_opens_by_click_and_enter_and_closes_by_escape(look, evaluation):
         page.keyboard.press("Space")
         assert panel.locator("svg").count() >= 3  # again
 
-        panel.evaluate("panel => { panel.tabIndex = -1; panel.focus(); }")  # as a link in it would have it
+        panel.evaluate("panel => { panel.tabIndex = -1; panel.focus(); }")  # as a focused link in it
         page.keyboard.press("Escape")
         assert panel.count() == 0
-        assert button.evaluate("button => button === document.activeElement")  # not lost with what was closed
+        assert button.evaluate("button => button === document.activeElement")  # the focus is not lost
 
 
-def test_every_row_opens_what_belongs_to_it_and_nothing_is_lost(look, evaluation):
+def test_every_row_opens_its_own_details_and_nothing_is_lost(look, evaluation):
     with look(evaluation) as page:
         count = page.locator("table#classes tr[data-details]").count()
         assert count == page.locator("table#classes > tbody > tr").count() >= 8
@@ -153,7 +153,7 @@ def test_every_row_opens_what_belongs_to_it_and_nothing_is_lost(look, evaluation
 PLACE = "row => row.previousElementSibling.dataset.details"
 
 
-def test_an_opened_row_stays_with_its_own(look, evaluation):
+def test_opened_details_stay_below_their_row(look, evaluation):
     with look(evaluation) as page:
         rows = page.locator("table#classes tr[data-details]")
         mine, name = rows.nth(1).get_attribute("data-details"), rows.nth(1).locator(".opener").inner_text()

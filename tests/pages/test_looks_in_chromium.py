@@ -1,4 +1,4 @@
-"""Both pages in a real browser: how they look, light and dark, wide and narrow, on paper, and to programs that read aloud."""
+"""The look of both pages in a real browser: light and dark, wide and narrow, in print, and to screen readers."""
 
 import re
 
@@ -8,7 +8,7 @@ import pytest
 from in_chromium import CONTRAST, NARROW, WIDE
 
 
-def test_without_scripts_everything_can_be_read(look, path):
+def test_without_scripts_everything_is_readable(look, path):
     with look(path, java_script_enabled=False) as page:
         assert page.locator("button").count() == 0
         assert page.locator("input.filter:visible").count() == 0
@@ -37,10 +37,10 @@ CUT = """() => Array.from(document.querySelectorAll("main *")).filter((box) =>
     !(box instanceof SVGElement) && box.getClientRects().length && getComputedStyle(box).overflowX !== "visible" &&
     (box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1))
   .map((box) => `${box.tagName}.${box.className} ${box.textContent.trim().slice(0, 60)}`)"""
-PAPER = {"width": 1032, "height": 703}  # A4 across less its margins, at 96 px an inch
+PAPER = {"width": 1032, "height": 703}  # A4 landscape without margins, at 96 px per inch
 
 
-def test_on_paper_nothing_is_cut_and_opened_rows_are_there(look, path):
+def test_in_print_nothing_is_cut_and_opened_rows_are_included(look, path):
     with look(path, PAPER) as page:
         page.evaluate("document.querySelectorAll('.opener').forEach((button, at) => at < 2 && button.click())")
         page.emulate_media(media="print", color_scheme="dark")
@@ -48,7 +48,7 @@ def test_on_paper_nothing_is_cut_and_opened_rows_are_there(look, path):
         assert page.evaluate(CUT) == []
         assert (
             page.evaluate("document.scrollingElement.scrollWidth") <= 1.3 * PAPER["width"]
-        )  # the printer's program shrinks it
+        )  # the browser shrinks it for printing
         assert page.evaluate(CONTRAST) == []
         opened = page.locator("tr.opened .panel")
         assert opened.count() == min(2, page.locator("tr[data-details]").count())
@@ -94,7 +94,7 @@ def test_nothing_overlaps_or_is_cut_and_the_page_does_not_scroll_sideways(look, 
         assert page.evaluate(CROWDED) == []
         assert page.evaluate(OUTSIDE) == []
         tiles = page.locator("ul.tiles").first.bounding_box()
-        assert tiles["y"] + (tiles["height"] if size is WIDE else 0) < size["height"]  # the first screen has the figures
+        assert tiles["y"] + (tiles["height"] if size is WIDE else 0) < size["height"]  # the first screen shows the tiles
         for panel in page.locator("tr.opened .panel").all():
             assert panel.bounding_box()["width"] <= size["width"]
 
@@ -106,7 +106,7 @@ def lines_across(picture, left):
     return np.flatnonzero(even & (strip[:, 0].sum(axis=1) < 3 * 245)).tolist()
 
 
-def test_the_lines_of_the_cell_that_stays_go_on_in_the_others(look, real):
+def test_the_lines_of_sticky_cells_continue_in_the_others(look, real):
     with look(real[0] / "evaluation" / "report.html") as page:
         box = page.locator(".scroll.tall:has(> table#classes)")
         box.evaluate("box => { box.scrollTop = 333; box.scrollIntoView(); }")
@@ -165,7 +165,7 @@ UNNAMED = """() => {
 }"""
 
 
-def test_what_programs_that_read_aloud_need_is_there(look, path):
+def test_screen_readers_get_names(look, path):
     with look(path) as page:
         assert page.evaluate(UNNAMED) == []
 
@@ -177,7 +177,7 @@ FOCUS = """() => {
 }"""
 
 
-def test_the_focus_can_be_seen_wherever_the_keyboard_takes_it(look, small):
+def test_the_focus_is_visible_everywhere(look, small):
     with look(small) as page:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"

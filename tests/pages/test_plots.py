@@ -67,7 +67,7 @@ def test_bars_grow_with_their_value_and_keep_their_order_and_colour(log):
         assert widths[0] == pytest.approx(10 * widths[1], rel=0.02)
 
 
-def test_a_bar_of_zero_on_a_logarithmic_axis_is_only_its_figure():
+def test_a_bar_of_zero_on_a_logarithmic_axis_is_only_its_number():
     root = parse(plots.bars(["a", "b"], [50, 0], **ROWS, log=True))
     assert float(found(root, "rect")[1].get("width")) == 0
     assert "0" in texts(root)
@@ -79,7 +79,7 @@ def test_logarithmic_ticks_are_powers_of_ten():
     assert ticks == ["1", "10", "100", "1,000", "X"]
 
 
-def test_figures_that_would_lie_on_each_other_are_left_out():
+def test_overlapping_numbers_are_left_out():
     root = parse(plots.bars(["a name that takes room", "b"], [1, 10**9], **ROWS, log=True))
     ticks = [node for node in found(root, "text") if node.get("text-anchor") == "middle"]
     boxes = sorted((box[0], box[2]) for box in bounds(root) if box[4] in {f"text {node.text}" for node in ticks[:-1]})
@@ -104,7 +104,7 @@ def test_missing_is_a_dash_and_not_zero():
     assert texts(root).count("\N{EN DASH}") == 1
 
 
-def test_fractions_get_the_whole_axis():
+def test_an_axis_of_fractions_runs_from_0_to_1():
     root = parse(plots.dots(["a"], [0.31], [0.3], [0.32], **ROWS))
     assert {"0", "1"} <= set(texts(root))
 
@@ -114,7 +114,7 @@ def test_a_hole_interrupts_a_curve():
     assert found(root, "path", "line")[0].get("d").count("M") == 2
 
 
-def test_scatter_leaves_out_what_it_cannot_place_and_names_the_rest_in_tooltips():
+def test_scatter_leaves_out_undrawable_points_and_names_the_rest_in_tooltips():
     root = parse(plots.scatter([1, 0, math.nan, 100], [1, 2, 3, 4], ["a", "b", "c", "<d>"], **AXES, log_x=True))
     assert [tip.partition(":")[0] for tip in tips(root)] == ["a", "<d>"]
 
@@ -134,7 +134,7 @@ def test_colours_come_from_the_page():
     assert not [svg for svg in every_plot(["a", "b"]) if re.search(r"#[0-9a-fA-F]{3}|rgb|fill=", svg)]
 
 
-def test_a_drawing_of_its_own_has_its_colours_and_paper_inside():
+def test_a_standalone_drawing_includes_its_colours_and_background():
     drawing = plots.scatter([1.0, 2.0], [3.0, 4.0], ["a", "b"], **AXES, colors=["c1", "c3"])
     root = ET.fromstring(standalone(drawing))
     names = [shape.tag.rpartition("}")[2] for shape in root]
@@ -144,7 +144,7 @@ def test_a_drawing_of_its_own_has_its_colours_and_paper_inside():
     assert all(f".{name} {{" in root[0].text for name in used)
 
 
-def test_dots_lie_where_their_values_are_and_their_intervals_round_them():
+def test_dots_are_at_their_values_inside_their_intervals():
     root = parse(plots.dots(["a", "b", "c"], [0.2, 0.5, 0.8], [0.1, 0.4, 0.7], [0.3, 0.6, 0.9], **ROWS))
     x = [float(dot.get("cx")) for dot in found(root, "circle")]
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
@@ -154,7 +154,7 @@ def test_dots_lie_where_their_values_are_and_their_intervals_round_them():
         assert interval.get("y1") == interval.get("y2") == dot.get("cy")
 
 
-def test_a_bar_of_support_has_the_counts_square_root_as_its_length_and_none_for_none():
+def test_the_length_of_a_support_bar_is_the_square_root_of_the_count():
     root = parse(plots.dots(["a", "b", "c", "d"], [0.5] * 4, [None] * 4, [None] * 4, **ROWS, counts=[400, 100, 0, None]))
     widths = [float(bar.get("width")) for bar in found(root, "rect", "count")]
     assert widths == [pytest.approx(2 * widths[1], abs=0.2), widths[1]]
@@ -180,20 +180,20 @@ def test_a_line_joins_the_two_dots_of_a_dumbbell():
     hollow = [dot for dot in found(root, "circle", "hollow") if dot.get("cx")]
     full = [dot for dot in found(root, "circle") if dot not in hollow and dot.get("cx")]
     assert (len(hollow), len(full)) == (2, 3)
-    (join,) = found(root, "line", "join")  # the second's dots lie on each other, the third has one
+    (join,) = found(root, "line", "join")  # the dots of the second row coincide, the third row has one dot
     assert (join.get("x1"), join.get("x2")) == (hollow[0].get("cx"), full[0].get("cx"))
     assert tips(root)[2] == "a: before 1, after 3"
     assert {"before", "after"} <= set(texts(root))
 
 
-def test_zero_on_a_logarithmic_dumbbell_is_a_figure_and_not_a_dot():
+def test_zero_on_a_logarithmic_dumbbell_is_a_number_and_not_a_dot():
     root = parse(plots.dumbbells(["a"], [0.0], [0.01], names=("before", "after"), **ROWS, log=True))
     assert len([dot for dot in found(root, "circle") if dot.get("cx")]) == 1
     assert "0" in texts(root)
     assert len(found(root, "line", "join")) == 1
 
 
-def test_many_rows_have_their_figures_above_as_well():
+def test_many_rows_have_axis_numbers_above_as_well():
     few, many = ([*map(str, range(count))] for count in (10, 60))
     once, twice = (
         texts(parse(plots.dots(rows, [0.5] * len(rows), rows and [None] * len(rows), [None] * len(rows), **ROWS)))
@@ -208,7 +208,7 @@ def test_an_empty_drawing_says_so():
         assert "nothing to draw" in texts(parse(svg))
 
 
-def test_names_beside_points_lie_on_no_other_name():
+def test_labels_of_points_do_not_overlap():
     x = [10.0 * place for place in range(30)]
     root = parse(plots.scatter(x, x[::-1], LONG[:30], **AXES))
     boxes = [box for box in bounds(root) if "…" in box[4]]
@@ -217,13 +217,13 @@ def test_names_beside_points_lie_on_no_other_name():
         assert not any(left < c and a < right and top < d and b < bottom for a, b, c, d, _ in boxes[:place])
 
 
-def test_six_hundred_long_names_keep_their_ends_which_tell_them_apart():
+def test_six_hundred_long_names_keep_their_distinctive_ends():
     root = parse(plots.bars(LONG, [1] * 601, **ROWS))
     assert len({text for text in texts(root) if "…" in text}) == 601
     assert set(LONG) == {tip.rpartition(":")[0] for tip in tips(root)}
 
 
-def test_the_grid_of_rows_stands_at_the_figures():
+def test_the_grid_of_rows_is_at_the_numbers():
     root = parse(plots.bars(["a"], [10], **ROWS))
     lines = {x for x, _ in points(found(root, "path", "grid")[0].get("d"))}
     figures = [float(node.get("x")) for node in found(root, "text") if node.get("text-anchor") == "middle" and node.text != "X"]

@@ -17,14 +17,14 @@ FRACTIONS = st.none() | st.just(math.nan) | st.floats(0, 1)
 
 
 def unit(root):
-    """Pixels -> values, read off the frame of a drawing whose axes both go from 0 to 1."""
+    """Convert pixels to values in a drawing whose axes both run from 0 to 1."""
     down, across = (points(grid.get("d")) for grid in found(root, "path", "grid"))
     x, y = [a for a, _ in down], [b for _, b in across]
     return lambda px, py: ((px - min(x)) / (max(x) - min(x)), (max(y) - py) / (max(y) - min(y)))
 
 
 def area(root):
-    """Below the line of steps."""
+    """The area below a step function."""
     place = unit(root)
     line = [place(*point) for point in points(found(root, "path", "line")[0].get("d"))]
     return sum((b[0] - a[0]) * b[1] for a, b in pairwise(line))
@@ -40,7 +40,7 @@ def test_no_value_breaks_a_small_drawing(values):
     parse(small_histogram(edges, counts, counts[::-1], names=NAMES, **AXES))
 
 
-def test_where_there_is_nothing_it_says_so():
+def test_an_empty_small_plot_says_so():
     for svg in (
         small_curve([], [], **AXES),
         small_curve([None, math.nan], [0.1, 0.2], **AXES),
@@ -64,12 +64,12 @@ def test_the_area_below_precision_over_recall_is_average_precision(positives):
     truth = np.arange(90) < positives
     scores = rng.normal(size=90) + truth
     precision, recall, _ = precision_recall_curve(truth, scores)
-    for order in (slice(None, -1), slice(-2, None, -1)):  # either way round, without scikit-learn's added end
+    for order in (slice(None, -1), slice(-2, None, -1)):  # in both directions, without scikit-learn's added end
         root = parse(small_curve(recall[order], precision[order], **AXES))
         assert area(root) == pytest.approx(average_precision_score(truth, scores), abs=0.004)
 
 
-def test_the_mark_and_the_rule_lie_where_they_should_and_only_when_there_is_one():
+def test_mark_and_rule_are_drawn_at_their_values_if_given():
     root = parse(small_curve([0, 1], [1, 0.2], **AXES, mark=(0.25, 0.75), rule=0.4))
     place = unit(root)
     (mark,), (rule,) = found(root, "circle", "mark"), found(root, "line", "dashed")
@@ -113,12 +113,12 @@ def test_calibration_has_a_dot_for_each_bin_whose_area_is_its_count():
     ]
     radii = [float(dot.get("r")) for dot in dots]
     assert radii[0] == pytest.approx(2 * radii[1], abs=0.1)
-    assert radii[2] >= 2  # one image is still seen
+    assert radii[2] >= 2  # one image is still visible
     assert len(found(root, "line", "range")) == 3
     assert len(found(root, "line", "dashed")) == 1
 
 
-def test_the_drawings_of_one_class_take_few_bytes():
+def test_the_plots_of_one_class_take_few_bytes():
     places = np.linspace(0, 1, 100)
     drawn = [
         small_curve(places, places[::-1], **AXES, mark=(0.5, 0.5), rule=0.1),

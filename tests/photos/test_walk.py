@@ -442,3 +442,69 @@ def test_memory_does_not_grow_with_the_number_of_folders(tmp_path):
 
     peak(2)  # what is made once
     assert peak(100) < peak(20) + 100 * 250  # a number and a name for each folder, nothing for a file
+
+
+# What other systems put among photographs, and how they write lists
+
+
+SYSTEM = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "#snapshot", ".thumbnails")
+
+
+def test_folders_of_systems_are_left_out_and_counted_unless_they_are_wanted(tmp_path):
+    touch(tmp_path, "a.jpg", *(f"{name}/b.jpg" for name in SYSTEM), "@eaDir2/c.jpg")
+    walk = Walk([tmp_path])
+    assert [os.path.relpath(path, tmp_path) for path in files(walk)] == ["@eaDir2/c.jpg", "a.jpg"]
+    assert walk.system_folders == dict.fromkeys(SYSTEM[:-1], 1)  # the last begins with a dot
+    assert len(files(Walk([tmp_path], hidden=True))) == 8
+    assert files(Walk([tmp_path / "@eaDir"])) == [str(tmp_path / "@eaDir" / "b.jpg")]
+
+
+def test_of_an_apple_photos_library_the_originals_are_taken(tmp_path):
+    touch(tmp_path, "P.photoslibrary/originals/0/a.jpg", "P.photoslibrary/resources/derivatives/a_1.jpg", "resources/b.jpg")
+    walk = Walk([tmp_path])
+    assert [os.path.relpath(path, tmp_path) for path in files(walk)] == ["P.photoslibrary/originals/0/a.jpg", "resources/b.jpg"]
+    assert walk.system_folders == {"resources": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("piece", [1, 3, 10_000])
+def test_a_list_with_a_byte_order_mark_is_text(tmp_path, encoding, piece):
+    touch(tmp_path, "Ünï.jpg", "b.jpg")
+    text = f"{tmp_path}/Ünï.jpg\r\n{tmp_path}/b.jpg\r\n"
+    data = b"\xfe\xff" * (encoding == "utf-16-be") + text.encode(encoding)
+    pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
+    assert listed(*pieces) == [f"{tmp_path}/Ünï.jpg", f"{tmp_path}/b.jpg"]
+
+
+def test_a_list_that_lies_about_its_encoding_is_refused_before_anything_is_walked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(DataError) as caught:
+        listed(b"\xff\xfea\0\0\xd8b\0")
+    assert caught.value.code == "list_not_decodable"
+
+
+def test_two_folders_with_one_inode_number_are_two_folders(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg", "b/c/3.jpg")
+    real = os.stat
+
+    def one_inode(path, *args, **kwargs):
+        status = real(path, *args, **kwargs)
+        if os.fsdecode(path).endswith(("/a", "/b")):
+            status = os.stat_result((status.st_mode, 4711, *status[2:]))
+        return status
+
+    monkeypatch.setattr(os, "stat", one_inode)
+    assert len(list(find_images([tmp_path]))) == 3
+
+
+def test_a_folder_that_is_its_own_ancestor_is_not_walked_again(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.jpg", "a/again/2.jpg")
+    real = os.stat
+
+    def looping(path, *args, **kwargs):
+        path = os.fsdecode(path)
+        return real(path.removesuffix("/again"), *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", looping)
+    assert [os.path.relpath(path, tmp_path) for path in find_images([tmp_path])] == ["a/1.jpg"]

@@ -108,7 +108,7 @@ def test_a_second_run_only_retries_failures_that_may_differ(tagger, album, place
     _, first = tag(tagger, album, place)
     worked.clear()
     summary, second = tag(tagger, album, place)
-    assert worked == ["19a.jpg"]  # a file that was missing may be there now
+    assert worked == ["19a.jpg"]  # the missing file may exist now
     assert summary.known == 22 and summary.ok == 20
     assert summary.failed == {"empty": 1, "not_an_image": 1, "missing": 1}
     assert len(summary.first_failures) == 3 and "03a.jpg" in summary.first_failures[0]
@@ -185,7 +185,7 @@ def test_another_bundle_tags_again_with_a_message(tagger, other, album, place, w
     assert str(place) in capsys.readouterr().err
     as_alone(other, results)
     worked.clear()
-    _, results = tag(tagger, album, place, progress=Progress())  # whose scores are still there
+    _, results = tag(tagger, album, place, progress=Progress())  # its scores are still cached
     assert worked == ["19a.jpg"]
     assert capsys.readouterr().err == ""
     as_alone(tagger, results)
@@ -583,3 +583,24 @@ def test_a_rerun_in_which_nothing_was_tagged_has_no_rate(tagger, album, place):
         assert again.known < again.total
         assert again.known - again.known_failed == again.ok > 0
         assert "images/s" not in again.to_text()
+
+
+@pytest.mark.parametrize("seconds", [-11_644_473_600, 253_402_300_799])  # 1601, where NTFS begins, and 9999
+def test_a_time_that_no_database_holds_is_no_reason_to_stop(tagger, album, place, monkeypatch, seconds):
+    """Few file systems here have such times, so the status says so."""
+    real = os.stat
+
+    def long_ago(path, *args, **kwargs):
+        status = real(path, *args, **kwargs)
+        if not os.fsdecode(path).endswith(("05.png", "03a.jpg")):
+            return status
+        more = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return os.stat_result(status[:10], {**more, "st_mtime_ns": seconds * 10**9})
+
+    monkeypatch.setattr(os, "stat", long_ago)
+    summary, results = tag(tagger, album, place)
+    assert summary.total == len(results) == 23
+    assert summary.ok == 20
+    again, same = tag(tagger, album, place)
+    assert [one.status for one in same] == [one.status for one in results]
+    assert again.known >= 20

@@ -1,1 +1,1 @@
-"""The commands, one file each, in folders by job."""
+"""The commands, one file per command, in folders by job."""

@@ -1,1 +1,1 @@
-"""What the commands share: exit statuses, kinds of arguments, flags."""
+"""Code that the commands share: exit statuses, types of arguments, flags."""

@@ -1,4 +1,4 @@
-"""What all commands share: exit statuses, one-line errors, kinds of arguments."""
+"""Code that all commands share: exit statuses, one-line errors, types of arguments."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import NoReturn
 from cocotag.errors import MissingExtraError, OutputError
 
 DONE, DONE_WITH_FAULTS, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses: done; done, but something was wrong and was named; could not start; stopped by Ctrl-C."""
+"""Exit statuses: done; done, with faults that were named; could not start; stopped by Ctrl-C."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
+    """An argparse parser that prints an error as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Print one line: what is wrong and where the help is."""
+        """Print one line with the fault and the command that shows the help, and exit."""
         self.exit(NOT_STARTED, f"{self.prog}: {message}. See {self.prog} --help\n")
 
 
@@ -27,10 +27,10 @@ class Command:
     """One command.
 
     Attributes:
-        name: What it is called.
-        about: What it is for; the first line stands in the overview.
+        name: Name on the command line.
+        about: What it does; the overview shows the first line.
         example: A command line.
-        run: The words behind the name -> exit status.
+        run: The words after the name -> exit status.
         aliases: Former names, which keep working.
     """
 
@@ -41,7 +41,7 @@ class Command:
     aliases: tuple[str, ...] = ()
 
     def parser(self) -> Parser:
-        """An argument parser without arguments yet."""
+        """A parser without arguments, which the command adds."""
         return Parser(
             prog=f"cocotag {self.name}",
             description=self.about,
@@ -51,7 +51,7 @@ class Command:
 
 
 def share(text: str) -> float:
-    """A number between 0 and 1."""
+    """An argument that is a number between 0 and 1."""
     try:
         value = float(text)
     except ValueError:
@@ -62,14 +62,14 @@ def share(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1."""
+    """An argument that is a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 
 
 def given_path(text: str) -> Path:
-    """A path. An empty text is refused; `Path` would take it for the current folder."""
+    """An argument that is a path. An empty text is refused; `Path` would take it for the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path was given; . is the current folder")
     return Path(text)
@@ -79,12 +79,12 @@ def refuse_existing(overwrite: bool, *paths: Path) -> None:
     """Refuse to replace existing files without ``--overwrite``.
 
     Raises:
-        OutputError: With the first of them.
+        OutputError: A file exists; the message names the first.
     """
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
         raise OutputError(
-            f"{there[0]} already exists. Add --overwrite to replace it, or choose another --out.", code="output_exists"
+            f"{existing[0]} already exists. Add --overwrite to replace it, or choose another --out.", code="output_exists"
         )
 
 
@@ -92,6 +92,6 @@ def without_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError:
     """The error for a package that only the extra ``train`` installs."""
     return MissingExtraError(
         f"{what} needs packages that the base install leaves out ({error.name} is missing). "
-        "Get them with: pip install 'cocotag[train]'",
+        "Install them with: pip install 'cocotag[train]'",
         code="missing_extra",
     )

@@ -1,4 +1,4 @@
-"""What jsonargparse says of a wrong config -> what a person can act on."""
+"""jsonargparse's message about a wrong config -> one line that the user can act on."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _VALUE = re.compile(
 
 
 def plainly(message: str, names: Iterable[str]) -> str:
-    """One line without the parser's own words.
+    """A message of the parser as one line in plain words.
 
     Args:
-        message: As the parser has it.
-        names: Of its flags, dotted, without dashes.
+        message: The parser's message.
+        names: Names of its flags, dotted, without dashes.
     """
     message = " ".join(message.split()).rstrip(".")
     if found := _VALUE.match(message):
@@ -39,7 +39,7 @@ def plainly(message: str, names: Iterable[str]) -> str:
     if found := re.match(r"unrecognized arguments: --(?P<name>[^\s=]+)", message):
         return _no_such(found["name"], names, dashes="--")
     if message.startswith("Unexpected config"):
-        return "the file is empty, or no mapping of keys to values"
+        return "the file is empty, or is not a mapping of keys to values"
     return message
 
 
@@ -47,15 +47,15 @@ def _wrong_value(key: str, wanted: str, value: str) -> str:
     kinds = [KINDS.get(kind, kind) for kind in dict.fromkeys(re.findall(r"<class '(\w+)'>", wanted))]
     kinds += [choice.strip("'\" ") for literal in re.findall(r"Literal\[([^\]]*)\]", wanted) for choice in literal.split(",")]
     if not kinds:
-        return f"{key} is {value}, which it cannot be ({wanted})"
+        return f"{key} is {value}, which is not a valid value ({wanted})"
     must = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
     hint = ""
     if "text" in kinds and value in ("True", "False"):
         words = {"True": "true, yes or on", "False": "false, no or off"}[value]
-        hint = f" (YAML reads {words} so: put quotes around it)"
+        hint = f" (YAML reads {words} as {value}: put quotes around it)"
     elif "text" in kinds and re.fullmatch(r"[-+.\d:e]+", value):
         hint = " (YAML reads 2024 and 2:30 as numbers: put quotes around it)"
-    return f"{key} is {value}, it must be {must}{hint}"
+    return f"{key} is {value}; it must be {must}{hint}"
 
 
 def _no_such(name: str, names: Iterable[str], *, dashes: str = "") -> str:

@@ -1,4 +1,4 @@
-"""``--config`` and ``--model.NAME VALUE`` -> ModelConfig, for the commands that are about a network alone."""
+"""``--config`` and ``--model.NAME VALUE`` -> ModelConfig, for the commands that need only a network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from cocotag.config import ModelConfig
 
 CLASSES = 80
-"""Of a network whose config leaves them to the data: COCO's."""
+"""Number of classes if the config leaves it to the data: COCO's."""
 
 
 def model_parser(command: Command) -> jsonargparse.ArgumentParser:
-    """A parser with a flag for each field of the network; errors are one line."""
+    """A parser with one flag per field of ModelConfig, which prints an error as one line."""
     import jsonargparse
 
     from cocotag.cli.parsing.config_errors import plainly
@@ -36,19 +36,20 @@ def model_parser(command: Command) -> jsonargparse.ArgumentParser:
         allow_abbrev=False,
         default_env=False,
     )
-    parser.add_argument("--config", type=str | None, help="YAML file, or the name of one that comes with cocotag: its network")
+    about = "take the network from this YAML file, or from a config that comes with cocotag, given by its name"
+    parser.add_argument("--config", type=str | None, help=about)
     parser.add_class_arguments(ModelConfig, "model")
     return parser
 
 
 def parse_model(parser: jsonargparse.ArgumentParser, words: list[str]) -> tuple[ModelConfig, Any]:
-    """The network that the words describe, flags before the config file; its number of classes is set.
+    """The network that the words describe. Flags override the config file.
 
     Returns:
-        The config, and all that was parsed.
+        The network's config with its number of classes set, and all parsed arguments.
 
     Raises:
-        ConfigError: It cannot be built; all that is wrong is named.
+        ConfigError: The network cannot be built; the message names all faults.
     """
     from dataclasses import replace
 
@@ -59,10 +60,10 @@ def parse_model(parser: jsonargparse.ArgumentParser, words: list[str]) -> tuple[
     if first.config is not None:
         words = [*_flags_of(find_config("--config", first.config)), *words]
     parsed = parser.parse_args(words)
-    config: ModelConfig = replace(parser.instantiate(parsed).model, weights=None)  # nothing here depends on them
+    config: ModelConfig = replace(parser.instantiate(parsed).model, weights=None)  # size and speed do not depend on weights
     found = list(model_problems(config))
     if found:
-        raise ConfigError("The network cannot be built: " + "; ".join(found) + ".")
+        raise ConfigError("The network cannot be built: " + "; ".join(found) + ".", code="config_invalid")
     return replace(config, num_classes=config.num_classes or CLASSES), parsed
 
 
@@ -72,8 +73,10 @@ def _flags_of(path: Any) -> list[str]:  # noqa: ANN401 (a path)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config {path} cannot be read as YAML ({str(error).splitlines()[0]}).") from None
+        raise ConfigError(
+            f"--config {path} cannot be read as YAML ({str(error).splitlines()[0]}). Check the file.", code="not_yaml"
+        ) from None
     model = document.get("model") if isinstance(document, dict) else None
     if not isinstance(model, dict):
-        raise ConfigError(f"--config {path} describes no network: it has no part model.")
+        raise ConfigError(f"--config {path} has no section model. Add one, or give another file.", code="section_missing")
     return [f"--model.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in model.items()]

@@ -16,20 +16,22 @@ if TYPE_CHECKING:
 
 def add_choice(parser: Parser) -> None:
     """Add the flags for how scores become tags."""
-    parser.add_argument("--threshold", type=share, metavar="T", help="one for all classes, 0 to 1 (default: the bundle's own)")
-    about = "thresholds for at least this precision, as tuned on labelled images with the bundle's own"
+    about = "one threshold for all classes, 0 to 1 (default: the bundle's own)"
+    parser.add_argument("--threshold", type=share, metavar="T", help=about)
+    about = "the bundle's thresholds for a precision of at least P, tuned on the same images as its default ones"
     parser.add_argument("--precision", type=share, metavar="P", help=about)
     about = "threshold of one class; it overrides all others. Repeat the flag for further classes"
     parser.add_argument("--threshold-for", type=_named_share, metavar="NAME=T", action="append", default=[], help=about)
     parser.add_argument("--top-k", type=count, metavar="K", help="at most K tags per image")
-    parser.add_argument("--rename", metavar="YAML", type=Path, help="other names for tags: translated, merged, left out")
+    about = "file with other names for tags: it can translate them, merge them or leave them out"
+    parser.add_argument("--rename", metavar="YAML", type=Path, help=about)
 
 
 def add_outputs(parser: Parser, *, retag: bool = False) -> None:
     """Add the flags for what is written."""
     out = parser.add_argument("--out", metavar="FILE", action="append", default=[])
     out.help = "format by ending: .csv, .jsonl, .parquet or .sqlite; - is JSONL to stdout. Repeat the flag for further files"
-    parser.add_argument("--all-scores", action="store_true", help="JSONL and Parquet: the scores of all classes too")
+    parser.add_argument("--all-scores", action="store_true", help="JSONL and Parquet: add the scores of all classes")
     for row in BESIDE:
         for flag in () if retag and row.only_tag else row.flags:
             if flag.choices is not None:

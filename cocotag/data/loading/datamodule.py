@@ -34,11 +34,11 @@ class TaggingData(LightningDataModule):
         splits: The tables.
         image_size: Side of the square input, pixels.
         batch_size: Images per step, of all processes together.
-        seed: Of the order and the augmentation.
+        seed: Seed of the order and the augmentation.
 
     Attributes:
-        train: Table to learn from.
-        tune: Table that the checkpoint and the thresholds are chosen on.
+        train: Table of the train images.
+        tune: Table of the tune images, which choose the checkpoint and the thresholds.
         without_images: Number of epochs, from the first on, for which no image is loaded.
     """
 
@@ -59,16 +59,16 @@ class TaggingData(LightningDataModule):
         return self.splits.vocabulary
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Augmented, in an order of each epoch's own; the last incomplete batch is left out for the batch norms' sake."""
+        """The train images, augmented and shuffled in each epoch, without the last incomplete batch, for the batch norms."""
         sampler = self.train_sampler()
         return self._loader(self.train_images(self.without_images * sampler.draws), sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The tune images, plainly: Lightning's validation is where we choose."""
+        """The tune images, not augmented: Lightning's validation chooses the checkpoint."""
         return self._loader(self.tune_images(self.without_images), sampler=InOrder(len(self.tune), self._share()))
 
     def train_images(self, without_image: int = 0) -> TaggedImages:
-        """What is learned from; draws below ``without_image`` come without their image."""
+        """The train images; draws below ``without_image`` have no image."""
         return TaggedImages(
             self.train,
             image_size=self.image_size,
@@ -80,22 +80,22 @@ class TaggingData(LightningDataModule):
         )
 
     def tune_images(self, without_image: int = 0) -> TaggedImages:
-        """What chooses; epochs below ``without_image`` come without the images."""
+        """The tune images; epochs below ``without_image`` have no images."""
         return TaggedImages(self.tune, image_size=self.image_size, cached=self._cached(self.tune), without_image=without_image)
 
     def sweep(self, images: TaggedImages, items: Iterable[int]) -> DataLoader[Batch]:
-        """Some items of a data set, once and in order."""
+        """A loader of the given items, once and in order."""
         return self._loader(images, sampler=items)
 
     def train_sampler(self) -> EpochSampler:
-        """The order of an epoch, of this process's part of every batch if several train together."""
+        """The sampler of an epoch; if several processes train together, it draws this process's part of every batch."""
         factors = None
         if self.config.repeat_below is not None:
             factors = repeat_factors(self.train.targets, self.train.known, self.config.repeat_below)
         sampler = EpochSampler(
             len(self.train), self.seed, factors=factors, views=self.config.augment_views, share=self._share()
         )
-        if self.trainer is not None:  # of a resumed run the loaders begin to read ahead before Lightning sets the epoch
+        if self.trainer is not None:  # after a resume the loaders read ahead before Lightning sets the epoch
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             sampler.set_epoch(progress.processed)
         return sampler
@@ -106,12 +106,12 @@ class TaggingData(LightningDataModule):
         return Share(self.trainer.global_rank, self.trainer.world_size, self.batch_size)
 
     def prepare_data(self) -> None:
-        """Lightning's hook, in one process: copies of the images are made here if the config wants them."""
+        """Lightning's hook, called in one process: make copies of the images if the config asks for them."""
         if self.config.cache_images:
             self._cached_paths()
 
     def _cached(self, table: AnnotationTable) -> NDArray[np.bytes_] | None:
-        """The copies of the train or the tune images; None without them."""
+        """Paths of the copies of the train or tune images; None if there are no copies."""
         if not self.config.cache_images:
             return None
         paths = self._cached_paths()
@@ -127,7 +127,7 @@ class TaggingData(LightningDataModule):
         workers, share = self.config.workers, self._share()
         if workers is None:
             workers = min(8, usable_cores(), max(1, len(dataset) // self.batch_size))
-        # A forked worker waits for ever on the threads of OpenCV's pool, which stay behind in the parent: end the pool first.
+        # A fork copies the state of OpenCV's thread pool without its threads; a worker would wait forever, so end the pool first.
         cv2.setNumThreads(1)
         return DataLoader(
             cast(Dataset[Batch], dataset),  # items are stacked by to_batch
@@ -142,14 +142,15 @@ class TaggingData(LightningDataModule):
 
 
 def _begin_worker(worker: int) -> None:
-    """Ctrl-C in a terminal reaches the workers too; who trains decides what it means, and may still need the batch at hand.
+    """Make a worker ignore Ctrl-C and end with the training process.
 
-    Nor does a worker outlive who trains. Torch's own watch looks for another parent, which a fork server's children never get.
+    Ctrl-C in a terminal reaches the workers too, but only the training process handles it, and may still need the current
+    batch. Torch's own watchdog waits for a changed parent, which the children of a fork server never get.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    trains = parent_process()
-    if trains is not None:
-        threading.Thread(target=_end_after, args=(trains.sentinel,), daemon=True).start()
+    trainer = parent_process()
+    if trainer is not None:
+        threading.Thread(target=_end_after, args=(trainer.sentinel,), daemon=True).start()
 
 
 def _end_after(sentinel: int) -> None:

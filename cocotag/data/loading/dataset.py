@@ -1,4 +1,4 @@
-"""Table row -> (image, targets, known), and the order in which rows come."""
+"""Table row -> (image, targets, known), and the samplers that order the rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Item(NamedTuple):
     """One item of a data set.
 
     Attributes:
-        image: RGB uint8 ``(S, S, 3)``; ``(0, 0, 3)`` where no image is wanted.
+        image: RGB uint8 ``(S, S, 3)``; ``(0, 0, 3)`` if no image is wanted.
         targets: Multi-hot, ``(C,)`` bool.
-        known: False where nobody looked, ``(C,)`` bool.
+        known: False where the label is unknown, ``(C,)`` bool.
         number: The item's number, ``draw * rows + row``.
     """
 
@@ -37,12 +37,12 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Several items.
+    """Several items, stacked.
 
     Attributes:
         images: RGB uint8 ``(N, S, S, 3)``.
         targets: Multi-hot, ``(N, C)`` bool.
-        known: False where nobody looked, ``(N, C)`` bool.
+        known: False where the label is unknown, ``(N, C)`` bool.
         numbers: The items' numbers, ``(N,)`` int64.
     """
 
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 def to_batch(items: Sequence[Item]) -> Batch:
-    """Stack items."""
+    """Stack items to a batch."""
     return Batch(*default_collate([tuple(item) for item in items]))
 
 
@@ -61,17 +61,17 @@ NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class TaggedImages(Dataset[Item]):
-    """The images of a table with what is known of them.
+    """The images of a table with their targets.
 
     Args:
         table: The rows.
         image_size: Side of the square input, pixels.
-        augmentation: For training; None gives what evaluation and tagging see.
-        seed: Of the augmentation.
-        cached: Files to read in place of the table's, ``(N,)``, as `cached_paths` gives them. Where one turns out unreadable,
-            the image itself is read.
-        views: How many augmentations of each image there are, in turns; None never repeats one.
-        without_image: Draws below this number come without their image: whoever trains has kept what it needs of it.
+        augmentation: Augmentation for training; None preprocesses as evaluation and tagging do.
+        seed: Seed of the augmentation.
+        cached: Files to read instead of the table's, ``(N,)``, from `cached_paths`. If one is unreadable, the original image is
+            read.
+        views: Number of different augmentations per image, used in turn; None never repeats one.
+        without_image: Draws below this number have no image, because the trainer has cached their features.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class TaggedImages(Dataset[Item]):
         """One item.
 
         Args:
-            index: ``draw * len(self) + row``; every draw, of which an epoch may have several, augments anew, the same in any
-                worker and after a resume.
+            index: ``draw * len(self) + row``. An epoch may draw a row several times. Each draw has its own augmentation, which
+                is the same in any worker and after a resume.
 
         Raises:
             DataError: The image cannot be read. It is never replaced by another.
@@ -114,7 +114,7 @@ class TaggedImages(Dataset[Item]):
         seed = (self.seed * 1_000_003 + drawn_as) % 2**32
         augmentation = self.augmentation
         if augmentation is not None and augmentation.kind == "standard":
-            drawn = augmentation.draw(seed, *self.table.sizes[row].tolist())  # first, so that no more is decoded than it needs
+            drawn = augmentation.draw(seed, *self.table.sizes[row].tolist())  # first, so that only the crop is decoded
             rows = drawn.rows if drawn is not None else None
             image = self._read(row, min_side=augmentation.min_side(drawn), headroom=1, rows=rows)
             image = augmentation(image, seed, drawn)
@@ -128,24 +128,26 @@ class TaggedImages(Dataset[Item]):
             with suppress(ImageError):  # a copy may be deleted or damaged at any time
                 return decode(os.fsdecode(self.cached[row]), **options)
         try:
-            # Not by pathlib, which enters the parts of every path in Python's table of strings: a page of its own a worker.
+            # Without pathlib, which interns the parts of every path: each worker would get its own copy of those memory pages.
             return decode(os.path.join(self._folder, str(self.table.file_names[row])), **options)  # noqa: PTH118
         except ImageError as error:
-            raise DataError(f"{error} Remove it from the annotations. `cocotag check` lists all such images.") from None
+            raise DataError(
+                f"{error} Remove it from the annotations. `cocotag check` lists all such images.", code="image_unreadable"
+            ) from None
 
 
 class EpochSampler(Sampler[int]):
     """All rows in a random order that depends on seed and epoch alone, as ``draw * rows + row``.
 
-    Lightning calls `set_epoch`, also after a resume. Several processes that train together each get their part of every batch.
+    Lightning calls `set_epoch`, also after a resume. If several processes train together, each gets its part of every batch.
 
     Args:
-        rows: How many.
-        seed: Of the order.
-        factors: How often each row comes in an epoch on average, ``(rows,)``, as `repeat_factors` gives them; None once each.
-            An epoch is as long whatever the epoch, and a row comes its factor rounded down or up times.
-        views: How many augmentations each image has, in turns; a row's draws then go through all of them.
-        share: Of which process this is the order.
+        rows: Number of rows.
+        seed: Seed of the order.
+        factors: Mean number of draws of each row per epoch, ``(rows,)``, from `repeat_factors`; None draws each row once. Every
+            epoch has the same length, and draws each row its factor times, rounded down or up.
+        views: Number of different augmentations per image, used in turn; the draws of a row go through all of them.
+        share: The process that gets this order; None if only one trains.
     """
 
     def __init__(
@@ -163,13 +165,13 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
         self.ends = np.cumsum(np.ones(rows) if factors is None else factors)
         self.drawn = round(float(self.ends[-1]))
-        self.draws = 1 if factors is None else int(np.max(factors)) + 2  # an epoch's at most
-        # A row that is drawn once an epoch comes as every so-manieth draw: with a common factor it would miss views for ever.
+        self.draws = 1 if factors is None else int(np.max(factors)) + 2  # upper bound of a row's draws per epoch
+        # A row drawn once per epoch gets every k-th draw number: if k and `views` had a common factor, it would miss views.
         while factors is not None and views is not None and self.draws % views != 1 % views:
             self.draws += 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch."""
+        """Set the epoch, which determines the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -181,11 +183,11 @@ class EpochSampler(Sampler[int]):
         if self.draws == 1:
             chosen = self.epoch * self.rows + order
         else:
-            # A ruler with a random start is laid along the rows, each as long as its factor: a mark in a row draws it.
+            # Systematic sampling: rows lie side by side, as long as their factors; a unit grid with a random start draws them.
             start = torch.rand((), generator=generator, dtype=torch.float64).item()
             ends = np.floor(self.ends * (self.drawn / self.ends[-1]) + start).astype(np.int64)
             times = np.diff(ends, prepend=0)
-            times[-1] += self.drawn - times.sum()  # where rounding of the last end lost or won a mark
+            times[-1] += self.drawn - times.sum()  # rounding of the last end may lose or gain a draw
             rows = np.repeat(np.arange(self.rows), times)
             nth = np.arange(self.drawn) - np.repeat(np.cumsum(times) - times, times)
             chosen = ((self.epoch * self.draws + nth) * self.rows + rows)[order]
@@ -195,11 +197,11 @@ class EpochSampler(Sampler[int]):
 
 
 class InOrder(Sampler[int]):
-    """All rows in order, as ``epoch * rows + row``; of several processes each has every so-manieth, so that none comes twice.
+    """All rows in order, as ``epoch * rows + row``; each of k processes gets every k-th row, so that no row comes twice.
 
     Args:
-        rows: How many.
-        share: Of which process this is the part.
+        rows: Number of rows.
+        share: The process that gets these rows; None if only one trains.
     """
 
     def __init__(self, rows: int, share: Share | None = None) -> None:
@@ -208,7 +210,7 @@ class InOrder(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that is scored."""
+        """Set the epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -220,12 +222,12 @@ class InOrder(Sampler[int]):
 
 @dataclass(frozen=True)
 class Share:
-    """One of several processes that train together.
+    """The part of one of several processes that train together.
 
     Attributes:
-        rank: Its number.
-        processes: How many there are.
-        batch: Images a step of all together, a multiple of ``processes``.
+        rank: Rank of the process.
+        processes: Number of processes.
+        batch: Images per step of all processes together, a multiple of ``processes``.
     """
 
     rank: int
@@ -234,10 +236,10 @@ class Share:
 
     @property
     def part(self) -> int:
-        """Images a step of this one."""
+        """Images per step of this process."""
         return self.batch // self.processes
 
     def of(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This one's part of every whole batch of an order."""
+        """This process's part of every complete batch of an order."""
         batches = order[: len(order) // self.batch * self.batch].reshape(-1, self.processes, self.part)
         return batches[:, self.rank].reshape(-1)

@@ -20,7 +20,7 @@ MIN_SIDE = 2
 """Shortest side of an image, pixels: 1 x 1 images are web counters and placeholders, with nothing to tag."""
 
 
-def check_pixels(name: str, width: int, height: int, copies: int = 1) -> None:
+def check_pixels(name: str, width: int, height: int, copies: int = 1, divisor: int = 1) -> None:
     """Check that an image does not have too many pixels.
 
     Args:
@@ -28,17 +28,18 @@ def check_pixels(name: str, width: int, height: int, copies: int = 1) -> None:
         width: Pixels.
         height: Pixels.
         copies: Number of copies of the image that its decoder holds in memory.
+        divisor: Of both sides, if the image is decoded at reduced scale: the limit holds for what is decoded.
 
     Raises:
         ImageError: ``too_large``.
     """
     most = MAX_PIXELS // copies
-    if width * height > most:
+    if width * height // divisor**2 > most:
         raise ImageError("too_large", f"{name}: {width} x {height} pixels, above the limit of {most}. Shrink it.")
 
 
-def check_size(name: str, width: int, height: int, copies: int = 1) -> None:
+def check_size(name: str, width: int, height: int, copies: int = 1, divisor: int = 1) -> None:
     """Check that an image is not too large, as `check_pixels`, and has no side below `MIN_SIDE` (``too_small``)."""
-    check_pixels(name, width, height, copies)
+    check_pixels(name, width, height, copies, divisor)
     if min(width, height) < MIN_SIDE:
         raise ImageError("too_small", f"{name}: {width} x {height} pixels; each side must have {MIN_SIDE}. Leave it out.")

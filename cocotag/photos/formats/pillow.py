@@ -122,15 +122,13 @@ def by_pillow(kind: str, *, copies: int = 1) -> Decoder:
     """The decoder of a format that Pillow itself reads, given Pillow's name of the format."""
 
     def decode(name: str, data: bytes, _: Wanted) -> NDArray[np.uint8]:
-        if kind == "TIFF":
-            _silence_libtiff()
         return decode_with_pillow(name, data, kind, copies=copies)
 
     return decode
 
 
 @cache
-def _silence_libtiff() -> None:
+def silence_libtiff() -> None:
     """Stop Pillow's libtiff from printing errors that Pillow raises as exceptions anyway.
 
     ``TIFFSetErrorHandler`` is libtiff's function for this. If Pillow links libtiff so that it cannot be found, it still prints.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import ImageError
-from cocotag.photos.formats import heif, jpeg, raw
+from cocotag.photos.formats import heif, jpeg, png, raw, tiff
 from cocotag.photos.formats.limits import check_size
 from cocotag.photos.formats.orientation import turned
 from cocotag.photos.formats.pillow import Decoder, by_pillow
@@ -68,7 +68,7 @@ def _decode_preview(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]
 
 FORMATS: dict[str, Format] = {
     "JPEG": Format((".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"), _starts(jpeg.START), jpeg.decode_file),
-    "PNG": Format((".apng", ".png"), _starts(b"\x89PNG\r\n\x1a\n"), by_pillow("PNG")),
+    "PNG": Format((".apng", ".png"), _starts(png.START), png.decode_file),
     "GIF": Format((".gif",), _starts(b"GIF87a", b"GIF89a"), by_pillow("GIF")),
     "WEBP": Format(
         (".webp",),
@@ -88,8 +88,8 @@ FORMATS: dict[str, Format] = {
     ),
     "TIFF": Format(
         (".tif", ".tiff"),
-        _starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-        by_pillow("TIFF"),
+        _starts(*tiff.STARTS),
+        tiff.decode_file,
     ),
     "AVIF": Format((".avif",), lambda data: heif.identify(data) == "AVIF", heif.decode_avif),
     "HEIF": Format(

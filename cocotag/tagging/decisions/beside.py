@@ -1,4 +1,4 @@
-"""What an output beside the images is: its methods, what it is made of, and its result."""
+"""The interface of an output beside the images: its methods, its inputs and its result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Material:
-    """What an output beside the images is made of.
+    """The inputs of an output beside the images.
 
     Attributes:
         rows: Makes the rows of all files; may be called several times.
@@ -50,7 +50,7 @@ class Beside(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """A folder of its own, where a state may be kept; None if it has none."""
+        """Its own folder, which may contain a state; None without one."""
 
     @property
     def changes_photographs(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cocotag.errors import OutputError
 from cocotag.files import remove_unfinished
+from cocotag.tagging.state.stamps import mtime_ns
 from cocotag.tagging.state.store import Made, State
 
 
@@ -60,7 +61,7 @@ def has_made(outputs: Sequence[Path], state: State, how: str) -> None:
         return
     for output in outputs:
         status = output.stat()
-        state.put_output(_key(output, state), Made(status.st_size, status.st_mtime_ns, _hash(output), how))
+        state.put_output(_key(output, state), Made(status.st_size, mtime_ns(status), _hash(output), how))
     state.commit()
 
 
@@ -79,7 +80,7 @@ def _is(output: Path, made: Made) -> bool:
     status = output.stat()
     if status.st_size != made.size:
         return False
-    return status.st_mtime_ns == made.mtime_ns or _hash(output) == made.hash
+    return mtime_ns(status) == made.mtime_ns or _hash(output) == made.hash
 
 
 def _hash(output: Path) -> bytes:

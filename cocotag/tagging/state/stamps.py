@@ -10,6 +10,8 @@ from pathlib import Path
 from cocotag.photos.decode import MAX_BYTES
 from cocotag.tagging.state.store import State
 
+_MOST_NS = 2**63 - 1
+
 
 def was_rewritten(path: Path, state: State) -> None:
     """Give the state the new size and modification time of a file whose picture is unchanged."""
@@ -17,8 +19,17 @@ def was_rewritten(path: Path, state: State) -> None:
     before, status = state.known(folder, [name]).get(name), stat_file(path)
     if before is not None and status is not None:
         hashed = None if before.hash is None else hash_file(os.fsencode(path))
-        state.is_as(before.id, (status.st_size, status.st_mtime_ns), hashed)
+        state.is_as(before.id, (status.st_size, mtime_ns(status)), hashed)
         state.commit_when_due()
+
+
+def mtime_ns(status: os.stat_result) -> int:
+    """A file's modification time, nanoseconds, within the 64 bits of a database: 1677 to 2262.
+
+    NTFS has times from 1601 on, and a file without a time is of that year. A time beyond the limits becomes the limit, which is
+    always the same, so that the file is recognised by it.
+    """
+    return min(max(status.st_mtime_ns, -_MOST_NS - 1), _MOST_NS)
 
 
 def stat_file(path: Path | bytes, folder: int | None = None) -> os.stat_result | None:

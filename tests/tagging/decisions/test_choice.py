@@ -71,7 +71,7 @@ def test_impossible_wishes_are_errors(wish, code, value):
     assert value in str(caught.value)
 
 
-def test_a_precision_is_what_the_labelled_images_gave():
+def test_thresholds_for_a_precision_are_those_tuned_on_the_labels():
     held = thresholds_for_precision(PROBS, TARGETS, KNOWN)
     for wish in PRECISIONS:
         found = choose(Wish(precision=wish), [model(for_precision=held)])

@@ -322,7 +322,7 @@ def test_keys_move_through_the_images(look, many):
         for _ in range(30):
             page.keyboard.press("ArrowDown")
         assert focused(page) == rows[30 * columns].path.name
-        page.mouse.wheel(0, 30_000)  # the one that has the focus stays, however far one scrolls
+        page.mouse.wheel(0, 30_000)  # the focused card stays in the document after scrolling
         page.wait_for_timeout(200)
         page.keyboard.press("ArrowRight")
         assert focused(page) == rows[30 * columns + 1].path.name
@@ -443,7 +443,7 @@ def place_of(address):
     return Path(os.fsdecode(unquote_to_bytes(address.removeprefix("file://"))))
 
 
-def test_every_photograph_opens_whatever_it_is_called(look, nasty):
+def test_every_photograph_of_any_name_opens(look, nasty):
     page_file, rows, _ = nasty
     with look(page_file) as page:
         when_loaded(page)

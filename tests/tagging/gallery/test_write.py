@@ -107,7 +107,7 @@ def test_it_holds_every_tag_and_every_score_that_could_become_one(rows, tmp_path
     assert about(tmp_path / "gallery")["models"][0]["pairs"] == sum(len(image["models"][0]) for image in images)
 
 
-def test_images_come_in_order_whatever_the_size_of_a_chunk(rows, tmp_path, monkeypatch):
+def test_images_come_in_order_for_any_chunk_size(rows, tmp_path, monkeypatch):
     write(rows, tmp_path / "whole")
     monkeypatch.setattr(chunks, "CHUNK", 2)
     write(rows, tmp_path / "many")
@@ -118,7 +118,7 @@ def test_images_come_in_order_whatever_the_size_of_a_chunk(rows, tmp_path, monke
     assert near[0] == near[1]
 
 
-def test_a_threshold_near_the_floor_keeps_what_is_below_it(paths, tmp_path):
+def test_a_threshold_near_the_floor_keeps_lower_scores(paths, tmp_path):
     vocabulary = Vocabulary((Category(1, "rare", ""), Category(2, "common", "")))
     context = made_context(vocabulary)
     context.thresholds[""][:] = [0.02, 0.5]

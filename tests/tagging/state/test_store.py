@@ -222,7 +222,7 @@ def test_a_process_that_was_killed_leaves_no_lock(place, models):
         assert list(state.known(b"/p", [b"1.jpg", b"2.jpg"])) == [b"1.jpg"]
 
 
-def assert_refused(path, code, match=""):
+def assert_refused(path, code, match=None):
     """Opening fails with this code and leaves the file unchanged."""
     before = path.read_bytes(), path.stat().st_mtime_ns
     with pytest.raises(DataError, match=match) as caught:

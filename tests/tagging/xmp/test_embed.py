@@ -87,7 +87,7 @@ def test_every_format_takes_the_keywords_and_keeps_its_pixels(tmp_path, ending):
     assert embed_keywords([row(photo, DOG, PERSON)], changed=changed.append).unchanged == 1
     assert photo.stat().st_mtime_ns == 1
     assert len(changed) == 1
-    assert keywords_in(photo) == []  # ours are not the user's
+    assert keywords_in(photo) == []  # cocotag's are not the user's
     embed_keywords([row(photo, CAT)])
     assert held(photo)[:1] == [["cat"]]
     assert photo.with_name(f"{photo.name}_original").read_bytes() == before  # the first stays
@@ -353,7 +353,7 @@ def test_copies_have_the_photographs_paths_and_are_updated(photo, tmp_path):
     assert held(into / "IMG.jpg")[0] == held(into / "sub" / "b.png")[0] == ["cat"]
     assert {path: path.read_bytes() for path in originals} == originals
     assert files(into) == ["IMG.jpg", "sub"]
-    picture(other, 2)  # another picture: copied anew
+    picture(other, 2)  # another picture: copied again
     embed_keywords([row(other, CAT)], into=into, given=[photo.parent])
     np.testing.assert_array_equal(decode(into / "sub" / "b.png"), decode(other))
 

@@ -196,7 +196,7 @@ def test_a_packet_that_another_program_left_empty_is_removed():
     root = etree.fromstring(tagged)
     etree.indent(root)
     assert strip(etree.tostring(root)) is None
-    assert strip(rewritten(tagged)) is not None  # there is a rating in it now
+    assert strip(rewritten(tagged)) is not None  # it now has a rating
 
 
 def test_digikams_repetitions_of_cocotags_keywords_are_cocotags():
@@ -351,7 +351,7 @@ def test_an_invalid_undo_is_not_used(undo):
     broken = re.sub("(<cocotag:undo>).*(</cocotag:undo>)", lambda found: found[1] + undo + found[2], tagged)
     assert held(strip(broken.encode())) == {"dc": ["Anna"], "lr": ["Anna"], "digiKam": ["Anna"]}
     sealed = seal(re.sub("<cocotag:digest>.*?<", "<cocotag:digest><", broken)).encode()
-    with contextlib.suppress(DataError):  # somebody sealed nonsense: named, and left as it is
+    with contextlib.suppress(DataError):  # the digest fits an invalid undo: an error, and unchanged
         assert strip(sealed) is not None
 
 
@@ -490,7 +490,7 @@ def test_the_real_exiftool_validates_and_reads_every_shape(tagged_files):
             lists = {prefix: one if isinstance(one, list) else [one] for prefix, one in lists.items()}
             lists = {prefix: [str(one) for one in words if str(one).strip()] for prefix, words in lists.items()}
             there.append(lists == held(path.read_bytes()))
-        assert there[1] or not there[0], shape  # some odd shapes it cannot read, with our keywords or without
+        assert there[1] or not there[0], shape  # it cannot read some odd forms, with or without our keywords
         read |= {shape} if there[1] else set()
     assert {"new", "digikam", "darktable", "lightroom", "exiftool", "UTF-8 with mark", "UTF-16"} <= read
     assert len(read) > len(PACKETS) - 8

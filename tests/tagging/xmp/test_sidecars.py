@@ -187,7 +187,7 @@ def test_permissions_attributes_and_links_are_kept(photo):
     untag([photo])
     assert real.read_text() == DIGIKAM
     real.unlink()
-    write_sidecars([row(photo, DOG)])  # where it leads, nothing is: made there
+    write_sidecars([row(photo, DOG)])  # the link has no target: created there
     assert link.is_symlink()
     assert subjects(real) == ["dog"]
 
@@ -245,7 +245,7 @@ def test_an_unwritable_folder_is_reported_for_each_photograph(open_folder):
     assert files(open_folder / "sub") == ["0.jpg", "1.jpg"]
 
 
-if os.getuid() == 0:  # nobody else can make files of others
+if os.getuid() == 0:  # only root can create files of other users
 
     def test_owners_are_kept_or_the_file_is_left(open_folder):
         photo = picture(open_folder / "IMG.jpg")
@@ -371,7 +371,7 @@ def test_dry_run_shows_and_writes_nothing(photo):
 
 
 @pytest.mark.parametrize("shape", PACKETS)
-def test_tagged_and_untagged_a_sidecar_is_byte_for_byte_what_it_was(photo, shape):
+def test_tagging_and_untagging_restores_a_sidecar_byte_for_byte(photo, shape):
     sidecar = photo.with_name("IMG.xmp")
     sidecar.write_bytes(PACKETS[shape])
     assert write_sidecars([row(photo, DOG, CAT)]).updated == 1
@@ -415,7 +415,7 @@ def test_a_folder_that_vanishes_while_it_is_walked_is_named_and_the_rest_goes_on
     assert (summary.removed, summary.failed) == (1, {"unreadable": 1})
 
 
-def test_folders_are_walked_once_whatever_links_lead_there(tmp_path, photo):
+def test_folders_are_walked_once_despite_links(tmp_path, photo):
     below = picture(tmp_path / "a" / "b" / "c.jpg")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "a" / ".hidden").mkdir()

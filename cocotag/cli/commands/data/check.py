@@ -1,4 +1,4 @@
-"""`cocotag check`: the data set doctor."""
+"""`cocotag check`: find the faults of a data set."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("root", metavar="ROOT", type=Path, help="folder with annotations/instances_SPLIT.json and SPLIT/")
-    parser.add_argument("--split", required=True, help="which split")
-    parser.add_argument("--json", action="store_true", help="findings for programs")
+    parser.add_argument("--split", required=True, help="split to check, such as train")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     args = parser.parse_args(words)
 
     from cocotag.data.check.doctor import check_split
@@ -24,7 +24,7 @@ def _run(words: list[str]) -> int:
 
 COMMAND = Command(
     "check",
-    "Look for what is wrong with a data set before hours are spent on it.",
+    "Find the faults of a data set before hours of training are spent on it.",
     "cocotag check data --split train",
     _run,
 )

@@ -1,4 +1,4 @@
-"""`cocotag import`: a data set of people's own labels."""
+"""`cocotag import`: make a data set from the user's own labels."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ def _run(words: list[str]) -> int:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a CSV table, or a folder of images")
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the data set")
     kinds = ("csv", "folders", "keywords")
-    parser.add_argument("--from", dest="kind", choices=kinds, help="where the labels are (default: csv, if SOURCE is a file)")
-    parser.add_argument("--val", type=share, metavar="SHARE", help="held out as the split val, stratified (default: 0.2)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed holds others out (default: 0)")
-    parser.add_argument("--min-images", type=count, default=1, metavar="N", help="leave out tags on fewer images (default: 1)")
-    parser.add_argument("--copy", action="store_true", help="copy the images; by default hard links, which take no space")
-    parser.add_argument("--images", metavar="DIR", type=Path, help="csv: where its paths start (default: the table's folder)")
-    parser.add_argument("--separator", metavar="MARK", help="csv: between tags (default: the first of ; | , that there is)")
-    parser.add_argument("--keep-untagged", action="store_true", help="keywords: photographs without any show nothing")
+    parser.add_argument("--from", dest="kind", choices=kinds, help="source of the labels (default: csv, if SOURCE is a file)")
+    about = "share of the images to hold out as split val, stratified (default: 0.2)"
+    parser.add_argument("--val", type=share, metavar="SHARE", help=about)
+    about = "seed of the random choice of val images (default: 0)"
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help=about)
+    about = "leave out tags with fewer than N images (default: 1)"
+    parser.add_argument("--min-images", type=count, default=1, metavar="N", help=about)
+    about = "copy the images; the default makes hard links, which take no space"
+    parser.add_argument("--copy", action="store_true", help=about)
+    about = "csv: folder that its paths are relative to (default: the table's folder)"
+    parser.add_argument("--images", metavar="DIR", type=Path, help=about)
+    about = "csv: character between tags (default: the first of ; | , that occurs)"
+    parser.add_argument("--separator", metavar="MARK", help=about)
+    about = "keywords: keep photographs without keywords, as negatives of every class"
+    parser.add_argument("--keep-untagged", action="store_true", help=about)
     args = parser.parse_args(words)
     kind = args.kind or ("csv" if not args.source.is_dir() else None)
     if kind is None:
-        parser.error(f"{args.source} is a folder: add --from folders (each class has its folder) or --from keywords")
-    for flag, of in (("images", "csv"), ("separator", "csv"), ("keep_untagged", "keywords")):
-        if getattr(args, flag) and kind != of:
-            parser.error(f"--{flag.replace('_', '-')} goes with --from {of}, not with {kind}")
+        parser.error(f"{args.source} is a folder: add --from folders (one folder per class) or --from keywords")
+    for flag, needed in (("images", "csv"), ("separator", "csv"), ("keep_untagged", "keywords")):
+        if getattr(args, flag) and kind != needed:
+            parser.error(f"--{flag.replace('_', '-')} needs --from {needed}, but the labels come from {kind}")
 
     from cocotag.data.importing import labelled
     from cocotag.data.importing.dataset import import_labels, refuse_place
@@ -50,19 +57,20 @@ def _run(words: list[str]) -> int:
 IMPORT_EXAMPLES = """\
 examples:
   cocotag import labels.csv data
-      a table with the columns path and tags:   holiday/1.jpg,dog;beach
-      no tags: somebody looked, and there is nothing. A column split (train, val) is kept to.
+      The table has the columns path and tags:   holiday/1.jpg,dog;beach
+      An empty tags cell means that the image shows no class. A column split (train, val) is respected.
   cocotag import photos data --from folders
-      photos/dog/1.jpg, photos/cat/2.jpg: the folder is the tag. The same file in both: both tags.
+      The folder is the tag: photos/dog/1.jpg, photos/cat/2.jpg. A file in both folders gets both tags.
   cocotag import photos data --from keywords --min-images 20
-      keywords that Lightroom, digiKam, darktable, ... wrote into the photographs or beside them (.xmp)
+      The tags are the keywords that Lightroom, digiKam, darktable, ... wrote into the photographs or
+      beside them (.xmp).
 
-SOURCE is never changed. OUT is then a data set for cocotag check, train and evaluate."""
+SOURCE is never changed. OUT is a data set for cocotag check, train and evaluate."""
 
 
 COMMAND = Command(
     "import",
-    "Make a data set of your own labels: a CSV table, class folders, or keywords in the photographs.",
+    "Make a data set from your own labels: a CSV table, class folders, or keywords in the photographs.",
     "cocotag import labels.csv data",
     _run,
 )

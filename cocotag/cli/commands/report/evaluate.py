@@ -14,26 +14,29 @@ def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
     parser.add_argument("--root", required=True, metavar="DIR", type=Path, help="data set in COCO's layout")
-    parser.add_argument("--split", required=True, help="split to report on; not one that was trained on")
+    parser.add_argument("--split", required=True, help="split to report on; it must not be a training split")
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder for report.json, report.html and tables")
     parser.add_argument(
-        "--aliases", metavar="FILE", help="what its classes are called in the bundle: YAML, or voc, open_images"
+        "--aliases", metavar="FILE", help="names of the data set's classes in the bundle: YAML, or voc, open_images"
     )
-    add_thresholds(parser, "fixed:T, one threshold for all classes in place of the bundle's own, such as fixed:0.5")
+    add_thresholds(parser, "fixed:T, one threshold for all classes instead of the bundle's own, such as fixed:0.5")
     parser.add_argument(
         "--baseline",
         metavar="REPORT_JSON",
         type=Path,
         help="report.json of another evaluation of the same images, to compare with",
     )
-    parser.add_argument("--format", choices=["text", "md"], default="text", help="of the summary on stdout; md is Markdown")
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
+    about = "format of the summary on stdout; md is Markdown (default: text)"
+    parser.add_argument("--format", choices=["text", "md"], default="text", help=about)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing report")
     args = parser.parse_args(words)
 
     if args.thresholds is not None and args.thresholds.name != "fixed":
         raise ConfigError(
-            f"--thresholds {args.thresholds} would choose on the images that are reported on, and flatter. Choose on others: "
-            f"cocotag tune-thresholds {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE"
+            f"--thresholds {args.thresholds} would tune thresholds on the reported images, so the figures would be optimistic. "
+            "Tune them on other images: "
+            f"cocotag tune-thresholds {args.bundle} --root DIR --split SPLIT --thresholds {args.thresholds} --out FILE",
+            code="rule_not_fixed",
         )
     from cocotag.data.annotations import load_split
     from cocotag.data.image_files import refuse_links
@@ -51,7 +54,8 @@ def _run(words: list[str]) -> int:
     if stored is not None and stored.predictions is None:
         raise DataError(
             f"{args.baseline} has no predictions.npz beside it, so it cannot be compared image by image. "
-            "Make it again with: cocotag evaluate"
+            "Write it again with: cocotag evaluate",
+            code="predictions_missing",
         )
     tagger = Tagger.load(args.bundle)
     table = load_split(args.root, args.split)
@@ -77,7 +81,7 @@ def _run(words: list[str]) -> int:
 
 COMMAND = Command(
     "evaluate",
-    "Report how good a bundle is on labelled images.",
+    "Measure a bundle on labelled images, and write a report.",
     "cocotag evaluate runs/NAME/tagger.onnx --root data --split val --out report",
     _run,
 )

@@ -1,4 +1,4 @@
-"""`cocotag imbalance`: a report on a data set."""
+"""`cocotag imbalance`: a report on the class imbalance of a data set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def _run(words: list[str]) -> int:
         metavar="ANNOTATIONS_JSON",
         nargs="+",
         type=Path,
-        help="COCO instances file; several: splits of one data set, the first is the main one",
+        help="COCO instances file; several files are splits of one data set, the main one first",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", type=Path, help="folder for dataset.json, *.csv and imbalance.html"
     )
-    parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the images, if not beside annotations/")
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there already")
+    parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the images, if it is not beside annotations/")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing report")
     args = parser.parse_args(words)
 
     from cocotag.data.annotations import load_annotations
@@ -33,10 +33,13 @@ def _run(words: list[str]) -> int:
 
     refuse_existing(args.overwrite, *(args.out / name for name in FILES))
     if args.images is not None and not args.images.is_dir():
-        raise DataError(f"--images {args.images} is not a folder. Give the folder of the images, or leave it out.")
+        raise DataError(
+            f"--images {args.images} is not a folder. Give the folder of the images, or leave out the flag.",
+            code="not_a_folder",
+        )
     for path in args.annotations:
         if path.is_dir():
-            raise DataError(f"{path} is a folder. {_files_in(path)}")
+            raise DataError(f"{path} is a folder. {_hint(path)}", code="not_a_file")
     probe_folder(args.out)
     tables = [load_annotations(path, args.images) for path in args.annotations]
     found = [
@@ -64,15 +67,15 @@ def _run(words: list[str]) -> int:
     return DONE_WITH_FAULTS if light is not None and light.measures["unreadable"] else DONE
 
 
-def _files_in(folder: Path) -> str:
-    """What to give in place of a folder."""
-    there = sorted([*folder.glob("instances_*.json"), *folder.glob("annotations/instances_*.json")])
-    return f"Give the file, such as {there[0]}." if there else "Give a COCO instances file."
+def _hint(folder: Path) -> str:
+    """A sentence with a file to give instead of a folder."""
+    files = sorted([*folder.glob("instances_*.json"), *folder.glob("annotations/instances_*.json")])
+    return f"Give a file, such as {files[0]}." if files else "Give a COCO instances file."
 
 
 COMMAND = Command(
     "imbalance",
-    "Report how unbalanced a data set is.",
+    "Measure the class imbalance of a data set, and write a report.",
     "cocotag imbalance data/annotations/instances_train.json --out imbalance",
     _run,
 )

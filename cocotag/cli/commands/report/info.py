@@ -1,4 +1,4 @@
-"""`cocotag info`: what is in a bundle."""
+"""`cocotag info`: show the metadata of a bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cocotag.cli.parsing.command import DONE, Command
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument("--json", action="store_true", help="print all metadata as JSON")
     args = parser.parse_args(words)
 
     from cocotag.bundle import fingerprint, read_metadata
@@ -27,12 +27,12 @@ def _run(words: list[str]) -> int:
     stride = f", output stride {model['output_stride']}" if "output_stride" in model else ""
     print(f"network      {model.get('name', 'unknown')}{stride}")
     print(f"input        uint8 RGB, {metadata.image_size} x {metadata.image_size} pixels")
-    print(f"trained on   {f'{metadata.train_images} images' if metadata.train_images else 'images that cocotag did not count'}")
+    print(f"trained on   {f'{metadata.train_images} images' if metadata.train_images else 'an unknown number of images'}")
     if tuned:
         where = f"{tuned.get('images', '?')} images ({tuned.get('split', '?')})"
         print(f"tuned on     {where}: figures taken there are optimistic")
     else:
-        print("tuned on     nothing: cocotag tune-thresholds chooses thresholds on labelled images")
+        print("tuned on     nothing: cocotag tune-thresholds tunes thresholds on labelled images")
     if metadata.chosen_by:
         print(f"thresholds   {describe(metadata.chosen_by)}")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
@@ -49,7 +49,7 @@ def _run(words: list[str]) -> int:
 
 COMMAND = Command(
     "info",
-    "Say what is in a bundle.",
+    "Show a bundle's metadata: network, images it was tuned on, classes and thresholds.",
     "cocotag info runs/NAME/tagger.onnx",
     _run,
 )

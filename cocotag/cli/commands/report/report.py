@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cocotag.evaluation.stored import StoredEvaluation
 
 FORMATS = ("text", "md", "json", "csv")
-_WHERE = "a run directory, a folder of cocotag evaluate, or a report.json"
+_EVALUATION = "a run directory, an output folder of cocotag evaluate, or a report.json"
 
 
 def _run(words: list[str]) -> int:
@@ -22,22 +22,24 @@ def _run(words: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True, metavar="compare|show")
     compare = actions.add_parser(
         "compare",
-        help="what the second tagger does better or worse than the first, class by class",
-        description="What the second tagger does better or worse than the first, class by class, regressions first. On the "
-        "same images: differences with 95%% intervals. On different ones: side by side, with a note and exit status 1.",
+        help="compare two evaluations class by class",
+        description="Compare two evaluations class by class, regressions first. On the same images: differences with 95%% "
+        "intervals. On different images: side by side, with a note and exit status 1.",
         epilog="example: cocotag report compare runs/old runs/new --format md",
         allow_abbrev=False,
     )
-    compare.add_argument("baseline", metavar="A", type=Path, help=f"what is compared with: {_WHERE}")
-    compare.add_argument("other", metavar="B", type=Path, help="what is better or worse than that: likewise")
+    compare.add_argument("baseline", metavar="A", type=Path, help=f"the baseline: {_EVALUATION}")
+    compare.add_argument(
+        "other", metavar="B", type=Path, help="the evaluation to compare with the baseline, given the same way"
+    )
     show = actions.add_parser(
         "show",
-        help="the figures of one evaluation, weakest class first",
-        description="The figures of one evaluation, weakest class first.",
+        help="show the figures of one evaluation, weakest class first",
+        description="Show the figures of one evaluation, weakest class first.",
         epilog="example: cocotag report show runs/new --format md",
         allow_abbrev=False,
     )
-    show.add_argument("evaluation", metavar="A", type=Path, help=_WHERE)
+    show.add_argument("evaluation", metavar="A", type=Path, help=_EVALUATION)
     for each in (compare, show):
         _add_output(each)
     args = parser.parse_args(words)
@@ -47,13 +49,13 @@ def _run(words: list[str]) -> int:
 
     if args.out is not None:
         refuse_existing(args.overwrite, args.out)
-    form = args.format or _form_of(args.out)
+    form = args.format or _format_of(args.out)
     if args.action == "show":
-        _give(_shown(read_evaluation(args.evaluation), form), args.out)
+        _output(_evaluation_text(read_evaluation(args.evaluation), form), args.out)
         return DONE
     sides = read_evaluation(args.baseline), read_evaluation(args.other)
     comparison = compare_stored(*sides, names=(str(args.baseline), str(args.other)))
-    _give(_compared(comparison, form), args.out)
+    _output(_comparison_text(comparison, form), args.out)
     if comparison.paired:
         return DONE
     print(f"cocotag report: {comparison.note}", file=sys.stderr)
@@ -61,19 +63,18 @@ def _run(words: list[str]) -> int:
 
 
 def _add_output(parser: Parser) -> None:
-    parser.add_argument(
-        "--format", choices=FORMATS, help="text (the default), md to paste, json; csv has the classes alone. By --out's ending"
-    )
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to the screen")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    about = "md is a Markdown table to paste; csv has only the rows of the classes (default: by the ending of FILE, else text)"
+    parser.add_argument("--format", choices=FORMATS, help=about)
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write to FILE instead of stdout")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
 
 
-def _form_of(out: Path | None) -> str:
+def _format_of(out: Path | None) -> str:
     ending = out.suffix.lower().removeprefix(".") if out else ""
     return ending if ending in FORMATS else "text"
 
 
-def _shown(evaluation: StoredEvaluation, form: str) -> str:
+def _evaluation_text(evaluation: StoredEvaluation, form: str) -> str:
     from cocotag.evaluation.markdown import evaluation_text
 
     if form == "json":
@@ -83,7 +84,7 @@ def _shown(evaluation: StoredEvaluation, form: str) -> str:
     return evaluation_text(evaluation, markdown=form == "md")
 
 
-def _compared(comparison: Comparison, form: str) -> str:
+def _comparison_text(comparison: Comparison, form: str) -> str:
     from cocotag.evaluation.markdown import comparison_text
 
     if form == "json":
@@ -93,10 +94,10 @@ def _compared(comparison: Comparison, form: str) -> str:
     return comparison_text(comparison, markdown=form == "md")
 
 
-def _give(text: str, out: Path | None) -> None:
+def _output(text: str, out: Path | None) -> None:
     from cocotag.files import write_text
 
-    text = text.encode("utf-8", "replace").decode("utf-8")  # a name in JSON may be half a surrogate pair
+    text = text.encode("utf-8", "replace").decode("utf-8")  # a name in JSON may contain half a surrogate pair
     if out is None:
         print(text, end="")
     else:

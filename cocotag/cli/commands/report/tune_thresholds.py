@@ -12,7 +12,7 @@ def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="any bundle; with --out its file stays unchanged")
     parser.add_argument("--root", metavar="DIR", type=Path, help="data set in COCO's layout; fixed:T needs none")
-    parser.add_argument("--split", help="split to tune on; report no figures of it afterwards")
+    parser.add_argument("--split", help="split to tune on; figures measured on it later are optimistic")
     add_thresholds(parser, f"the rule that thresholds are tuned by: {RULES}; default f1")
     parser.add_argument("--out", metavar="FILE", type=Path, help="the bundle with the new thresholds (default: BUNDLE itself)")
     parser.add_argument(
@@ -28,7 +28,7 @@ def _run(words: list[str]) -> int:
     if args.out is not None:
         refuse_existing(args.overwrite, args.out)
     try:
-        import onnx  # noqa: F401 (to say early that it is missing)
+        import onnx  # noqa: F401 (so that a missing package stops the command before the work)
     except ModuleNotFoundError as error:
         raise without_extra("Writing a bundle", error) from None
     from cocotag.data.annotations import load_split

@@ -1,4 +1,4 @@
-"""`cocotag retag`: other thresholds, names and outputs from kept scores, without the network and the photographs."""
+"""`cocotag retag`: apply other thresholds, names and outputs to cached scores, without the network and the photographs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cocotag.cli.parsing.tag_flags import add_choice, add_outputs, plan_of
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     given = parser.add_argument("given", metavar="STATE", nargs="+")
-    given.help = "the state that cocotag tag kept, an output or gallery beside it, or the PATHs that were tagged without these"
+    given.help = "state file of cocotag tag, an output or gallery beside it, or the PATHs of a run without either"
     add_outputs(parser, retag=True)
     add_choice(parser)
     args = parser.parse_args(words)
@@ -23,7 +23,7 @@ def _run(words: list[str]) -> int:
     done = retag(args.given, plan, say=_say, bars=True)
     written = f": tags written to {', '.join(done.written)}" if done.written else ""
     if written or done.failed:
-        failed = f"; {done.failed} failed when they were tagged" if done.failed else ""
+        failed = f"; failed when tagged: {done.failed}" if done.failed else ""
         _say(f"{done.total - done.failed} of {done.total} files{written}{failed}")
     if not done.whole:
         _say("The run was stopped before its end, so files are missing. Run cocotag tag again to continue it.")
@@ -31,13 +31,13 @@ def _run(words: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    with suppress(BrokenPipeError):  # the reader has gone, as head does; the work continues
+    with suppress(BrokenPipeError):  # the reader, such as head, has exited; the work continues
         print(text, file=sys.stderr, flush=True)
 
 
 COMMAND = Command(
     "retag",
-    "Choose tags again from kept scores: other thresholds, names and outputs, without the network and the photographs.",
+    "Choose tags again from cached scores: other thresholds, names and outputs, without the network and the photographs.",
     "cocotag retag tags.csv --threshold 0.6 --out sure.csv",
     _run,
 )

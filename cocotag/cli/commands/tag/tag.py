@@ -51,23 +51,24 @@ def _parser() -> Parser:
     paths = parser.add_argument("paths", metavar="PATH", nargs="+")
     paths.help = "image, folder to walk, or glob; - reads a list from stdin, one path per line or ended by NUL"
     model = parser.add_argument("--model", required=True, metavar="BUNDLE", type=Path, action="append")
-    model.help = "tagger.onnx of a training run. Repeat the flag for further bundles: every file has a row of each"
+    model.help = "tagger.onnx of a training run. Repeat the flag for further bundles: every file gets one row per bundle"
     add_outputs(parser)
     add_choice(parser)
     exclude = parser.add_argument("--exclude", metavar="GLOB", action="append", default=[])
     exclude.help = "skip files and folders by name; a pattern with a slash matches the path below the given folder"
-    parser.add_argument("--hidden", action="store_true", help="take files and folders that begin with a dot too")
-    parser.add_argument("--state", metavar="FILE", type=Path, help="where results are kept (default: beside the first output)")
+    parser.add_argument("--hidden", action="store_true", help="also tag files and folders whose names begin with a dot")
+    about = "file that caches results for the next run (default: beside the first output)"
+    parser.add_argument("--state", metavar="FILE", type=Path, help=about)
     about = "recognise unchanged files by their content, not by size and modification time"
     parser.add_argument("--rehash", action="store_true", help=about)
-    parser.add_argument("--retry-failed", action="store_true", help="try unchanged files again that failed before")
-    parser.add_argument("--json-log", action="store_true", help="progress and messages as JSON lines on stderr")
+    parser.add_argument("--retry-failed", action="store_true", help="retry unchanged files that failed before")
+    parser.add_argument("--json-log", action="store_true", help="print progress and messages as JSON lines on stderr")
     return parser
 
 
 COMMAND = Command(
     "tag",
-    "Tag images and folders: one row for every file, readable or not.",
+    "Tag images and folders: one row per file, readable or not.",
     "cocotag tag photos --model runs/NAME/tagger.onnx --out tags.csv",
     _run,
 )

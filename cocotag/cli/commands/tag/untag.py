@@ -1,4 +1,4 @@
-"""`cocotag untag`: take cocotag's keywords out of sidecars and photographs again."""
+"""`cocotag untag`: remove cocotag's keywords from sidecars and photographs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cocotag.errors import DataError
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     paths = parser.add_argument("paths", metavar="PATH", nargs="+", type=given_path)
-    paths.help = "photograph, sidecar, folder to walk, or glob; - reads a list from stdin, one a line or ended by NUL"
-    parser.add_argument("--embed", action="store_true", help="out of the photographs themselves too (needs exiftool)")
+    paths.help = "photograph, sidecar, folder to walk, or glob; - reads a list from stdin, one path per line or ended by NUL"
+    parser.add_argument("--embed", action="store_true", help="also remove them from the photographs (needs exiftool)")
     parser.add_argument("--dry-run", action="store_true", help="write nothing; show what would change")
     args = parser.parse_args(words)
 
@@ -24,7 +24,7 @@ def _run(words: list[str]) -> int:
     if args.embed:
         find_exiftool()  # before anything is changed
     if Path("-") in args.paths and sys.stdin is None:
-        raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.")
+        raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.", code="stdin_closed")
     listed = sys.stdin.buffer.read() if Path("-") in args.paths else b""
     show_diff = partial(print, end="") if args.dry_run else None
     summaries = [
@@ -38,8 +38,8 @@ def _run(words: list[str]) -> int:
 
 COMMAND = Command(
     "untag",
-    "Take out of sidecars what cocotag put in, byte for byte where nobody else has written since.\n"
-    "A sidecar that holds nothing else is removed; the user's own keywords stay. What a person had refused is forgotten.",
+    "Remove cocotag's keywords from sidecars, byte for byte if no other program has changed them since.\n"
+    "A sidecar without other content is deleted; your own keywords stay. Tags that you had deleted may be added again later.",
     "cocotag untag photos --dry-run",
     _run,
 )

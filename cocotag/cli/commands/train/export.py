@@ -1,4 +1,4 @@
-"""`cocotag export`: a checkpoint to a bundle."""
+"""`cocotag export`: turn a checkpoint into a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def _run(words: list[str]) -> int:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="RUN_DIR/checkpoints/best.ckpt")
     parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="the bundle, FILE.onnx")
     int8 = parser.add_argument("--int8", action="store_true")
-    int8.help = "convolutions in 8-bit integers: smaller, often faster (cocotag latency --bundle); needs --calibration-images"
+    int8.help = (
+        "8-bit integers in convolutions: smaller, often faster (see cocotag latency --bundle); needs --calibration-images"
+    )
     images = parser.add_argument("--calibration-images", "--calibrate", metavar="DIR", type=Path, dest="calibration")
     images.help = "for --int8: a folder of about 100 photographs like those that will be tagged, without labels"
     add_thresholds(parser, f"the rule that thresholds are tuned by, on the run's tune images: {RULES}; default: the config's")
@@ -50,7 +52,7 @@ def _run(words: list[str]) -> int:
 
 
 def _spread(folder: Path) -> Iterator[Path]:
-    """All images under a folder: first an even sample of it, then the rest, in case some of the sample cannot be read."""
+    """All images under a folder: an even sample first, then the rest, in case some of the sample cannot be read."""
     from cocotag.export.quantize import CALIBRATION_IMAGES
     from cocotag.photos.walk import find_images
 
@@ -65,7 +67,7 @@ def _spread(folder: Path) -> Iterator[Path]:
 
 COMMAND = Command(
     "export",
-    "Turn a checkpoint into a bundle.",
+    "Turn a checkpoint into a bundle, an ONNX file for cocotag tag.",
     "cocotag export runs/NAME/checkpoints/best.ckpt --out tagger.onnx",
     _run,
 )

@@ -1,4 +1,4 @@
-"""`cocotag latency`: how long a network takes."""
+"""`cocotag latency`: time a network or a bundle."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _run(words: list[str]) -> int:
     from cocotag.inference.latency import to_text
 
     parser = model_parser(COMMAND)
-    parser.add_argument("--bundle", type=str | None, metavar="FILE", help="time a bundle instead; that needs no PyTorch")
-    parser.add_argument("--batch", type=list[PositiveInt], default=[1], metavar="[N, ...]", help="images at once")
+    parser.add_argument("--bundle", type=str | None, metavar="FILE", help="time a bundle instead; this needs no PyTorch")
+    parser.add_argument("--batch", type=list[PositiveInt], default=[1], metavar="[N, ...]", help="batch sizes to time")
     threads = [usable_cores()]
-    parser.add_argument("--threads", type=list[PositiveInt], default=threads, metavar="[N, ...]", help="processor cores")
-    parser.add_argument("--repeats", type=PositiveInt, default=100, metavar="N", help="counted runs of each way")
-    parser.add_argument("--json", action="store_true", help="plain numbers, for programs")
+    parser.add_argument("--threads", type=list[PositiveInt], default=threads, metavar="[N, ...]", help="numbers of threads")
+    parser.add_argument("--repeats", type=PositiveInt, default=100, metavar="N", help="timed runs per way, after the warm-up")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     config, args = parse_model(parser, words)
     if args.bundle is not None:
         timings = _time_bundle(Path(args.bundle), args.batch, args.threads, args.repeats)

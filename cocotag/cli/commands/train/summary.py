@@ -1,4 +1,4 @@
-"""`cocotag summary`: what a network is made of."""
+"""`cocotag summary`: show the layers and the size of a network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def _run(words: list[str]) -> int:
     from jsonargparse.typing import PositiveInt
 
     parser = model_parser(COMMAND)
-    parser.add_argument("--batch", type=PositiveInt, default=1, metavar="N", help="images")
-    parser.add_argument("--json", action="store_true", help="plain numbers, for programs")
+    parser.add_argument("--batch", type=PositiveInt, default=1, metavar="N", help="images per batch")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     config, args = parse_model(parser, words)
     try:
         from cocotag.models.build import build_network
@@ -21,14 +21,14 @@ def _run(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise without_extra("A summary", error) from None
     network = build_network(config, int(config.num_classes or 0))
-    made = summarise(network, config.image_size, batch=args.batch)
-    print(json.dumps(made.to_json(), indent=2) if args.json else made.table)
+    found = summarise(network, config.image_size, batch=args.batch)
+    print(json.dumps(found.to_json(), indent=2) if args.json else found.table)
     return DONE
 
 
 COMMAND = Command(
     "summary",
-    "Show what a network is made of: layers, parameters, multiply-adds, memory.",
+    "Show the size of a network: layers, parameters, multiply-adds, memory.",
     "cocotag summary --model.name mobilenet_v3_small --model.num_classes 1000 --batch 2",
     _run,
 )

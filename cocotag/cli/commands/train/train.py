@@ -1,4 +1,4 @@
-"""`cocotag train`: config and flags to a run."""
+"""`cocotag train`: config and flags -> a training run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FIND_LR = "--find-lr"
 
 def _run(words: list[str]) -> int:
     config, resume, out, rates_only = _train_config(words)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes are warned of what stages are meant to do
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of unused parameters, which frozen stages have by design
     try:
         from cocotag.training import find_lr, fit
     except ModuleNotFoundError as error:
         raise without_extra("Training", error) from None
     if rates_only:
         found = find_lr.find_lr(config, out)
-        print(f"Suggested stages[0].lr: {found.suggestion:.2g}. The loss over the rate: {found.plot}")
+        print(f"Suggested stages[0].lr: {found.suggestion:.2g}. Plot of the loss over the rate: {found.plot}")
         print(out)
         return DONE
     run = fit.resume(resume) if resume is not None else fit.fit(config, out)
-    if run is None:  # one of several processes, of which the first tells
+    if run is None:  # one of several processes, where only the first prints
         return DONE
     if run.evaluation is not None:
         print(run.evaluation.to_text())
@@ -41,7 +41,7 @@ def _run(words: list[str]) -> int:
 
 
 def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path, bool]:
-    """The config of YAML and flags, the run to resume, the run directory, and whether only a rate is looked for."""
+    """The config from YAML and flags, the run to resume, the run directory, and whether only the rate test is wanted."""
     from datetime import datetime
 
     import jsonargparse
@@ -54,7 +54,7 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path, boo
 
     class TrainParser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            # A list's entry is read by a parser of its own, which knows neither the command nor the list.
+            # A separate parser reads the entries of a list; it has no reference to the command or the list.
             names = [action.dest for action in self._actions if action.dest != "help"]
             entry = "" if self.prog == "cocotag train" else f"in an entry of {', '.join(names)}: "
             reason = plainly(message, names).rstrip(".?")
@@ -70,29 +70,36 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path, boo
         default_env=False,
     )
     parser.add_argument("--config", action="config", help="YAML file, or the name of one that comes with cocotag")
-    parser.add_argument("--resume", type=str | None, metavar="RUN_DIR", help="go on with a run; nothing else is needed")
+    about = "resume a run that was stopped; needs no other flag"
+    parser.add_argument("--resume", type=str | None, metavar="RUN_DIR", help=about)
     parser.add_argument(
         FIND_LR,
         action="store_true",
-        help="train for a hundred steps at a rising learning rate, suggest one for the first stage, and draw why; no run",
+        help="instead of a run: train for 100 steps at a rising learning rate, plot the loss, suggest stages[0].lr",
     )
     parser.add_argument("--out", type=str | None, metavar="RUN_DIR", help="run directory (default: runs/CONFIG-DATE-TIME)")
     parser.add_class_arguments(TrainConfig, as_group=False)
     parsed = parser.parse_args(words)
-    made = parser.instantiate(parsed)
-    config = TrainConfig(**{key: getattr(made, key) for key in TrainConfig.__dataclass_fields__})
+    values = parser.instantiate(parsed)
+    config = TrainConfig(**{key: getattr(values, key) for key in TrainConfig.__dataclass_fields__})
     if parsed.resume is not None and any(not word.startswith("--resume") for word in words if word.startswith("--")):
-        raise ConfigError("--resume takes everything else from the run. Leave the other flags out, or start a new run.")
+        raise ConfigError(
+            "--resume takes everything else from the run. Leave out the other flags, or start a new run.",
+            code="flags_contradict",
+        )
     name = f"{name}-lr" if parsed.find_lr else name
     out = Path(parsed.out) if parsed.out else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     return config, Path(parsed.resume) if parsed.resume else None, out, parsed.find_lr
 
 
 def _config_first(words: list[str]) -> tuple[list[str], str]:
-    """Put ``--config`` before the other flags, which override it wherever it stands, and its name in place of its path.
+    """Put ``--config`` before the other flags, so that they override it whatever the order, and replace a name by its path.
 
     Returns:
         The words, and the config's name.
+
+    Raises:
+        ConfigError: The config does not exist, or is not UTF-8.
     """
     from cocotag.config import find_config
 
@@ -113,7 +120,8 @@ def _config_first(words: list[str]) -> tuple[list[str], str]:
             file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(
-                f"--config {file} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
+                f"--config {file} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8.",
+                code="not_utf8",
             ) from None
     return [*(f"--config={file}" for file in files), *rest], files[-1].stem if files else "run"
 

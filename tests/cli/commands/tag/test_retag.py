@@ -98,7 +98,7 @@ def test_nobody_elses_file_is_replaced(run, album, bundle, tmp_path):
     run("tag", album, "--model", bundle, "--out", tmp_path / "t.csv")
     (tmp_path / "mine.csv").write_text("mine")
     status, _, err = run("retag", tmp_path / "t.csv", "--out", tmp_path / "mine.csv")
-    assert status == 2 and "there already" in err and (tmp_path / "mine.csv").read_text() == "mine"
+    assert status == 2 and "mine.csv" in err and "--overwrite" in err and (tmp_path / "mine.csv").read_text() == "mine"
     assert run("retag", tmp_path / "t.csv", "--out", tmp_path / "mine.csv", "--overwrite")[0] == 1
 
 
@@ -232,7 +232,7 @@ def test_a_state_that_cannot_be_written_can_be_read(run, locked, tmp_path):
     assert (tmp_path / "new.csv").read_bytes() == before["t.csv"]
     assert {path.name: path.read_bytes() for path in locked.iterdir()} == before
     status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
-    assert status == 2 and "does not know what was made of it last" in err and "--overwrite" in err
+    assert status == 2 and "t.csv.state" in err and "--overwrite" in err
     assert run("retag", locked / "t.csv", "--out", tmp_path / "new.csv", "--overwrite", "--threshold", "0.9")[0] == 1
     assert (tmp_path / "new.csv").read_bytes() != before["t.csv"]
 
@@ -242,7 +242,7 @@ def test_what_a_killed_run_left_beside_a_state_is_not_left_out_in_silence(run, l
     (locked / "t.csv.state-wal").write_bytes(b"some")
     locked.chmod(0o555)
     status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
-    assert status == 2 and "Copy both to a folder that can be written." in err and not (tmp_path / "new.csv").exists()
+    assert status == 2 and "t.csv.state-wal" in err and not (tmp_path / "new.csv").exists()
 
 
 def test_the_last_line_says_what_was_written_and_nothing_else(run, album, bundle, tmp_path):

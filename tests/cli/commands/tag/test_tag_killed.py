@@ -72,7 +72,7 @@ def check_goes_on(album, bundle, place, expected):
     assert killed_tagging.tag(words(album, bundle, place), place / "said") == 1, (place / "said").read_text()
     assert outputs(place) == expected
     assert killed_tagging.tag(words(album, bundle, place), place / "said") == 1
-    assert f"{FILES} known" in (place / "said").read_text()
+    assert f"{FILES} unchanged" in (place / "said").read_text()
     there = {path.name for path in place.iterdir()}
     assert there == {"t.csv", "t.jsonl", "t.csv.state", "said"}  # and nothing of what it was writing to
 
@@ -160,7 +160,7 @@ def test_what_was_tagged_before_the_disk_was_full_is_known_after(toy_bundle, tmp
         known = state.known(os.fsencode(tmp_path / "many"), names)
     assert 0 < len(known) < 300
     assert killed_tagging.tag(all_words, tmp_path / "said") == 0
-    assert f"{len(known)} known" in (tmp_path / "said").read_text()
+    assert f"{len(known)} unchanged" in (tmp_path / "said").read_text()
 
 
 # Ctrl-C
@@ -178,6 +178,6 @@ def test_ctrl_c_writes_what_is_done_and_says_how_to_go_on(toy_bundle, tmp_path, 
     assert f"Stopped: {len(done)} files are done" in said.read_text()
     assert not (tmp_path / "many" / "3-000.txt").exists()
     assert killed_tagging.tag([*many, "--txt"], said) == 0
-    assert f"{len(done)} known" in said.read_text()
+    assert f"{len(done)} unchanged" in said.read_text()
     assert len(outputs(tmp_path)) == 200 and outputs(tmp_path)[: len(done)] == done
     assert (tmp_path / "many" / "3-000.txt").exists()

@@ -94,7 +94,7 @@ def test_globs_and_a_list_on_stdin_are_paths_as_they_are_for_tag(photos, capsys,
     assert main(["untag", "-"]) == 1
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == "sidecars: 1 changed, 2 removed; left unchanged: 1 missing"
-    assert rest == [f"  {photos / 'none.jpg'} is not there."]
+    assert rest == [f"  {photos / 'none.jpg'} does not exist."]
     assert sorted(contents(photos)) == ["0.jpg", "0.jpg.xmp", "1.jpg", "2.jpg"]
 
 

@@ -76,3 +76,69 @@ def test_a_decoder_without_an_answer_says_so():
     header = jpeg.read_header(data)
     broken = data[: header.frame + 4] + b"\x00" + data[header.frame + 5 :]  # no precision
     assert jpeg.decode(broken, header) is None
+
+
+# What may be decoded at reduced scale, and what is complete
+
+
+def as_frame(data, code=None, precision=None):
+    """The same file with another frame marker, or another number of bits in its header."""
+    offset = jpeg.read_header(data).frame
+    changed = bytearray(data)
+    changed[offset + 1] = data[offset + 1] if code is None else code
+    changed[offset + 4] = data[offset + 4] if precision is None else precision
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("code", sorted(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}))
+def test_only_frames_that_the_decoder_is_known_to_scale_are_scaled(code):
+    header = jpeg.read_header(as_frame(photo(size=(800, 800)), code))
+    assert header.code == code
+    assert jpeg.reduction(header, 100) == (8 if code in (0xC0, 0xC1, 0xC2) else 1)
+    assert jpeg.reduction(jpeg.read_header(as_frame(photo(size=(800, 800)), precision=12)), 100) == 1
+
+
+def test_a_jpeg_of_twelve_bits_is_named_and_not_called_truncated():
+    with pytest.raises(images.ImageError) as caught:
+        images.decode(as_frame(photo(), precision=12))
+    assert caught.value.code == "unsupported"
+    assert "12 bits" in str(caught.value)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_file_that_lacks_only_its_end_marker_is_complete(progressive, grey):
+    data = photo(progressive=progressive, grey=grey)
+    assert data.endswith(b"\xff\xd9")
+    assert np.array_equal(images.decode(data[:-2]), images.decode(data))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.98])
+def test_a_file_that_lacks_more_is_truncated(progressive, kept):
+    data = photo(progressive=progressive)
+    with pytest.raises(images.ImageError) as caught:
+        images.decode(data[: int(kept * len(data))])
+    assert caught.value.code == "truncated"
+
+
+def test_a_progressive_file_cut_between_two_scans_is_truncated():
+    data = photo(progressive=True)
+    scans = [place for place in range(len(data)) if data.startswith(b"\xff\xda", place)]
+    assert len(scans) > 3
+    for place in scans[1:]:
+        start = data.rfind(b"\xff\xc4", 0, place)  # the tables of this scan go too
+        with pytest.raises(images.ImageError):
+            images.decode(data[: start if start > scans[0] else place])
+
+
+def test_the_limit_of_pixels_is_on_what_is_decoded(monkeypatch):
+    data = photo(size=(800, 800))
+    monkeypatch.setattr("cocotag.photos.formats.limits.MAX_PIXELS", 100 * 100)
+    assert images.decode(data, min_side=100, headroom=1).shape == (100, 100, 3)
+    for refused in ({}, {"min_side": 101, "headroom": 1}):
+        with pytest.raises(images.ImageError) as caught:
+            images.decode(data, **refused)
+        assert caught.value.code == "too_large"
+    with pytest.raises(images.ImageError):  # a progressive file is held whole
+        images.decode(photo(size=(800, 800), progressive=True), min_side=100, headroom=1)
