@@ -324,11 +324,14 @@ class _Opened(NamedTuple):
     entries: Iterator[bytes]
 
 
-def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = None) -> Iterator[Path]:
+def find_images(
+    paths: Iterable[Path | str], *, exclude: Sequence[str] = (), left_out: list[Path] | None = None
+) -> Iterator[Path]:
     """Find the image files under some paths, as `Walk` does by default.
 
     Args:
         paths: Files, folders and globs; a given file is always yielded.
+        exclude: Globs of files and folders to skip, as for `Walk`.
         left_out: Receives the camera RAW files that are skipped.
 
     Returns:
@@ -337,7 +340,7 @@ def find_images(paths: Iterable[Path | str], *, left_out: list[Path] | None = No
     Raises:
         DataError: One of the paths does not exist. Raised at once, before walking starts.
     """
-    walk = Walk(paths, left_out=left_out)
+    walk = Walk(paths, exclude=exclude, left_out=left_out)
     return (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
 
 

@@ -1,4 +1,4 @@
-"""Whole jobs, as values in and values out: `tag` files into outputs, and `retag` from what was kept.
+"""Whole jobs as functions: `tag` tags files and writes outputs; `retag` writes outputs from cached results.
 
 The command line parses flags and calls these functions; a script can do the same::
 
@@ -41,12 +41,12 @@ class Done:
     """The result of a job.
 
     Attributes:
-        total: Files.
-        failed: Files that could not be tagged.
-        faults: Outputs beside the images that could not be written.
+        total: Number of files.
+        failed: Number of files that could not be tagged.
+        faults: Number of outputs beside the images that could not be written.
         written: The tables that were written.
-        whole: Whether all files were met; a run that was stopped has not met them all.
-        summary: Of a run of `tag`; None for `retag`.
+        whole: Whether the run reached all files; False after it was stopped.
+        summary: Summary of a run of `tag`; None for `retag`.
     """
 
     total: int
@@ -78,25 +78,25 @@ def tag(
 ) -> Done:
     """Tag files and folders, and write the outputs of a plan.
 
-    Results are kept in a state, so that a second run tags only new and changed files.
+    Results are cached in a state, so that a second run tags only new and changed files.
 
     Args:
         paths: Image files, folders and globs; ``-`` is a list, see ``listed``.
-        bundles: Bundle files, each once; with several, every file has a row of each.
-        plan: What to write.
+        bundles: Bundle files, each once; with several, every file has one row per bundle.
+        plan: The outputs to write.
         exclude: Globs of files and folders to leave out, as for `cocotag.photos.walk.Walk`.
-        hidden: Whether files and folders that begin with a dot are taken too.
-        state: Where results are kept; None keeps them beside the first output, or in the user's cache folder.
+        hidden: Whether to tag files and folders whose names begin with a dot.
+        state: Path of the state; None puts it beside the first output, or in the user's cache folder.
         rehash: Recognise files by content, not by size and modification time.
-        retry_failed: Try unchanged files again that failed before.
-        listed: The paths that ``-`` stands for, one per line or ended by NUL.
-        progress: Gets the progress and the messages; None for none.
-        bars: Whether outputs that take long may show a bar on stderr.
+        retry_failed: Retry unchanged files that failed before.
+        listed: A stream with the paths of ``-``, one per line or ended by NUL.
+        progress: Receives the progress and the messages; None discards them.
+        bars: Whether slow outputs may show a bar on stderr.
 
     Raises:
         CocotagError: The job cannot start; nothing was written.
         Interrupted: Ctrl-C. The results so far are kept.
-        BrokenPipeError: The reader of stdout has gone.
+        BrokenPipeError: The reader of stdout has exited.
     """
     progress = Progress(quiet=True, stream=io.StringIO()) if progress is None else progress
     copies = [into for output in plan.beside if (into := getattr(output, "into", None)) is not None]
@@ -161,13 +161,13 @@ def tag(
 
 
 def retag(given: Sequence[str], plan: OutputPlan, *, say: Callable[[str], None] = lambda _: None, bars: bool = False) -> Done:
-    """Choose tags again from kept scores and write other outputs, without the network and the photographs.
+    """Choose tags again from cached scores and write other outputs, without running the network.
 
     Args:
-        given: A state, an output or gallery beside it, or the paths that were tagged without these.
-        plan: What to write.
-        say: Gets the lines for people.
-        bars: Whether outputs that take long may show a bar on stderr.
+        given: A state, an output or gallery beside it, or the paths of a run without either.
+        plan: The outputs to write.
+        say: Receives the lines for people.
+        bars: Whether slow outputs may show a bar on stderr.
 
     Raises:
         CocotagError: There is no state, or the plan cannot be carried out.
@@ -184,7 +184,7 @@ def retag(given: Sequence[str], plan: OutputPlan, *, say: Callable[[str], None] 
             say(remark)
         outputs.write(state, say, paths=list(run.asked.get("paths", ())), progress=bars)
         if state.read_only and plan.files:
-            say(f"{state.path} is read-only, so it has no note of these outputs. To replace them later, add --overwrite.")
+            say(f"{state.path} is read-only, so it cannot record these outputs. To replace them later, add --overwrite.")
         failed = sum(result.status != "ok" for result in state.results())
         return Done(state.count(), failed, outputs.faults, outputs.written, whole=run.whole)
 
@@ -200,7 +200,7 @@ def _how_to_resume(outputs: Outputs, state: State, done: int) -> str:
 
 
 def _state_place(state: Path | None, plan: OutputPlan, paths: Sequence[str]) -> Path | None:
-    """Where results are kept: beside the first output, or in the user's own folder; None for stdout alone."""
+    """Path of the state: as given, beside the first output, or in the user's cache folder; None for stdout alone."""
     if state is not None:
         return state
     if plan.files:
@@ -212,12 +212,12 @@ def _state_place(state: Path | None, plan: OutputPlan, paths: Sequence[str]) -> 
 
 
 def _names(bundles: Sequence[Path]) -> dict[str, Path]:
-    """The bundles by their names in the rows: the file name, or the whole path if several files have the same name."""
+    """Name in the rows -> bundle file. The name is the file name, or the whole path if several files have the same name."""
     files = Counter(path.name for path in bundles)
     named = {path.name if files[path.name] == 1 else str(path): path for path in bundles}
     if len(named) < len(bundles):
-        again = next(path for path in bundles if bundles.count(path) > 1)
-        raise ConfigError(f"--model {again} is given more than once. Give each bundle once.", code="given_twice")
+        repeated = next(path for path in bundles if bundles.count(path) > 1)
+        raise ConfigError(f"--model {repeated} is given more than once. Give each bundle once.", code="given_twice")
     return named
 
 
@@ -231,15 +231,15 @@ def _same_place(folder: Path, path: str) -> bool:
 def _check_photographs(state: State, before: str) -> None:
     """Check that relative paths lead to the photographs that were tagged.
 
-    In the folder where they were tagged nothing is checked: a disk may not be plugged in. In another folder one of them has to
-    exist with the same size, or tags would be written beside other photographs of the same name.
+    In the working folder of the run nothing is checked: a disk may be unplugged. In another folder at least one photograph must
+    exist with the same size; otherwise tags would be written beside other photographs of the same name.
 
     Args:
-        state: Of the run.
-        before: The working folder of the run; empty if it is not known.
+        state: State of the run.
+        before: Working folder of the run; empty if unknown.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: The paths do not lead to these photographs.
     """
     if not before or _same_place(Path(before), os.curdir):
         return

@@ -47,9 +47,10 @@ def told_plainly(
             f"again: lower stages.lr, or use precision float32. The batch: {names}",
             code="loss_not_finite",
         ) from None
-    except DataError as error:  # from a loader's worker it is wrapped in that process's stack trace
+    except DataError as error:  # from a loader's worker torch makes it again from that process's stack trace, without its code
         text = str(error).strip().splitlines()[-1]
-        raise DataError(text.removeprefix("cocotag.errors.DataError: "), code=error.code) from None
+        code = "image_unreadable" if error.code == DataError.code else error.code  # the one fault of a worker
+        raise DataError(text.removeprefix("cocotag.errors.DataError: "), code=code) from None
     except OutputError as error:
         raise OutputError(f"{error} {kept()}", code=error.code) from None
     except OSError as error:  # from a logger

@@ -15,15 +15,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from tqdm import tqdm
 
+from cocotag.data.importing.cells import looks_like_list, tags_of_list
 from cocotag.errors import ConfigError, DataError, ImageError
+from cocotag.photos.exclusions import Exclusions
 from cocotag.photos.formats.table import IMAGE_ENDINGS
 from cocotag.photos.header import read_header
 from cocotag.photos.keywords import read_keywords
-from cocotag.photos.walk import find_images
+from cocotag.photos.walk import find_images, is_system_folder
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -38,6 +40,8 @@ SEPARATORS = ";|,"
 
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 """A byte of a path that is not UTF-8, as ``cocotag tag`` writes it."""
+
+_EXCEL_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\r?\n', re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -87,8 +91,11 @@ def read_csv(
 ) -> Found:
     """Read a table with the columns ``path`` and ``tags``, and optionally ``split``; other columns are ignored.
 
-    The table is UTF-8, with commas, semicolons or tabs between the columns. A row without tags is an image that shows none of
-    the classes. The output of ``cocotag tag`` can be read: its rows with another ``status`` than ``ok`` are left out.
+    The table is UTF-8, with commas, semicolons or tabs between the columns; Excel's first line ``sep=;`` is read. A row without
+    tags is an image that shows none of the classes. A cell may be a list, see `cocotag.data.importing.cells.tags_of_list`.
+    The output of ``cocotag tag`` can be read: its rows with another ``status`` than ``ok`` are left out.
+
+    Instead of ``tags``, the table may have one column per class with 0 and 1, behind a column with the file names.
 
     Args:
         path: The table.
@@ -107,7 +114,7 @@ def read_csv(
     path, found = Path(path), Found()
     base = path.parent if images is None else Path(images)
     rows = list(_rows(path, found))
-    cells = [row["tags"] for row in rows]
+    cells = [row["tags"] for row in rows if isinstance(row["tags"], str)]
     if separator is None:
         separator = next((one for one in SEPARATORS if any(one in cell for cell in cells)), SEPARATORS[0])
         if any(separator in cell for cell in cells):
@@ -121,37 +128,44 @@ def read_csv(
             found.left_out["with an invalid split"].append(row["path"])
             continue
         name = Path(os.path.abspath(file)).relative_to(folder)  # noqa: PTH100 (links are followed only to read)
-        _add(found, file, name, row["tags"].split(separator), split)
+        tags = row["tags"].split(separator) if isinstance(row["tags"], str) else row["tags"]
+        _add(found, file, name, tags, split)
     advice = (
         f"Paths are relative to {base}. To change this, use --images DIR." if found.left_out["missing"] else "Check the table."
     )
     return _checked(found, path, advice)
 
 
-def read_folders(root: Path | str, *, progress: bool = True) -> Found:
+def read_folders(root: Path | str, *, exclude: Sequence[str] = (), progress: bool = True) -> Found:
     """Read class folders: every image under ``ROOT/NAME/`` has the tag NAME.
 
     If ``ROOT`` has only folders named train, val, test (or validation, ...), and these contain the class folders, they are the
     splits.
 
+    Args:
+        root: The folder.
+        exclude: Globs of files and folders to skip, as for `cocotag.photos.walk.Walk`.
+        progress: Show a progress bar on stderr if that is a terminal.
+
     Raises:
         DataError: There are no class folders, or none of their images can be used.
     """
     root, found = Path(root), Found()
-    folders = _folders(root)
+    skipped = Exclusions(exclude)
+    folders = _folders(root, skipped)
     if not folders:
         raise DataError(
             f"{root} has no folders, so there are no classes. Put the images of each class into a folder with its name.",
             code="no_class_folders",
         )
     parents = {root: ""}
-    if all(_split_of(folder) and _folders(folder) and not _loose(folder) for folder in folders):
+    if all(_split_of(folder) and _folders(folder, skipped) and not _loose(folder) for folder in folders):
         parents = {folder: _split_of(folder) for folder in folders}
     found.left_out["in no class folder"] += map(str, _loose(root))
     files: list[tuple[Path, Path, str]] = []
     for parent, split in parents.items():
-        for folder in _folders(parent):
-            images = list(find_images([folder]))
+        for folder in _folders(parent, skipped):
+            images = list(find_images([folder], exclude=exclude))
             files += [(file, folder, split) for file in images]
             if not images:
                 found.left_out["class folder without images"].append(str(folder))
@@ -160,13 +174,22 @@ def read_folders(root: Path | str, *, progress: bool = True) -> Found:
     return _checked(found, root, "Check that the folders have images with the usual endings.")
 
 
-def read_photographs(root: Path | str, *, keep_untagged: bool = False, progress: bool = True) -> Found:
+def read_photographs(
+    root: Path | str,
+    *,
+    keep_untagged: bool = False,
+    split_keywords: str | None = None,
+    exclude: Sequence[str] = (),
+    progress: bool = True,
+) -> Found:
     """Read the keywords of all photographs under a folder with `cocotag.photos.keywords.read_keywords`.
 
     Args:
         root: The folder.
         keep_untagged: Keep photographs without keywords as negatives of every class; by default they count as not annotated
             and are left out.
+        split_keywords: Separator of several tags in one keyword; None takes each keyword as one tag.
+        exclude: Globs of files and folders to skip, as for `cocotag.photos.walk.Walk`.
         progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
@@ -175,8 +198,11 @@ def read_photographs(root: Path | str, *, keep_untagged: bool = False, progress:
     root, found = Path(root), Found()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder. Give the folder of the photographs.", code="not_a_folder")
-    for file in _bar(list(find_images([root])), progress):
-        _add(found, file, file.relative_to(root), None, "")
+    for file in _bar(list(find_images([root], exclude=exclude)), progress):
+        _add(found, file, file.relative_to(root), None, "", split_keywords)
+    joined = [tag for image in found.images for tag in image.tags if "," in tag]
+    if joined and split_keywords is None:
+        found.notes.append(f"Keywords with a comma, taken as one tag: {len(joined)} ({joined[0]!r}). Or use --split-keywords ,")
     untagged = [image.name for image in found.images if not image.tags]
     if untagged and not keep_untagged:
         found.images = [image for image in found.images if image.tags]
@@ -185,11 +211,15 @@ def read_photographs(root: Path | str, *, keep_untagged: bool = False, progress:
     return _checked(found, root, "Add keywords in a photo program first, and let it write them to the files.")
 
 
-def _add(found: Found, file: Path, name: Path, tags: Iterable[str] | None, split: str) -> None:
+def _add(
+    found: Found, file: Path, name: Path, tags: Iterable[str] | None, split: str, split_keywords: str | None = None
+) -> None:
     """Add an image with its tags, or with its keywords if no tags are given; if it cannot be used, record the reason."""
     try:
         header = read_header(file, metadata=tags is None)
         words = read_keywords(file, header) if tags is None else tags
+        if split_keywords:
+            words = [part for word in words for part in word.split(split_keywords)]
     except ImageError as error:
         found.left_out[error.reason].append(str(file))
     except DataError:
@@ -210,13 +240,27 @@ def _checked(found: Found, source: Path, advice: str) -> Found:
     )
 
 
-def _rows(path: Path, found: Found) -> Iterator[dict[str, str]]:
-    """The usable rows of a table: its ``path``, ``tags`` and ``split`` (empty if there is no such column)."""
+class _Row(TypedDict):
+    """A row of a table; ``tags`` is text with separators, or the tags of a list; ``split`` is empty without such a column."""
+
+    path: str
+    tags: str | list[str]
+    split: str
+
+
+def _rows(path: Path, found: Found) -> Iterator[_Row]:
+    """The usable rows of a table."""
     text = _text(path)
     delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
+    if excel := _EXCEL_SEPARATOR.match(text):
+        delimiter, text = excel[1], text[excel.end() :]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [cell.strip().casefold() for cell in next(reader, [])]
+        first = next(reader, [])
+        header = [cell.strip().casefold() for cell in first]
+        if "tags" not in header and (table := list(reader)) and _is_matrix(table, len(header)):
+            yield from _matrix_rows([cell.strip() for cell in first], table, found)
+            return
         if header.count("path") != 1 or header.count("tags") != 1:
             columns = ", ".join(header)[:100] or "none"
             raise DataError(
@@ -238,11 +282,32 @@ def _rows(path: Path, found: Found) -> Iterator[dict[str, str]]:
             elif own and row.get("status") != "ok":
                 found.left_out[f"with status {row.get('status')}"].append(row["path"])
             else:
-                yield {"path": row["path"].strip(), "tags": row["tags"], "split": row.get("split", "").strip()}
+                try:
+                    tags: str | list[str] = tags_of_list(row["tags"]) if looks_like_list(row["tags"]) else row["tags"]
+                except ValueError:
+                    found.left_out["with a cell that looks like a list, but is not one of names"].append(
+                        f"line {reader.line_num}"
+                    )
+                    continue
+                yield {"path": row["path"].strip(), "tags": tags, "split": row.get("split", "").strip()}
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: cannot be read as CSV ({error}). Export the table again.", code="not_csv"
         ) from None
+
+
+def _is_matrix(table: Sequence[Sequence[str]], columns: int) -> bool:
+    """Whether a table has file names, then one column per class with 0 and 1."""
+    rows = [row for row in table if any(map(str.strip, row))]
+    return columns > 1 and all(len(row) == columns and {cell.strip() for cell in row[1:]} <= {"0", "1"} for row in rows)
+
+
+def _matrix_rows(header: Sequence[str], table: Sequence[Sequence[str]], found: Found) -> Iterator[_Row]:
+    found.notes.append(f"The table has one column per class: {len(header) - 1} classes.")
+    for row in table:
+        if any(map(str.strip, row)):
+            tags = [name for name, cell in zip(header[1:], row[1:], strict=True) if cell.strip() == "1"]
+            yield {"path": row[0].strip(), "tags": tags, "split": ""}
 
 
 def _text(path: Path) -> str:
@@ -281,8 +346,14 @@ def _split_of(folder: Path) -> str:
     return SPLIT_NAMES.get(folder.name.casefold(), "")
 
 
-def _folders(root: Path) -> list[Path]:
-    return [path for path in _entries(root) if path.is_dir()]
+def _folders(root: Path, exclude: Exclusions) -> list[Path]:
+    """The folders in a folder that can be classes or splits."""
+    found = [(path, os.fsencode(path.name)) for path in _entries(root) if path.is_dir()]
+    return [
+        path
+        for path, name in found
+        if not is_system_folder(name, os.fsencode(root)) and not exclude.matches(name, name, is_folder=True)
+    ]
 
 
 def _loose(root: Path) -> list[Path]:

@@ -127,7 +127,7 @@ class TaggingData(LightningDataModule):
         workers, share = self.config.workers, self._share()
         if workers is None:
             workers = min(8, usable_cores(), max(1, len(dataset) // self.batch_size))
-        # A fork copies the state of OpenCV's thread pool without its threads; a worker would wait forever, so end the pool first.
+        # A fork copies the state of OpenCV's thread pool without its threads, so a worker would wait forever. End the pool.
         cv2.setNumThreads(1)
         return DataLoader(
             cast(Dataset[Batch], dataset),  # items are stacked by to_batch

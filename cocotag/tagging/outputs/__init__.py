@@ -1,1 +1,1 @@
-"""Rows of tags -> files: tables, and files beside the images."""
+"""Rows of tags -> output files: tables, and files beside the images."""

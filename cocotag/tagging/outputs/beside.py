@@ -23,10 +23,10 @@ class Flag:
     """A flag of the command line.
 
     Attributes:
-        name: With its dashes.
+        name: Name with its dashes.
         help: One line.
         metavar: Name of its value, a path; None for a switch without a value.
-        choices: The values that it may have; None for a switch or a path.
+        choices: Its valid values; None for a switch or a path.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Flag:
 
     @property
     def key(self) -> str:
-        """The name of its value."""
+        """Key of its value."""
         return self.name.removeprefix("--").replace("-", "_")
 
 
@@ -80,7 +80,8 @@ def _embedded(values: Mapping[str, Any]) -> Beside | None:
         raise ConfigError("--no-backup belongs to --embed, which is not given.", code="flag_without_other")
     if values["embed"] and into is not None:
         raise ConfigError(
-            "--embed and --embed-into are both given: the photographs, or copies of them. Give one.", code="flags_contradict"
+            "--embed and --embed-into are both given. Give --embed for the photographs, or --embed-into for copies.",
+            code="flags_contradict",
         )
     if not (values["embed"] or into is not None):
         return None
@@ -110,11 +111,11 @@ BESIDE: tuple[Row, ...] = (
         (
             Flag("--embed", "write keywords into the photographs themselves, with exiftool"),
             Flag("--embed-into", "write keywords into copies of the photographs in this folder", metavar="DIR"),
-            Flag("--no-backup", "--embed: keep no IMG.jpg_original"),
+            Flag("--no-backup", "--embed: do not keep the original as IMG.jpg_original"),
         ),
         _embedded,
         only_tag=True,
     ),
     Row((Flag("--gallery", "static pages to look at images and tags", metavar="DIR"),), _gallery),
 )
-"""In the order in which they are written."""
+"""The outputs beside the images, in the order in which they are written."""

@@ -1,4 +1,4 @@
-"""What to write, as plain values: `OutputPlan`. `Outputs` is a plan that was checked for some bundles, and writes it."""
+"""The outputs to write, as plain values: `OutputPlan`. `Outputs` is a plan that was checked for some bundles, and writes it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cocotag.tagging.state.store import Result, State
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """What to write, and how scores become tags.
+    """The outputs to write, and how scores become tags.
 
     Attributes:
-        tables: Files, their format by their ending, or ``-`` for JSON Lines on stdout.
+        tables: Files, whose ending determines the format, or ``-`` for JSON Lines on stdout.
         beside: Outputs beside the images: `cocotag.tagging.outputs.text_files.TextFiles`,
             `cocotag.tagging.xmp.outputs.Sidecars`, `cocotag.tagging.gallery.output.Gallery`, ...
         wish: Thresholds and the number of tags.
         rename: A YAML file with other names for tags; None keeps the bundle's.
-        all_scores: Whether tables have the scores of all classes too, if their format can.
+        all_scores: Whether tables also have the scores of all classes, if their format can hold them.
         overwrite: Whether existing files that were not made from this state may be replaced.
     """
 
@@ -47,10 +47,10 @@ class OutputPlan:
         return [path for path in map(file_of, self.tables) if path is not None]
 
     def for_models(self, models: Sequence[Model]) -> Outputs:
-        """Check the plan for some bundles, before anything is opened or made.
+        """Check the plan for some bundles, before any file is opened or created.
 
         Raises:
-            CocotagError: It cannot be carried out.
+            CocotagError: The plan cannot be carried out.
         """
         if not (self.tables or self.beside):
             raise ConfigError("the plan has no output. Give tables, or outputs beside the images.", code="no_output")
@@ -76,10 +76,10 @@ class Outputs:
     """A plan that was checked, ready to be written from a state.
 
     Attributes:
-        plan: What to write.
+        plan: The outputs to write.
         choice: How scores become tags.
         context: What all rows have in common.
-        faults: Files beside the images that could not be written so far.
+        faults: Number of files beside the images that could not be written so far.
         written: The tables that were written so far.
     """
 
@@ -91,10 +91,10 @@ class Outputs:
     _streamed: bool = field(default=False, init=False)
 
     def stream(self) -> Callable[[Iterable[Result]], None] | None:
-        """A function that writes results to stdout while the work goes on; None if stdout is not an output.
+        """A function that writes results to stdout during the work; None if stdout is not an output.
 
-        When the reader of stdout has gone, the function does nothing more if there are files to write as well; else it
-        raises BrokenPipeError. `end_stream` raises it in the end.
+        When the reader of stdout has exited, the function raises BrokenPipeError. If there are also files to write, it does
+        nothing instead, and `end_stream` raises BrokenPipeError at the end.
         """
         if STDOUT not in map(str, self.plan.tables):
             return None
@@ -103,7 +103,7 @@ class Outputs:
         return lambda results: self._stdout.write(list(self.choice.rows(results)))
 
     def end_stream(self) -> None:
-        """Raise BrokenPipeError if the reader of stdout has gone."""
+        """Raise BrokenPipeError if the reader of stdout has exited."""
         if self._streamed:
             self._stdout.end()
 
@@ -120,10 +120,10 @@ class Outputs:
 
         Args:
             state: The results.
-            say: Gets the lines for people.
-            only_tables: Leave out what lies beside the images, which takes longer.
+            say: Receives the lines for people.
+            only_tables: Leave out the outputs beside the images, which take longer.
             paths: The paths that were tagged, as they were given.
-            progress: Whether long work may show a bar on stderr.
+            progress: Whether slow outputs may show a bar on stderr.
 
         Raises:
             OutputError: The disk is full, or a file cannot be written.

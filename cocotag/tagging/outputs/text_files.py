@@ -1,10 +1,10 @@
-"""A ``.txt`` beside each image, one tag a line, highest score first: what tools for training read as captions.
+"""A ``.txt`` beside each image, one tag per line, highest score first. Training tools read such files as captions.
 
-``photo.jpg`` has ``photo.txt``; where two images of a folder would share it (``photo.jpg`` and ``photo.dng``) theirs are
-``photo.jpg.txt`` and ``photo.dng.txt``. An image without a tag has an empty one, an image that could not be used none.
+``photo.jpg`` has ``photo.txt``. If two images of a folder would share it (``photo.jpg`` and ``photo.dng``), theirs are
+``photo.jpg.txt`` and ``photo.dng.txt``. An image without tags has an empty file, an image that could not be used has no file.
 
-People's own captions are called so too: a ``.txt`` that cocotag did not write, or that was changed since, is never replaced,
-whatever is said about overwriting elsewhere (`cocotag.tagging.outputs.own_files`).
+The user's own captions may have the same names. A ``.txt`` that cocotag did not write, or that was changed since, is never
+replaced, not even with ``--overwrite`` (`cocotag.tagging.outputs.own_files`).
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.outputs.own_files import NotOursError, OwnFiles
 
 _OPEN_FOLDERS = 16
-"""A walk comes back to a folder after each folder in it."""
+"""Folders that stay open, because a walk returns to a folder after each of its subfolders."""
 
 
 @dataclass(slots=True)
 class TextSummary:
-    """What became of the texts.
+    """Numbers of text files by what happened to them.
 
     Attributes:
-        written: New, or in the place of one of cocotag's own.
-        unchanged: There already, letter for letter.
-        removed: Cocotag's own, of images that cannot be used any more.
-        kept: Not written, for there is one that cocotag did not write.
-        errors: Not written, for the folder does not let it.
-        first_failures: Messages of the first of the last two.
+        written: New files, and replaced files of cocotag's.
+        unchanged: Files that already had the same content.
+        removed: Files of cocotag's that were removed because their image cannot be used any more.
+        kept: Files that were not written because the user has a file of that name.
+        errors: Files that could not be written.
+        first_failures: Messages of the first files among ``kept`` and ``errors``.
     """
 
     written: int = 0
@@ -57,17 +57,17 @@ class TextSummary:
 
     @property
     def failed(self) -> int:
-        """Images that should have a text of cocotag's and have none."""
+        """Number of images whose text file was not written."""
         return self.kept + self.errors
 
     def to_text(self) -> str:
-        """A line of counts, and one for each of the first failures."""
+        """A line of counts, and one line for each of the first failures."""
         counts = {"unchanged": self.unchanged, "removed": self.removed, "kept as yours": self.kept, "failed": self.errors}
         line = ", ".join([f".txt: {self.written} written", *(f"{count} {what}" for what, count in counts.items() if count)])
         return "\n".join([line, *failure_lines(self.first_failures, self.failed)])
 
     def add_failure(self, message: str) -> None:
-        """Note a message, if it is one of the first."""
+        """Record a message, if it is one of the first."""
         if len(self.first_failures) < FIRST_FAILURES:
             self.first_failures.append(show(message))
 
@@ -90,24 +90,28 @@ class TextFiles:
 
 
 def check_texts(context: Context) -> None:
-    """See before the work that every tag can be a line.
+    """Check before the work that every tag can be a line.
 
     Raises:
-        OutputError: One has a control character, such as a line break.
+        OutputError: A tag has a control character, such as a line break.
     """
     bad = next((name for name in context.names() if any(ord(letter) < 32 or letter == "\x7f" for letter in name)), None)
     if bad is not None:
-        raise OutputError(f"--txt: the class {bad!r} has a control character, so it is no line. Rename it with --rename.")
+        raise OutputError(
+            f"--txt: the class {bad!r} has a control character, so it cannot be a line. Rename it with --rename.",
+            code="name_not_writable",
+        )
 
 
 def write_texts(rows: Iterable[Row]) -> TextSummary:
-    """Write the texts of images, each whole or not at all.
+    """Write the text files of images, each atomically.
 
     Args:
-        rows: Those of one image by several models one after the other; of tags of one name the highest score counts.
+        rows: The rows; those of one image by several models follow each other. If models give the same tag, the highest score
+            counts.
 
     Raises:
-        OutputError: The disk is full. What was written till then is whole.
+        OutputError: The disk is full. Files written before are complete.
     """
     summary = TextSummary()
     folders: OrderedDict[Path, _Folder] = OrderedDict()
@@ -139,21 +143,21 @@ def _write_text(folder: _Folder, image: Path, rows: Sequence[Row], summary: Text
     except NotOursError:
         summary.kept += 1
         summary.add_failure(
-            f"{image.with_name(name)} was not written by cocotag, so it stays. Move it away to have one written."
+            f"{image.with_name(name)} was not written by cocotag, so it is kept. Move it away to get cocotag's."
         )
     except (OutputError, OSError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
-                f"{image.parent} is full: the .txt of {image.name} cannot be written. Free some space."
+                f"{image.parent} is full: the .txt of {image.name} cannot be written. Free some space.", code="disk_full"
             ) from error
         summary.errors += 1
         reason = (cause.strerror if isinstance(cause, OSError) else None) or error
-        summary.add_failure(f"{image}: its .txt cannot be written ({reason}).")
+        summary.add_failure(f"{image}: its .txt file cannot be written ({reason}).")
 
 
 def _lines(rows: Sequence[Row]) -> bytes:
-    """The tags, highest score first."""
+    """The content of a text file: the tags, highest score first."""
     scores: dict[str, float] = {}
     for tag in (tag for row in rows for tag in row.tags):
         scores[tag.name] = max(tag.score, scores.get(tag.name, 0.0))
@@ -161,7 +165,7 @@ def _lines(rows: Sequence[Row]) -> bytes:
 
 
 class _Folder:
-    """A folder of images: which of them would share a text."""
+    """A folder of images, with the names of images that would share a text file."""
 
     def __init__(self, path: Path) -> None:
         self.files = OwnFiles(path)
@@ -169,46 +173,46 @@ class _Folder:
         self._shared = self._stems[counts > 1]
 
     def text_of(self, image: str) -> str:
-        """The name of an image's text; cocotag's own of the time before it was shared is removed.
+        """The name of an image's text file. If images now share the short name, cocotag's own file of that name is removed.
 
         Raises:
-            OSError: It is another image's.
+            OSError: The name is another image's.
         """
-        stem, known = _stem(image)
-        if known and not _has(self._shared, _hash(stem)):
+        stem, is_image = _stem(image)
+        if is_image and not _has(self._shared, _hash(stem)):
             return f"{stem}.txt"
         if _has(self._stems, _hash(image)):
-            raise FileExistsError(errno.EEXIST, f"{image}.txt is another image's")
-        if known:
+            raise FileExistsError(errno.EEXIST, f"{image}.txt belongs to another image")
+        if is_image:
             self.files.remove(f"{stem}.txt")
         return f"{image}.txt"
 
 
 def _stems_in(folder: Path) -> array[int]:
-    """Hashes of the names of all images, without their endings: a folder may have a million."""
+    """Hashes of the names of all images without their endings; hashes, because a folder may have a million images."""
     stems = array("Q")
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, known = _stem(entry.name)
-                if known:
+                stem, is_image = _stem(entry.name)
+                if is_image:
                     stems.append(_hash(stem))
-    except OSError:  # nor can it be written to, then
+    except OSError:  # writing to the folder reports the fault
         pass
     return stems
 
 
 def _stem(image: str) -> tuple[str, bool]:
-    """A name without its ending, and whether that is one of images; with it if it is not."""
+    """A name without its ending and True, if the ending is an image format's; else the whole name and False."""
     stem, ending = os.path.splitext(image)  # noqa: PTH122 (a million times)
     return (stem, True) if ending.lower() in IMAGE_ENDINGS else (image, False)
 
 
 def _has(values: NDArray[np.uint64], value: int) -> bool:
-    place = np.searchsorted(values, np.uint64(value))
-    return bool(place < len(values) and values[place] == value)
+    index = np.searchsorted(values, np.uint64(value))
+    return bool(index < len(values) and values[index] == value)
 
 
 def _hash(name: str) -> int:
-    """Not of case: some disks do not tell it apart."""
+    """A hash that ignores case, as some file systems do."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(name.casefold()), digest_size=8).digest())

@@ -1,4 +1,4 @@
-"""Rows of tags -> the files that were asked for, each whole or not at all. Knows neither images nor networks."""
+"""Rows of tags -> output files, each written atomically. Does not depend on images or networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from cocotag.errors import OutputError
-from cocotag.files import atomic_path, probe_folder
+from cocotag.files import atomic_path, probe_folder, write_fault
 from cocotag.tagging.decisions.rows import Context, Form, Row
 from cocotag.tagging.outputs.formats.csv_table import CsvTable
 from cocotag.tagging.outputs.formats.json_lines import JsonLines, JsonStream
@@ -26,35 +26,35 @@ ENDINGS: dict[str, type[Form]] = {
     ".sqlite3": SqliteDatabase,
     ".db": SqliteDatabase,
 }
-"""The table of formats: ending of a file's name, in lower case -> its form.
+"""The table of formats: ending of a file name, in lower case -> the format's class.
 
-To add a format, write its form in a module of ``formats/`` and its row here. The form checks what it cannot hold.
+To add a format, write a class in a module of ``formats/`` and its row here. The class checks the limits of its format.
 """
 
 _ROWS_AT_ONCE = 1000
 
 
 def check_outputs(outs: Sequence[Path | str], context: Context) -> None:
-    """See before the work that outputs can be written; whether they are there already is another's question.
+    """Check before the work that outputs can be written. It does not check whether they exist.
 
     Args:
-        outs: Files, their form by their ending, and ``-`` for JSON Lines on stdout.
-        context: What they will have.
+        outs: Files, whose ending determines the format, and ``-`` for JSON Lines on stdout.
+        context: What all rows have in common.
 
     Raises:
-        OutputError: An ending that is none, one file twice, a folder that cannot be written to, stdout that is closed, or a
-            form that has no room for what is asked.
+        OutputError: An unknown ending, a file given twice, a folder that cannot be written to, a closed stdout, or a format
+            that cannot hold the wanted content.
         MissingExtraError: Parquet without pyarrow.
     """
     seen: set[str] = set()
     for out in outs:
-        place = str(out) if str(out) == STDOUT else os.path.realpath(out)
-        if place in seen:
-            raise OutputError(f"--out {out} is given more than once. Give each output once.")
-        seen.add(place)
+        real = str(out) if str(out) == STDOUT else os.path.realpath(out)
+        if real in seen:
+            raise OutputError(f"--out {out} is given more than once. Give each output once.", code="given_twice")
+        seen.add(real)
         if str(out) == STDOUT:
             if sys.stdout is None:
-                raise OutputError("--out - is stdout, which is closed. Leave it open, or give a file.")
+                raise OutputError("--out - is stdout, which is closed. Leave it open, or give a file.", code="stdout_closed")
         else:
             _check_file(Path(out), context)
 
@@ -62,7 +62,7 @@ def check_outputs(outs: Sequence[Path | str], context: Context) -> None:
 def _check_file(out: Path, context: Context) -> None:
     form = _form(out)
     if out.is_dir():
-        raise OutputError(f"{out} is a folder. Choose another name.")
+        raise OutputError(f"{out} is a folder. Choose another name.", code="not_a_file")
     form.check(out, context)
     probe_folder(out.parent)
 
@@ -71,31 +71,31 @@ def _form(out: Path) -> type[Form]:
     form = ENDINGS.get(out.suffix.lower())
     if form is None:
         *most, last = ENDINGS
-        beside = " A .txt beside each image is written by --txt." if out.suffix.lower() == ".txt" else ""
-        forms = f"{', '.join(most)} or {last}"
-        raise OutputError(f"{out} ends in {out.suffix or 'nothing'}; tags are written as {forms}. Choose one of them.{beside}")
+        beside = " For a .txt beside each image, add --txt." if out.suffix.lower() == ".txt" else ""
+        fault = f"ends in {out.suffix}, which is not a supported format" if out.suffix else "has no ending"
+        raise OutputError(f"{out} {fault}. Choose {', '.join(most)} or {last}.{beside}", code="unknown_format")
     return form
 
 
 def file_of(out: Path | str) -> Path | None:
-    """The file that an output is; None for stdout."""
+    """The path of an output; None for stdout."""
     return None if str(out) == STDOUT else Path(out)
 
 
 def write_outputs(outs: Sequence[Path | str], rows: Callable[[], Iterable[Row]], context: Context) -> None:
     """Write rows to several outputs in one pass.
 
-    The files take their places when all rows are written; if the work ends otherwise (Ctrl-C, a full disk, a killed process),
-    what was there stays as it was. When the reader of stdout goes away the files are still written.
+    The new files replace existing ones when all rows are written. If the work ends early (Ctrl-C, a full disk, a killed
+    process), existing files stay unchanged. If the reader of stdout exits, the files are still written.
 
     Args:
-        outs: As `check_outputs`, which has seen them.
-        rows: Called once.
+        outs: The outputs, checked by `check_outputs`.
+        rows: Makes the rows; called once.
         context: What all rows have in common.
 
     Raises:
-        OutputError: One cannot be written; its name and the reason are in the message.
-        BrokenPipeError: The reader of stdout has gone.
+        OutputError: A file cannot be written; the message has its name and the reason.
+        BrokenPipeError: The reader of stdout has exited.
     """
     gone: BrokenPipeError | None = None
     with ExitStack() as stack:
@@ -111,23 +111,23 @@ def write_outputs(outs: Sequence[Path | str], rows: Callable[[], Iterable[Row]],
                 gone = error
             if gone and not files:
                 break
-        for file in files:  # all are complete before the first takes its place
+        for file in files:  # all are complete before the first replaces an existing file
             file.close()
     if gone:
         raise gone
 
 
 def open_stdout(context: Context) -> JsonStream:
-    """JSON Lines on stdout, each row to be seen at once."""
+    """JSON Lines on stdout, flushed after each write."""
     return JsonStream(sys.stdout, context)
 
 
 class StdoutRows:
-    """Rows to stdout while the work goes on.
+    """A writer of rows to stdout during the work.
 
     Args:
         context: What all rows have in common.
-        keep_going: Whether a reader that goes away only ends the writing, since there are files to write as well.
+        keep_going: Whether to stop writing without an error when the reader exits, because there are also files to write.
     """
 
     def __init__(self, context: Context, *, keep_going: bool) -> None:
@@ -139,7 +139,7 @@ class StdoutRows:
         """Write some rows.
 
         Raises:
-            BrokenPipeError: The reader has gone, and there is nothing else to do.
+            BrokenPipeError: The reader has exited, and there is no other output.
         """
         if self._gone is not None:
             return
@@ -151,16 +151,16 @@ class StdoutRows:
             self._gone = error
 
     def end(self) -> None:
-        """Raise BrokenPipeError if the reader has gone."""
+        """Raise BrokenPipeError if the reader has exited."""
         if self._gone is not None:
             raise self._gone
 
 
 class _File:
-    """An output under way. Its errors name it: several are open, and each would take another's for its own."""
+    """A file that is being written. It turns errors into ones with its name, since several files are open."""
 
     def __init__(self, out: Path, context: Context, stack: ExitStack) -> None:
-        """Open a file that takes the place of ``out`` when ``stack`` ends well, and is removed when it does not."""
+        """Open a file that replaces ``out`` when ``stack`` ends without an error, and is removed otherwise."""
         self._out = out
         self._context = context
         temporary = stack.enter_context(atomic_path(out))
@@ -183,7 +183,9 @@ class _File:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise OutputError(f"{self._out} cannot be written ({reason}). Choose another place or free some space.") from error
+            raise OutputError(
+                f"{self._out} cannot be written ({reason}). Choose another place or free some space.", code=write_fault(error)
+            ) from error
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -302,10 +302,8 @@ def test_the_command_asks_for_what_it_cannot_know(folders, tmp_path, capsys):
 
     out = tmp_path / "data"
     assert "add --from folders" in refused(folders, out)
-    assert "--keep-untagged goes with --from keywords, not with folders" in refused(
-        folders, out, "--from", "folders", "--keep-untagged"
-    )
-    assert "--images goes with --from csv" in refused(folders, out, "--from", "keywords", "--images", "x")
+    assert "--keep-untagged needs --from keywords" in refused(folders, out, "--from", "folders", "--keep-untagged")
+    assert "--images needs --from csv" in refused(folders, out, "--from", "keywords", "--images", "x")
     assert main(["import", str(folders), str(folders / "data"), "--from", "folders"]) == 2
     error = capsys.readouterr().err
     assert str(folders / "data") in error

@@ -138,3 +138,58 @@ def test_photographs_without_keywords_are_not_negatives_unless_told(photos):
     with pytest.raises(DataError, match="more") as caught:
         read_photographs(photos / "more", progress=False)
     assert caught.value.code == "no_tagged_images"
+
+
+# What other tools write
+
+
+def test_cells_with_lists_are_the_names_in_them(photos):
+    rows = """0.png,"[""cup"", ""cat""]"\n1.png,[]\n2.png,"['cup' 'dog']"\n3.png,"{""choices"": [""cat""]}"\n4.png,cup;dog\n"""
+    found = read_csv(table(photos / "l.csv", f"path,tags\n{rows}"), progress=False)
+    assert tags_of(found) == {
+        "0.png": {"cup", "cat"},
+        "1.png": set(),
+        "2.png": {"cup", "dog"},
+        "3.png": {"cat"},
+        "4.png": {"cup", "dog"},
+    }
+
+
+def test_a_cell_that_only_looks_like_a_list_is_left_out_with_its_row(photos):
+    found = read_csv(table(photos / "l.csv", 'path,tags\n0.png,dog\n1.png,"[cup, cat]"\n'), progress=False)
+    assert set(tags_of(found)) == {"0.png"}
+    assert [names for reason, names in found.left_out.items() if "list" in reason] == [["line 3"]]
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
+def test_the_first_line_of_excel_names_the_delimiter(photos, first):
+    found = read_csv(table(photos / "l.csv", f"{first}path;tags\n0.png;a, b|c\n"), progress=False)
+    assert tags_of(found) == {"0.png": {"a, b", "c"}}
+
+
+def test_one_column_per_class_with_zeros_and_ones(photos):
+    found = read_csv(table(photos / "_classes.csv", "filename, Cat, dog\n0.png,1,0\n1.png, 1, 1\n2.png,0,0\n"), progress=False)
+    assert tags_of(found) == {"0.png": {"Cat"}, "1.png": {"Cat", "dog"}, "2.png": set()}
+    with pytest.raises(DataError) as caught:
+        read_csv(table(photos / "l.csv", "filename,cat,dog\n0.png,1,2\n"), progress=False)
+    assert caught.value.code == "columns_missing"
+
+
+def test_folders_of_systems_and_excluded_ones_are_no_classes(folders):
+    for name in ("@eaDir", "#recycle", "thumbs"):
+        picture(folders / name / "x.png", 40)
+    picture(folders / "dog" / "@eaDir" / "0.png", 41)
+    found = read_folders(folders, exclude=["thumbs"], progress=False)
+    assert {tag for image in found.images for tag in image.tags} == {"dog", "Cat"}
+    assert not [image for image in found.images if "@eaDir" in image.name]
+
+
+def test_a_keyword_with_a_comma_is_one_tag_and_this_is_said(tmp_path):
+    picture(tmp_path / "0.png", 0)
+    (tmp_path / "0.png.xmp").write_bytes(packet(bag("dc:subject", "dog, cat")))
+    found = read_photographs(tmp_path, progress=False)
+    assert tags_of(found) == {"0.png": {"dog, cat"}}
+    assert any("--split-keywords" in note for note in found.notes)
+    found = read_photographs(tmp_path, split_keywords=",", progress=False)
+    assert tags_of(found) == {"0.png": {"dog", "cat"}}
+    assert not found.notes

@@ -31,11 +31,18 @@ def _run(words: list[str]) -> int:
     parser.add_argument("--separator", metavar="MARK", help=about)
     about = "keywords: keep photographs without keywords, as negatives of every class"
     parser.add_argument("--keep-untagged", action="store_true", help=about)
+    about = "keywords: character between several tags in one keyword, such as , (default: a keyword is one tag)"
+    parser.add_argument("--split-keywords", metavar="MARK", help=about)
+    about = "folders, keywords: skip files and folders, as for cocotag tag. Repeat the flag for further patterns"
+    parser.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=about)
     args = parser.parse_args(words)
     kind = args.kind or ("csv" if not args.source.is_dir() else None)
     if kind is None:
         parser.error(f"{args.source} is a folder: add --from folders (one folder per class) or --from keywords")
-    for flag, needed in (("images", "csv"), ("separator", "csv"), ("keep_untagged", "keywords")):
+    own = {"images": "csv", "separator": "csv", "keep_untagged": "keywords", "split_keywords": "keywords"}
+    if args.exclude and kind == "csv":
+        parser.error("--exclude needs --from folders or keywords, but the labels come from csv")
+    for flag, needed in own.items():
         if getattr(args, flag) and kind != needed:
             parser.error(f"--{flag.replace('_', '-')} needs --from {needed}, but the labels come from {kind}")
 
@@ -46,9 +53,11 @@ def _run(words: list[str]) -> int:
     if kind == "csv":
         found = labelled.read_csv(args.source, images=args.images, separator=args.separator)
     elif kind == "folders":
-        found = labelled.read_folders(args.source)
+        found = labelled.read_folders(args.source, exclude=args.exclude)
     else:
-        found = labelled.read_photographs(args.source, keep_untagged=args.keep_untagged)
+        found = labelled.read_photographs(
+            args.source, keep_untagged=args.keep_untagged, split_keywords=args.split_keywords, exclude=args.exclude
+        )
     summary = import_labels(found, args.out, val=args.val, seed=args.seed, min_images=args.min_images, copy=args.copy)
     print(f"{summary.to_text()}\nNext: cocotag check {shlex.quote(str(args.out))} --split train\n{args.out}")
     return DONE if summary.ok else DONE_WITH_FAULTS

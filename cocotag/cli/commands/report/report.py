@@ -23,7 +23,7 @@ def _run(words: list[str]) -> int:
     compare = actions.add_parser(
         "compare",
         help="compare two evaluations class by class",
-        description="Compare two evaluations class by class, regressions first. On the same images: differences with 95%% "
+        description="Compare two evaluations class by class, regressions first. On the same images: differences with 95% "
         "intervals. On different images: side by side, with a note and exit status 1.",
         epilog="example: cocotag report compare runs/old runs/new --format md",
         allow_abbrev=False,

@@ -37,7 +37,8 @@ def _say(text: str) -> None:
 
 COMMAND = Command(
     "retag",
-    "Choose tags again from cached scores: other thresholds, names and outputs, without the network and the photographs.",
+    "Choose tags again from cached scores, with other thresholds, names and outputs.\n"
+    "This runs no network and, except for outputs beside the photographs, does not need the photographs.",
     "cocotag retag tags.csv --threshold 0.6 --out sure.csv",
     _run,
 )

@@ -1,1 +1,1 @@
-"""The forms in which tags are written: one file each. `cocotag.tagging.outputs.write` chooses among them."""
+"""The file formats for tags, one module per format. `cocotag.tagging.outputs.write` has the table of them."""

@@ -1,4 +1,4 @@
-"""What a path and a score are as text, the same in every form. Knows no rows and no files."""
+"""The text of a score, the same in every format. Does not depend on rows or files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@lru_cache(maxsize=2**16)  # as many float16 as there are
+@lru_cache(maxsize=2**16)  # the number of float16 values
 def score_text(score: float) -> str:
-    """The shortest number that gives back the float16 that tags are decided on, so that who decides again agrees."""
+    """The shortest decimal number that rounds to the same float16. Tags are decided on it, so a later decision agrees."""
     return np.format_float_positional(np.float16(score), trim="0")
 
 
 def shortest(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """As `score_text`, but numbers: so 0.9 is written, and ``score >= 0.9`` is true, where the float16 is 0.89990234."""
+    """The numbers of `score_text`: the float16 0.89990234 becomes 0.9, so that ``score >= 0.9`` is true."""
     return _shortest_of_float16()[scores.astype(np.float16).view(np.uint16)]
 
 
 @cache
 def _shortest_of_float16() -> NDArray[np.float64]:
-    """By the bits of a float16, for those from 0 to 1; the others are none that a probability has."""
+    """Bits of a float16 -> shortest number, ``(65536,)``; NaN outside 0 to 1, which a probability never reaches."""
     one = int(np.float16(1).view(np.uint16))
     values = np.arange(one + 1, dtype=np.uint16).view(np.float16)
     table = np.full(2**16, np.nan)

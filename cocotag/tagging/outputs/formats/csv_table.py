@@ -1,12 +1,12 @@
-r"""CSV: ``path,status,tags,scores``, and ``model`` where there are several.
+r"""CSV: ``path,status,tags,scores``, and ``model`` if there are several models.
 
-``tags`` and ``scores`` are joined by ``;`` in one order, highest first. No cell, and no tag in a cell, begins as a formula
-does, so the table can be opened in a spreadsheet. Paths that would begin so have ``./`` in front
-(`cocotag.path_text.path_text`), names of classes and models an apostrophe; names that are apostrophes and then a
-formula get one more, so that it can be taken off again (`name_of_cell`). Cells are in double quotes where they must be, as in
-RFC 4180; lines end in ``\n``.
+``tags`` and ``scores`` are joined by ``;`` in the same order, highest score first. No cell, and no tag in a cell, begins like a
+formula, so that a spreadsheet can open the table. Paths that would begin so have ``./`` in front
+(`cocotag.path_text.path_text`), names of classes and models an apostrophe. Names that already begin with apostrophes and a
+formula get one more, so that it can be removed again (`name_of_cell`). Cells are in double quotes if necessary, as in RFC 4180;
+lines end in ``\n``.
 
-A class name with a semicolon could not be told from two classes, so it is refused before anything is written.
+A class name with a semicolon would look like two classes, so it is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEEDS_MARK = re.compile(rf"'*\s*[{re.escape(FORMULA)}]")
 _MARKED = re.compile(rf"'+\s*[{re.escape(FORMULA)}]")
 _QUOTED = re.compile(r'[,"\r\n]')
 _QUOTED_PATH = re.compile(r'[,;"\t\r\n]')
-"""With ``;`` and tab too: a first cell in quotes stays one cell for most that separate by these, though not for LibreOffice."""
+"""Also with ``;`` and tab: most programs that split cells by these keep a quoted first cell whole; LibreOffice does not."""
 _CANNOT_JOIN = re.compile(r"[;\x00-\x1f\x7f]")
 
 
@@ -43,7 +43,7 @@ class CsvTable(TextLines):
         """Check that CSV can name every class and model.
 
         Raises:
-            OutputError: It cannot, or all scores are wanted.
+            OutputError: A name has a semicolon or a control character, or all scores are wanted.
         """
         if context.all_scores:
             raise OutputError(
@@ -67,12 +67,12 @@ class CsvTable(TextLines):
 
 
 def cell_of_name(name: str) -> str:
-    """A class or model name as it is in a cell: an apostrophe in front where it would begin as a formula does."""
+    """A class or model name as the text of a cell, with an apostrophe in front if it would begin like a formula."""
     return f"'{name}" if _NEEDS_MARK.match(name) else name
 
 
 def name_of_cell(text: str) -> str:
-    """The name that `cell_of_name` wrote."""
+    """The name from a cell that `cell_of_name` wrote."""
     return text[1:] if _MARKED.match(text) else text
 
 

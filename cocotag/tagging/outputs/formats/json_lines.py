@@ -1,8 +1,8 @@
-"""JSON Lines: an object for every row, ASCII, so it is good in every pipe.
+"""JSON Lines: one object per row, in ASCII, which passes through any pipe.
 
-``path``, ``status``, and the lists ``tags``, ``scores`` and ``supercategories`` in one order, highest score first; ``model``
-where there are several, ``error`` where the status is not ``ok``, and on request ``all_scores``, every class's by its name,
-null where the image could not be used.
+An object has ``path``, ``status``, and the lists ``tags``, ``scores`` and ``supercategories`` in the same order, highest score
+first. It has ``model`` if there are several models, ``error`` if the status is not ``ok``, and on request ``all_scores``, an
+object with the score of every class, or null if the image could not be used.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TextIO
 
 from cocotag.errors import OutputError
+from cocotag.files import write_fault
 from cocotag.path_text import path_text
 from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.outputs.formats.cells import score_text, shortest
 from cocotag.tagging.outputs.formats.text_lines import TextLines
 
-_text = lru_cache(maxsize=2**14)(json.dumps)  # of names, of which there are few
+_text = lru_cache(maxsize=2**14)(json.dumps)  # for names, which repeat
 
 
 class JsonLines(TextLines):
@@ -30,34 +31,36 @@ class JsonLines(TextLines):
 
 
 class JsonStream:
-    """JSON Lines on an open stream such as stdout, each to be seen at once."""
+    """JSON Lines on an open stream such as stdout, flushed after each write."""
 
     def __init__(self, stream: TextIO, context: Context) -> None:
         self._line = LineMaker(context)
         self._stream = stream
 
     def write(self, row: Row) -> None:
-        """Write one row, in one piece: an interrupt comes before or after it, never within.
+        """Write one row in one piece, so that an interrupt never cuts it.
 
         Raises:
-            BrokenPipeError: The reader has gone.
-            OutputError: The stream goes to a disk that is full.
+            BrokenPipeError: The reader has exited.
+            OutputError: The stream cannot be written, for example to a full disk.
         """
         self.write_all([row])
 
     def write_all(self, rows: Iterable[Row]) -> None:
-        """Write some rows, as `write`."""
+        """Write some rows, as `write` does."""
         try:
             self._stream.write("".join(map(self._line, rows)))
             self._stream.flush()
-        except BrokenPipeError:  # head has seen enough: no fault of ours, and the command line knows what to do
+        except BrokenPipeError:  # the reader, such as head, has exited: the command line handles it
             raise
         except OSError as error:
-            raise OutputError(f"stdout cannot be written ({error.strerror or error}). Free some space.") from error
+            raise OutputError(
+                f"stdout cannot be written ({error.strerror or error}). Free some space.", code=write_fault(error)
+            ) from error
 
 
 class LineMaker:
-    """A row -> its line."""
+    """A function: row -> its line."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -68,7 +71,7 @@ class LineMaker:
         )
 
     def __call__(self, row: Row) -> str:
-        """The line, with its end."""
+        """The line, with its line break."""
         parts = [
             f'"path": {json.dumps(path_text(row.path))}',
             f'"status": {_text(row.status)}',

@@ -1,9 +1,9 @@
-"""Parquet, by pyarrow: a row of the table for every row.
+"""Parquet, written with pyarrow: one row of the table per row.
 
-``path`` and ``status`` are strings; ``tags`` (string), ``scores`` (float32) and ``supercategories`` (string) are lists in one
-order, highest score first; ``error`` is null where the status is ``ok``. There is ``model`` where there are several, and on
-request ``all_scores``, a list of float32 in the order of the classes, null where the image could not be used. The file's
-key ``cocotag`` has, as JSON, what made the rows, the thresholds and, of each model, ``classes``.
+``path`` and ``status`` are strings; ``tags`` (string), ``scores`` (float32) and ``supercategories`` (string) are lists in the
+same order, highest score first; ``error`` is null if the status is ``ok``. There is ``model`` if there are several models, and
+on request ``all_scores``, a list of float32 in the order of the classes, null if the image could not be used. The metadata key
+``cocotag`` of the file has, as JSON, the bundles of the rows, the thresholds and the ``classes`` of each model.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_GROUP = 20_000
-"""A group is held before it is written: some tens of MB."""
+"""Rows per row group. A group is held in memory before it is written: some tens of MB."""
 SCORES_PER_GROUP = 4_000_000
-"""16 MB of float32."""
+"""Scores per row group, if all scores are written: 16 MB of float32."""
 
 
 class ParquetTable:
@@ -40,7 +40,7 @@ class ParquetTable:
         """Check that pyarrow is installed.
 
         Raises:
-            MissingExtraError: It is not.
+            MissingExtraError: It is not installed.
         """
         if find_spec("pyarrow") is None:
             raise MissingExtraError(
@@ -74,9 +74,9 @@ class ParquetTable:
         self._stream.close()
 
     def abandon(self) -> None:
-        """Let go of the file."""
-        self._writer.is_open = False  # or it would write its footer when it is collected, to a stream that is closed
-        with suppress(OSError):  # on a full disk what is in the buffer is lost
+        """Close the file without completing it."""
+        self._writer.is_open = False  # otherwise the garbage collector makes it write a footer to the closed stream
+        with suppress(OSError):  # on a full disk the buffer is lost
             self._stream.close()
 
     def _write_group(self, rows: Sequence[Row]) -> None:
@@ -121,7 +121,7 @@ def _schema(context: Context) -> pa.Schema:
     return pa.schema(fields, metadata={"cocotag": json.dumps(about)})
 
 
-# Arrays are made of buffers: `pa.array` loads pandas to see whether it was given a Series, half a second and 40 MB.
+# Arrays are built from buffers: `pa.array` imports pandas to check for a Series, which takes half a second and 40 MB.
 
 
 def _strings(values: Sequence[str], valid: Sequence[bool] | None = None) -> pa.Array:
@@ -150,7 +150,7 @@ def _offsets(counts: Iterable[int]) -> NDArray[np.int32]:
 
 
 def _bitmap(valid: Sequence[bool] | None) -> pa.Buffer | None:
-    """A bit for each value, the lowest first; None where all are valid."""
+    """One bit per value, lowest bit first; None if all values are valid."""
     import pyarrow as pa
 
     return None if valid is None else pa.py_buffer(np.packbits(np.array(valid, bool), bitorder="little"))

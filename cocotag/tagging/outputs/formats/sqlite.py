@@ -1,15 +1,15 @@
-"""SQLite: tags to be asked for.
+"""SQLite: a database of tags for queries.
 
-    images(id, path, model, status, error)          a row for every row, ids in their order; model is '' where there is one
-    classes(id, model, name, supercategory, category_id)          every class that could be a tag, whether it is one or not
+    images(id, path, model, status, error)          one row per output row, in the same order; model is '' for a single model
+    classes(id, model, name, supercategory, category_id)          all classes, including those that no image has as a tag
     tags(image_id, class_id, score)
-    tagged(path, model, tag, supercategory, score, category_id)   a view of the three
+    tagged(path, model, tag, supercategory, score, category_id)   a view that joins the three
     about(key, value)               schema_version; made_by and thresholds as JSON
 
     SELECT path, score FROM tagged WHERE tag = 'dog' AND score >= 0.8 ORDER BY score DESC;
 
-Indices: by path, by status where it is not ``ok``, by class name, and by class and score. The file has no journal of its own
-and can be opened read-only.
+Indices: by path, by status if it is not ``ok``, by class name, and by class and score. The file has no journal beside it and
+can be opened read-only.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ANALYZE;
 
 
 class SqliteDatabase:
-    """A database that is being written, to a file that is thrown away if it does not come to its end."""
+    """A database that is being written, to a file that is discarded if it is not completed."""
 
     @staticmethod
     def check(out: Path, context: Context) -> None:
@@ -70,7 +70,7 @@ class SqliteDatabase:
                 f"{out}: all scores would fill the database. Write them to .jsonl or .parquet.", code="all_scores_unsupported"
             )
         journals = [journal for ending in ("-journal", "-wal") if (journal := out.with_name(out.name + ending)).exists()]
-        if journals:  # perhaps of a program that was killed: SQLite itself removes those
+        if journals:  # SQLite itself removes those of a killed program
             with suppress(sqlite3.Error), closing(sqlite3.connect(out, timeout=0)) as connection:
                 for statement in (
                     "SELECT count(*) FROM sqlite_master",
@@ -105,8 +105,8 @@ class SqliteDatabase:
             for number, row in enumerate(rows, self._images + 1):
                 images.append((number, path_text(row.path), plain_text(row.model), row.status, plain_text(row.error)))
                 for tag in row.tags:
-                    known = self._classes.get((row.model, tag.name))
-                    tags.append((number, known or self._add_class(row.model, tag), float(score_text(tag.score))))
+                    class_id = self._classes.get((row.model, tag.name)) or self._add_class(row.model, tag)
+                    tags.append((number, class_id, float(score_text(tag.score))))
             self._images += len(rows)
             self._connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?)", images)
             self._connection.executemany("INSERT INTO tags VALUES (?, ?, ?)", tags)
@@ -119,7 +119,7 @@ class SqliteDatabase:
             self._connection.close()
 
     def abandon(self) -> None:
-        """Let go of the file."""
+        """Close the file without completing it."""
         with suppress(sqlite3.Error):
             self._connection.close()
 
@@ -132,8 +132,9 @@ class SqliteDatabase:
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """SQLite's errors of the disk as those of any other file."""
+    """Raise SQLite's errors of the disk as OSError, as for any other file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise OSError(errno.EIO, str(error)) from error
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error

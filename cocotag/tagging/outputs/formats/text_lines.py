@@ -1,4 +1,4 @@
-"""A text file with a line for every row, whatever is in the line."""
+"""A text file with one line per row. Does not depend on the content of a line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cocotag.tagging.decisions.rows import Context, Row
 
 
 class TextLines:
-    """Such a file that is being written."""
+    """A text file that is being written."""
 
     def __init__(self, path: Path, line: Callable[[Row], str], *, encoding: str, head: str = "") -> None:
-        """Begin it.
+        """Open the file.
 
         Args:
             path: The file.
-            line: A row's line, with its end.
-            encoding: Of the file.
-            head: What comes before the first row.
+            line: Row -> its line, with the line break.
+            encoding: Encoding of the file.
+            head: Text before the first row.
         """
         self._line = line
         self._stream = path.open("w", encoding=encoding, newline="")
@@ -27,7 +27,7 @@ class TextLines:
 
     @staticmethod
     def check(out: Path, context: Context) -> None:
-        """Every row can be a line; a format with other limits overrides this."""
+        """Accept every row; a format with limits overrides this."""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write some more rows."""
@@ -38,6 +38,6 @@ class TextLines:
         self._stream.close()
 
     def abandon(self) -> None:
-        """Let go of the file."""
-        with suppress(OSError):  # on a full disk what is in the buffer is lost
+        """Close the file without completing it."""
+        with suppress(OSError):  # on a full disk the buffer is lost
             self._stream.close()
