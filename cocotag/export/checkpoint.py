@@ -18,18 +18,17 @@ from cocotag.errors import BundleError, DataError
 from cocotag.labels import Vocabulary
 from cocotag.models.build import build_network
 from cocotag.models.network import TaggerNetwork
+from cocotag.models.state_files import NotTensorsError, read_tensors
 
 
 def _read_checkpoint(path: Path | str) -> dict[str, Any]:
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling an arbitrary file can raise any exception
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        state = read_tensors(Path(path))
+    except NotTensorsError as error:
         raise BundleError(
-            f"{path} is not a checkpoint that torch can load safely ({reason}). Give RUN_DIR/checkpoints/best.ckpt.",
-            code="not_a_checkpoint",
+            f"{path} is not a checkpoint ({error}). Give RUN_DIR/checkpoints/best.ckpt.", code="not_a_checkpoint"
         ) from None
-    if not isinstance(state, dict) or not isinstance(state.get("cocotag"), dict):
+    if not isinstance(state.get("cocotag"), dict):
         raise BundleError(
             f"{path} is not a checkpoint of cocotag. Give RUN_DIR/checkpoints/best.ckpt.", code="not_a_checkpoint"
         )

@@ -18,8 +18,8 @@ from cocotag.errors import ConfigError
 from cocotag.labels import fold
 from cocotag.models.heads import CSRAHead, LinearHead
 from cocotag.models.network import Backbone, TaggerNetwork
+from cocotag.models.state_files import NotTensorsError, State, read_tensors, state_of
 
-State = dict[str, Tensor]
 KEY = "model.weights"  # the field of the config that names the weights
 
 
@@ -78,8 +78,9 @@ def load_weights(
 ) -> Loaded:
     """Load weights from a file, or from torchvision, into this network.
 
-    - torchvision's state dict: the backbone, and MobileNetV3's hidden layer. A linear or CSRA head also starts from the
-      ImageNet classifier. The first weights of a class are the mean of the rows of all ImageNet classes that belong to it
+    - torchvision's state dict, written by torch.save or as safetensors, also inside a checkpoint under ``state_dict``,
+      ``model_state_dict`` or ``model``: the backbone, and MobileNetV3's hidden layer. A linear or CSRA head also starts from
+      the ImageNet classifier. The first weights of a class are the mean of the rows of all ImageNet classes that belong to it
       (the many breeds of dogs), minus the mean of all rows.
     - a cocotag checkpoint: the backbone, and, if the head is the same, the parameters of the head without a class axis.
       Classes with the same name in both, whatever its case, keep their weights.
@@ -99,10 +100,11 @@ def load_weights(
     state = _fetch_imagenet(architecture) if weights == "imagenet" else _read(KEY, Path(weights))
     if isinstance(state.get("cocotag"), dict):
         return _load_checkpoint(network, weights, state, classes)
-    loaded = _load_torchvision(network, weights, _tensors(KEY, weights, state), architecture)
+    tensors = _tensors(KEY, weights, state)
+    loaded = _load_torchvision(network, weights, tensors, architecture)
     if classes is None or imagenet is None:
         return loaded
-    carried = [classes[index] for index in _carry_classifier(network, state, imagenet)]
+    carried = [classes[index] for index in _carry_classifier(network, tensors, imagenet)]
     return replace(loaded, classes=carried, classifier=True)
 
 
@@ -277,19 +279,16 @@ def read_weights(path: Path, key: str) -> State:
 
 def _read(key: str, path: Path) -> dict[str, Any]:
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a file that is not a pickle can raise anything
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"{key}: {path} is not a state dict that torch can load safely ({reason}).", code="not_a_state_dict"
-        ) from None
-    return state if isinstance(state, dict) else {"": state}
+        return read_tensors(path)
+    except NotTensorsError as error:
+        raise ConfigError(f"{key}: {path} cannot be loaded: {error}.", code="not_a_state_dict") from None
 
 
 def _tensors(key: str, source: str, state: dict[str, Any]) -> State:
-    if not all(isinstance(value, Tensor) for value in state.values()) or "" in state:
+    tensors = state_of(state)
+    if tensors is None:
         raise ConfigError(
             f"{key}: {source} does not contain a state dict of tensors. Save one with torch.save(model.state_dict()).",
             code="not_a_state_dict",
         )
-    return state
+    return tensors

@@ -77,7 +77,7 @@ def test_the_command_makes_a_bundle_that_tags(detector, coco_mini, tmp_path, cap
     with torch.no_grad():
         np.testing.assert_allclose(tagger.predict(images), network(torch.from_numpy(images)).numpy(), atol=1e-4)
     assert main(["pretrained", str(out)]) == 2  # not replaced unasked
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_wrong_weights_are_refused(detector, tmp_path, capsys):

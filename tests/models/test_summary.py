@@ -82,7 +82,7 @@ def test_a_mistake_is_one_line(capsys, words, says):
 
 def test_a_config_file_without_a_network_is_refused(capsys, tmp_path):
     (tmp_path / "a.yaml").write_text("data: {}")
-    assert "describes no network" in run(capsys, "--config", str(tmp_path / "a.yaml"))[2]
+    assert "has no section model" in run(capsys, "--config", str(tmp_path / "a.yaml"))[2]
     (tmp_path / "a.yaml").write_text("a: [")
     assert "cannot be read as YAML" in run(capsys, "--config", str(tmp_path / "a.yaml"))[2]
 
