@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,35 @@ def test_no_folder_has_more_modules_than_a_reader_can_hold():
     for folder in {path.parent for path in MODULES.values()}:
         modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(modules) <= 14, f"{folder}: {len(modules)} modules"
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    assert not [name for name, path in MODULES.items() if path.read_text(encoding="utf-8").count("\n") > 450]
+
+
+def test_the_design_says_which_rooms_each_room_imports():
+    design = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z/]+)/` \|.*\| ([^|]*)\|$", design, re.MULTILINE)
+    stated = {
+        room: {name.removesuffix("/") for name in re.findall(r"`([a-z/]+)`", used)} for room, used in rows if room != "cli"
+    }
+
+    def room_of(module):  # a folder that has no row belongs to the one around it
+        folder = folder_of(module).replace(".", "/").removeprefix("cocotag/")
+        return next((room for room in (folder, folder.rpartition("/")[0]) if room in stated), None)
+
+    real = {room: set() for room in stated}
+    for name, path in MODULES.items():
+        room = room_of(name)
+        used = {room_of(one) for one in imports(path) if one in MODULES and (name, one) not in LATE}
+        if room:
+            real[room] |= used - {room, None}
+    assert real == stated
+
+
+def test_only_the_command_line_knows_argparse():
+    users = users_of("argparse", "jsonargparse")
+    assert not {name for name in users if not within(name, "cli")}
 
 
 def test_errors_import_nothing_and_there_is_no_drawer_for_odds_and_ends():

@@ -1,24 +1,29 @@
 """The tables of losses, heads, backbones, formats and outputs: a row is accepted everywhere, and a missing one is refused."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import cocotag.config
 from cocotag.backbones import BACKBONES, BackboneRow, backbone_row
 from cocotag.cli.main import main
+from cocotag.cli.parsing import tag_flags
 from cocotag.config import HeadName, LossConfig, LossName, ModelConfig, TrainConfig
 from cocotag.config_problems import problems
-from cocotag.errors import ConfigError
+from cocotag.errors import ConfigError, OutputError
 from cocotag.losses import LOSSES, LossRow, bce
 from cocotag.models.build import build_network
 from cocotag.models.heads import HEADS, HeadRow, LinearHead
-from cocotag.photos.decode import decode
-from cocotag.photos.formats.pillow import Decoder
-from cocotag.photos.formats.table import FORMATS, Format
+from cocotag.tagging.decisions.beside import Written
+from cocotag.tagging.outputs import beside
+from cocotag.tagging.outputs.formats.text_lines import TextLines
+from cocotag.tagging.outputs.write import ENDINGS
 from cocotag.training.loop.loss import Loss
 
 COUNTS = np.array([3, 4]), np.array([10, 10])
@@ -73,13 +78,112 @@ def test_a_new_head_and_a_new_backbone_are_accepted_everywhere(monkeypatch, caps
     assert main(["summary", "--model.name", "made_up_v2", "--model.head", "made_up", "--model.csra_heads", "7"]) == 0
 
 
-def test_a_format_that_is_in_no_table_is_no_image_and_with_a_row_it_is_one(monkeypatch, toy_bundle, tmp_path, capsys):
-    decoder: Decoder = lambda name, data, wanted: np.full((9, 9, 3), data[4], np.uint8)  # noqa: E731 (three words of a test)
+FORMAT = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from cocotag.photos.formats import table
+
+row = table.Format(
+    (".made",), lambda data: data.startswith(b"MADE"), lambda name, data, wanted: np.full((9, 8, 3), data[4], np.uint8)
+)
+table.FORMATS = {"MADE": row, **table.FORMATS}  # before anything else reads the table, as if it were written in the file
+table.IMAGE_ENDINGS |= {".made"}
+
+from cocotag.cli.main import main
+from cocotag.cli.parsing import tag_flags
+from cocotag.photos.decode import decode
+from cocotag.photos.header import read_header
+
+folder, bundle = sys.argv[1:]
+header = read_header(f"{folder}/a.made")
+assert (header.width, header.height, header.opened) == (8, 9, False)
+assert read_header(f"{folder}/b.jpg").opened  # the rows behind it are read as before
+assert (decode(f"{folder}/a.made") == 7).all()
+sys.exit(main(["tag", folder, "--model", bundle, "--out", "-", "--txt", "--xmp"]))
+"""
+
+
+def test_a_format_without_a_row_is_no_image_and_with_one_it_is(toy_bundle, tmp_path, capsys):
     (tmp_path / "a.made").write_bytes(b"MADE\x07")
-    words = ["tag", str(tmp_path), "--model", str(toy_bundle), "--out", "-"]
-    assert main(words) == 2  # no image in the folder
-    monkeypatch.setitem(FORMATS, "MADE", Format((".made",), lambda data: data.startswith(b"MADE"), decoder))
-    assert (decode(tmp_path / "a.made") == 7).all()
+    assert main(["tag", str(tmp_path), "--model", str(toy_bundle), "--out", "-"]) == 2  # no image in the folder
     capsys.readouterr()
-    assert main(["tag", str(tmp_path / "a.made"), "--model", str(toy_bundle), "--out", "-"]) == 0
-    assert '"status": "ok"' in capsys.readouterr().out
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.jpg")
+    words = [sys.executable, "-c", FORMAT, str(tmp_path), str(toy_bundle)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"status": "ok"') == 2
+    assert (tmp_path / "a.txt").exists()
+    assert (tmp_path / "a.made.xmp").exists()
+
+
+class Shouted(TextLines):
+    """A form of made-up files: the tags of a row in capitals."""
+
+    def __init__(self, path, context):
+        super().__init__(path, lambda row: " ".join(tag.name.upper() for tag in row.tags) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def check(out, context):
+        if context.all_scores:
+            raise OutputError(f"{out} cannot hold all scores", code="all_scores_unsupported")
+
+
+def test_a_new_format_of_out_is_accepted_everywhere(monkeypatch, toy_bundle, sample_dir, tmp_path, capsys):
+    words = [
+        "tag",
+        str(sample_dir / "val"),
+        "--model",
+        str(toy_bundle),
+        "--threshold",
+        "0",
+        "--out",
+        str(tmp_path / "tags.made"),
+    ]
+    assert main(words) == 2
+    assert "ends in .made" in capsys.readouterr().err
+    monkeypatch.setitem(ENDINGS, ".made", Shouted)
+    assert main([*words, "--all-scores"]) == 2
+    assert main(words) == 0
+    text = (tmp_path / "tags.made").read_text()
+    assert text
+    assert text == text.upper()
+    assert main(["retag", str(tmp_path / "tags.made"), "--threshold", "0.5", "--out", str(tmp_path / "sure.made")]) == 0
+
+
+class Counted:
+    """An output beside the images: a file with the number of rows."""
+
+    folder = None
+    changes_photographs = False
+
+    def __init__(self, file):
+        self.file = file
+
+    def check(self, context, *, overwrite):
+        """It can always be written."""
+
+    def write(self, material):
+        self.file.write_text(str(sum(1 for _ in material.rows())))
+        return Written("counted")
+
+
+def test_a_new_output_beside_the_images_brings_its_flags(monkeypatch, toy_bundle, sample_dir, tmp_path, capsys):
+    words = ["tag", str(sample_dir / "val"), "--model", str(toy_bundle), "--out", str(tmp_path / "tags.csv")]
+    flags = ["--count-into", str(tmp_path / "count")]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, *flags])
+    row = beside.Row(
+        (beside.Flag("--count-into", "how many files there are", metavar="FILE"),),
+        lambda values: Counted(values["count_into"]) if values["count_into"] else None,
+    )
+    for module in (beside, tag_flags):
+        if hasattr(module, "BESIDE"):
+            monkeypatch.setattr(module, "BESIDE", (*beside.BESIDE, row) if module is beside else beside.BESIDE)
+    assert main([*words, *flags]) == 0
+    assert (tmp_path / "count").read_text() == str(len(list((sample_dir / "val").iterdir())))
+    (tmp_path / "count").unlink()
+    assert main(["retag", str(tmp_path / "tags.csv"), *flags]) == 0
+    assert (tmp_path / "count").exists()

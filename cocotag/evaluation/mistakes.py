@@ -1,4 +1,4 @@
-"""The surest mistakes of a tagger, with thumbnails. Label errors are often among them.
+"""The most confident mistakes of a tagger, with thumbnails. Label errors are often among them.
 
 A confident false positive is often a missing label, and a miss with a very low score is often a wrong label (Northcutt,
 Athalye and Mueller 2021, https://arxiv.org/abs/2103.14749). Does not depend on a page.
@@ -24,7 +24,7 @@ FALSE_POSITIVE, MISS = "false positive", "miss"
 PER_CLASS = 3
 """Largest number of examples per class and kind."""
 MANY_CLASSES = 120
-"""With more classes than this, only the surest mistakes overall are shown, since there would be too many to look through."""
+"""With more classes than this, only the most confident mistakes overall are shown: more would be too many to look through."""
 OVERALL = 120
 """Number of examples per kind in that case."""
 LEVELS = ((3, 112, 60), (2, 112, 60), (1, 112, 60), (1, 96, 50), (1, 80, 40))

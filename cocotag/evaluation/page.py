@@ -35,7 +35,7 @@ MAX_BYTES = 5_000_000
 SPARE_BYTES = 60_000
 """Reserve, since the sizes of the parts are measured separately."""
 MISTAKES_BYTES = 1_500_000
-"""Reserved for the surest mistakes before the plots of single classes, but at most half of the room or what they can need."""
+"""Reserved for the most confident mistakes before the plots of single classes, but at most half of the room."""
 EXAMPLE_BYTES = 6_000
 DRAWN_CLASSES = 200
 """Rows of the dot plot; with more classes, those with the most positives."""
@@ -225,7 +225,7 @@ def _size(entry: Mapping[str, Any]) -> int:
 
 
 def _by_class(examples: Sequence[Example], evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Examples in one group per class, the class with the surest mistake first; with many classes, in one group."""
+    """Examples in one group per class, the class with the most confident mistake first; with many classes, in one group."""
     frame = evaluation.per_class
     names = [shorten(name) for name in frame["name"]]
     entries = [{**plain(example), "name": names[example.index], "surety": example.surety} for example in examples]

@@ -53,7 +53,7 @@ class Evaluation:
         slices: One row per slice of the images, see `cocotag.evaluation.slices.slices`.
         co_errors: One row per pair of a missed class and a wrongly predicted one, most common first:
             ``missed_index, said_index, missed, said`` and the columns of `cocotag.metrics.co_errors`.
-        mistakes: The surest mistakes, see `cocotag.evaluation.mistakes.confident_mistakes`.
+        mistakes: The most confident mistakes, see `cocotag.evaluation.mistakes.confident_mistakes`.
         curves: The curves of each class, for the plots on the page.
         predictions: Probabilities, decisions and labels of every image.
         image_dir: Folder of the images for the thumbnails; None for a page without thumbnails.

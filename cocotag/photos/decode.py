@@ -50,7 +50,8 @@ def decode(
     Raises:
         ImageError: With one of the reasons ``missing``; ``not_a_file`` (a folder or device); ``unreadable`` (permission,
             I/O); ``changed`` (while being read); ``empty`` (0 bytes); ``not_an_image``; ``truncated`` (or damaged);
-            ``too_large``; ``too_small``; ``needs_raw`` (the extra ``raw`` is missing); ``no_preview`` (camera RAW without one).
+            ``too_large``; ``too_small``; ``unsupported`` (a sound file of a kind that is not read); ``needs_raw`` (the extra
+            ``raw`` is missing); ``no_preview`` (camera RAW without one).
     """
     name, data = ("these bytes", source) if isinstance(source, bytes) else (_printable(source), _read(source))
     if not data:

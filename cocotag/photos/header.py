@@ -67,10 +67,8 @@ def _open(path: Path, metadata: bool) -> Header:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             raise ValueError("too small")
-        if image.format in ("JPEG", "MPO"):
-            data = path.read_bytes()
-            if not jpeg.read_header(data).complete:
-                raise ValueError("no end marker: decoding will tell whether it is complete")
+        if image.format in ("JPEG", "MPO") and not jpeg.read_header(path.read_bytes()).complete:
+            decode(path)  # without an end marker the pixels may be complete or not
         if image.format == "TIFF":  # Pillow applies its orientation itself
             if raw.is_raw(path.read_bytes()):  # otherwise this would be the size of a thumbnail
                 height, width = decode(path).shape[:2]

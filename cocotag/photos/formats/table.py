@@ -32,7 +32,8 @@ class Format:
         endings: File name endings, lower case, with the dot.
         signature: Whether a file's bytes are of this format; the rest of the file may still be damaged.
         decode: File -> RGB image.
-        pillow_reads_size: Whether Pillow reads the size without decoding; other formats must be decoded to get it.
+        pillow_reads_size: Whether Pillow reads the size without decoding; the row's key is then Pillow's name of the format.
+            Other formats must be decoded to get it.
         pillow_reads_xmp: Whether Pillow returns the XMP packet; in other formats the bytes are searched for packets.
         available: Whether the decoder is installed; if not, files of this format in folders are skipped.
     """
@@ -40,8 +41,8 @@ class Format:
     endings: tuple[str, ...]
     signature: Callable[[bytes], bool]
     decode: Decoder
-    pillow_reads_size: bool = True
-    pillow_reads_xmp: bool = True
+    pillow_reads_size: bool = False
+    pillow_reads_xmp: bool = False
     available: Callable[[], bool] = lambda: True
 
 
@@ -67,13 +68,21 @@ def _decode_preview(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]
 
 
 FORMATS: dict[str, Format] = {
-    "JPEG": Format((".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"), _starts(jpeg.START), jpeg.decode_file),
-    "PNG": Format((".apng", ".png"), _starts(png.START), png.decode_file),
-    "GIF": Format((".gif",), _starts(b"GIF87a", b"GIF89a"), by_pillow("GIF")),
+    "JPEG": Format(
+        (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
+        _starts(jpeg.START),
+        jpeg.decode_file,
+        pillow_reads_size=True,
+        pillow_reads_xmp=True,
+    ),
+    "PNG": Format((".apng", ".png"), _starts(png.START), png.decode_file, pillow_reads_size=True, pillow_reads_xmp=True),
+    "GIF": Format((".gif",), _starts(b"GIF87a", b"GIF89a"), by_pillow("GIF"), pillow_reads_size=True, pillow_reads_xmp=True),
     "WEBP": Format(
         (".webp",),
         lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
         by_pillow("WEBP", copies=2),
+        pillow_reads_size=True,
+        pillow_reads_xmp=True,
     ),
     "RAW": Format(  # before TIFF: most begin like one
         (
@@ -82,47 +91,45 @@ FORMATS: dict[str, Format] = {
         ),
         raw.is_raw,
         _decode_preview,
-        pillow_reads_size=False,
-        pillow_reads_xmp=False,
         available=raw.available,
     ),
     "TIFF": Format(
         (".tif", ".tiff"),
         _starts(*tiff.STARTS),
         tiff.decode_file,
+        pillow_reads_size=True,
+        pillow_reads_xmp=True,
     ),
-    "AVIF": Format((".avif",), lambda data: heif.identify(data) == "AVIF", heif.decode_avif),
+    "AVIF": Format(
+        (".avif",), lambda data: heif.identify(data) == "AVIF", heif.decode_avif, pillow_reads_size=True, pillow_reads_xmp=True
+    ),
     "HEIF": Format(
         (".heic", ".heif", ".hif"),
         lambda data: heif.identify(data) == "HEIF",
         heif.decode_heic,
+        pillow_reads_size=True,
+        pillow_reads_xmp=True,
     ),
     "BMP": Format(
         (".bmp", ".dib"),
         lambda data: data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS,
         by_pillow("BMP"),
-        pillow_reads_xmp=False,
+        pillow_reads_size=True,
     ),
     "JPEG2000": Format(
         (".j2k", ".jp2"),
         _starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
         by_pillow("JPEG2000", copies=2),
-        pillow_reads_size=False,
-        pillow_reads_xmp=False,
     ),
     "PPM": Format(
         (".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
         lambda data: _PPM_START.match(data) is not None,
         by_pillow("PPM"),
-        pillow_reads_size=False,
-        pillow_reads_xmp=False,
     ),
     "TGA": Format(
         (".tga",),
         lambda data: data[-18:] == b"TRUEVISION-XFILE.\0",
         by_pillow("TGA"),
-        pillow_reads_size=False,
-        pillow_reads_xmp=False,
     ),
 }
 """The formats that `cocotag.photos.decode.decode` reads, in the order in which signatures are tried.
