@@ -156,7 +156,7 @@ def test_a_new_format_of_out_is_accepted_everywhere(monkeypatch, toy_bundle, sam
 class Counted:
     """An output beside the images: a file with the number of rows."""
 
-    folder = None
+    folder = copies = None
     changes_photographs = False
 
     def __init__(self, file):

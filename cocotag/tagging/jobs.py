@@ -1,14 +1,12 @@
-"""Whole jobs as functions: `tag` tags files and writes outputs; `retag` writes outputs from cached results.
+"""Whole jobs as functions: `tag` tags files and writes outputs; `retag` writes outputs from the state of an earlier run.
 
 The command line parses flags and calls these functions; a script can do the same::
-
-    from pathlib import Path
 
     from cocotag.tagging.jobs import retag, tag
     from cocotag.tagging.outputs.plan import OutputPlan
     from cocotag.tagging.xmp.outputs import Sidecars
 
-    tag(["photos"], [Path("tagger.onnx")], OutputPlan(tables=["tags.csv"]))
+    tag(["photos"], ["tagger.onnx"], OutputPlan(tables=["tags.csv"]))
     retag(["tags.csv"], OutputPlan(beside=[Sidecars()]))
 """
 
@@ -63,13 +61,13 @@ class Done:
 
 
 def tag(
-    paths: Sequence[str],
-    bundles: Sequence[Path],
+    paths: Sequence[Path | str],
+    bundles: Sequence[Path | str],
     plan: OutputPlan,
     *,
     exclude: Sequence[str] = (),
     hidden: bool = False,
-    state: Path | None = None,
+    state: Path | str | None = None,
     rehash: bool = False,
     retry_failed: bool = False,
     listed: BufferedIOBase | None = None,
@@ -78,7 +76,7 @@ def tag(
 ) -> Done:
     """Tag files and folders, and write the outputs of a plan.
 
-    Results are cached in a state, so that a second run tags only new and changed files.
+    Results are kept in a state, so that a second run tags only new and changed files.
 
     Args:
         paths: Image files, folders and globs; ``-`` is a list, see ``listed``.
@@ -86,7 +84,7 @@ def tag(
         plan: The outputs to write.
         exclude: Globs of files and folders to leave out, as for `cocotag.photos.walk.Walk`.
         hidden: Whether to tag files and folders whose names begin with a dot.
-        state: Path of the state; None puts it beside the first output, or in the user's cache folder.
+        state: Path of the state; None puts it beside the first output, or in ``$XDG_STATE_HOME/cocotag``.
         rehash: Recognise files by content, not by size and modification time.
         retry_failed: Retry unchanged files that failed before.
         listed: A stream with the paths of ``-``, one per line or ended by NUL.
@@ -99,14 +97,15 @@ def tag(
         BrokenPipeError: The reader of stdout has exited.
     """
     progress = Progress(quiet=True, stream=io.StringIO()) if progress is None else progress
-    copies = [into for output in plan.beside if (into := getattr(output, "into", None)) is not None]
-    for into in copies:
-        if any(_same_place(into, path) for path in paths):
+    paths = _some(paths, "path to tag")
+    named = _names([Path(path) for path in _some(bundles, "bundle")])
+    copies = [output.copies for output in plan.beside if output.copies is not None]
+    for folder in copies:
+        if any(_same_place(folder, path) for path in paths):
             raise ConfigError(
-                f"--embed-into {into} is one of the folders to tag. Give another, or --embed for the originals.",
+                f"{folder} is one of the folders to tag, so copies cannot be written to it. Choose another folder.",
                 code="output_is_input",
             )
-    named = _names(bundles)
     taggers = {name if len(named) > 1 else "": Tagger.load(path) for name, path in named.items()}
     models = [Model.of(name, tagger) for name, tagger in taggers.items()]
     outputs = plan.for_models(models)
@@ -117,7 +116,7 @@ def tag(
         return Walk(paths, exclude=exclude, hidden=hidden, apart=copies, listed=listed if from_list else None)
 
     files = walk(from_list=True)
-    place = _state_place(state, plan, paths)
+    place = _state_place(None if state is None else Path(state), plan, paths)
     with ExitStack() as stack:
         if not plan.overwrite and (place is None or not place.exists()):
             refuse_others(plan.files, None)
@@ -155,13 +154,15 @@ def tag(
             raise Interrupted(_how_to_resume(outputs, kept, summary.total), code="interrupted")
         own_place = plan.files or state or any(output.folder for output in plan.beside)
         if kept.is_new and kept.path is not None and not own_place:
-            progress.say(f"Results are cached in {kept.path}; the next run and cocotag retag reuse them.")
+            progress.say(f"All scores are kept in {kept.path}; the next run and cocotag retag reuse them.")
         outputs.end_stream()
     return Done(summary.total, summary.failed.total(), outputs.faults, outputs.written, summary=summary)
 
 
-def retag(given: Sequence[str], plan: OutputPlan, *, say: Callable[[str], None] = lambda _: None, bars: bool = False) -> Done:
-    """Choose tags again from cached scores and write other outputs, without running the network.
+def retag(
+    given: Sequence[Path | str], plan: OutputPlan, *, say: Callable[[str], None] = lambda _: None, bars: bool = False
+) -> Done:
+    """Choose tags again from the scores in a state and write other outputs, without running the network.
 
     Args:
         given: A state, an output or gallery beside it, or the paths of a run without either.
@@ -172,7 +173,7 @@ def retag(given: Sequence[str], plan: OutputPlan, *, say: Callable[[str], None] 
     Raises:
         CocotagError: There is no state, or the plan cannot be carried out.
     """
-    with State.open(find(list(given)), make=False) as state:
+    with State.open(find(_some(given, "state, output or path")), make=False) as state:
         run = state.last_run()
         state.use(run)
         outputs = plan.for_models(run.models)
@@ -199,8 +200,19 @@ def _how_to_resume(outputs: Outputs, state: State, done: int) -> str:
     return f"Stopped: {number} done, kept in {state.path}{written}. Run the same command again to continue.{rest}"
 
 
+def _some(given: Sequence[Path | str], what: str) -> list[str]:
+    """The values as text; at least one.
+
+    Raises:
+        ConfigError: There is none, or the values are one text.
+    """
+    if not given or isinstance(given, str):
+        raise ConfigError(f"There must be a list with at least one {what}, not {given!r}.", code="nothing_given")
+    return list(map(str, given))
+
+
 def _state_place(state: Path | None, plan: OutputPlan, paths: Sequence[str]) -> Path | None:
-    """Path of the state: as given, beside the first output, or in the user's cache folder; None for stdout alone."""
+    """Path of the state: as given, beside the first output, or in ``$XDG_STATE_HOME/cocotag``; None for stdout alone."""
     if state is not None:
         return state
     if plan.files:
@@ -217,7 +229,7 @@ def _names(bundles: Sequence[Path]) -> dict[str, Path]:
     named = {path.name if files[path.name] == 1 else str(path): path for path in bundles}
     if len(named) < len(bundles):
         repeated = next(path for path in bundles if bundles.count(path) > 1)
-        raise ConfigError(f"--model {repeated} is given more than once. Give each bundle once.", code="given_twice")
+        raise ConfigError(f"The bundle {repeated} is given more than once. Give each bundle once.", code="given_twice")
     return named
 
 
@@ -257,6 +269,6 @@ def _check_photographs(state: State, before: str) -> None:
     if missing is not None:
         where = f"Run it in {before}" if Path(before).is_dir() else f"Run it in the folder that was {before}"
         raise ConfigError(
-            f"--xmp, --txt and --gallery need the photographs. From here {missing} is missing or another file. {where}.",
+            f"Outputs beside the images need the photographs. From here {missing} is missing or another file. {where}.",
             code="photographs_elsewhere",
         )

@@ -42,6 +42,14 @@ def test_a_jpeg_that_is_cut_short_is_left_out_before_anything_is_decoded(tmp_pat
     assert caught.value.reason == "truncated"
 
 
+def test_a_jpeg_that_lacks_only_its_end_marker_keeps_its_keywords(tmp_path):
+    packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    path = picture(tmp_path / "a.jpg", size=(64, 48), xmp=packet)
+    path.write_bytes(path.read_bytes().removesuffix(b"\xff\xd9"))
+    header = read_header(path, metadata=True)
+    assert (header.width, header.height, header.opened, header.xmp) == (64, 48, True, packet)
+
+
 def test_camera_raw_has_the_size_of_its_preview_not_of_its_thumbnail(tmp_path, monkeypatch):
     path = picture(tmp_path / "a.tif")  # RAW begins like a TIFF
     monkeypatch.setattr("cocotag.photos.header.raw.is_raw", lambda data: True)

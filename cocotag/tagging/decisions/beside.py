@@ -53,6 +53,10 @@ class Beside(Protocol):
         """Its own folder, which may contain a state; None without one."""
 
     @property
+    def copies(self) -> Path | None:
+        """The folder in which it writes copies of the photographs, which are then not tagged; None without one."""
+
+    @property
     def changes_photographs(self) -> bool:
         """Whether it changes the photographs' size and time. Such outputs are written first: others know a file by these."""
 

@@ -16,7 +16,12 @@ class Gallery:
     """Static pages in ``folder``; `cocotag.tagging.decisions.beside.Beside` describes the methods."""
 
     folder: Path
+    copies: Path | None = None
     changes_photographs = False
+
+    def __post_init__(self) -> None:
+        """Take a text for the folder too."""
+        object.__setattr__(self, "folder", Path(self.folder))
 
     def check(self, context: Context, *, overwrite: bool) -> None:
         """Check that the folder can hold a gallery."""

@@ -118,4 +118,4 @@ BESIDE: tuple[Row, ...] = (
     ),
     Row((Flag("--gallery", "static pages to look at images and tags", metavar="DIR"),), _gallery),
 )
-"""The outputs beside the images, in the order in which they are written."""
+"""The outputs beside the images, in the order of ``--help``."""

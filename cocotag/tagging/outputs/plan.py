@@ -30,7 +30,7 @@ class OutputPlan:
             `cocotag.tagging.xmp.outputs.Sidecars`, `cocotag.tagging.gallery.output.Gallery`, ...
         wish: Thresholds and the number of tags.
         rename: A YAML file with other names for tags; None keeps the bundle's.
-        all_scores: Whether tables also have the scores of all classes, if their format can hold them.
+        all_scores: Whether tables also have the scores of all classes; CSV cannot hold them.
         overwrite: Whether existing files that were not made from this state may be replaced.
     """
 
@@ -53,7 +53,7 @@ class OutputPlan:
             CocotagError: The plan cannot be carried out.
         """
         if not (self.tables or self.beside):
-            raise ConfigError("the plan has no output. Give tables, or outputs beside the images.", code="no_output")
+            raise ConfigError("The plan has no output. Give tables, or outputs beside the images.", code="no_output")
         vocabularies = {model.name: model.metadata.vocabulary for model in models}
         rename = load_rename(self.rename, vocabularies.values()) if self.rename else None
         choice = choose(self.wish, models, rename)

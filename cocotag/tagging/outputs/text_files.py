@@ -77,6 +77,7 @@ class TextFiles:
     """A ``.txt`` beside each image; `cocotag.tagging.decisions.beside.Beside` describes the methods."""
 
     folder: Path | None = None
+    copies: Path | None = None
     changes_photographs = False
 
     def check(self, context: Context, *, overwrite: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from cocotag.errors import ConfigError
 from cocotag.tagging.decisions.beside import Material, Written
 from cocotag.tagging.decisions.rows import Context
 from cocotag.tagging.state.stamps import was_rewritten
@@ -23,7 +25,19 @@ class Sidecars:
 
     naming: Naming = "append"
     folder: Path | None = None
+    copies: Path | None = None
     changes_photographs = False
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown naming.
+
+        Raises:
+            ConfigError: It is not one of the two.
+        """
+        if self.naming not in get_args(Naming):
+            raise ConfigError(
+                f"naming is {self.naming!r}; it must be one of {', '.join(get_args(Naming))}.", code="unknown_naming"
+            )
 
     def check(self, context: Context, *, overwrite: bool) -> None:
         """Any tag can be a keyword."""
@@ -39,14 +53,19 @@ class Embedded:
     """Keywords in the photographs, or in copies; `cocotag.tagging.decisions.beside.Beside` describes the methods.
 
     Attributes:
-        into: Folder of the copies; None changes the photographs themselves.
+        copies: Folder of the copies; None changes the photographs themselves.
         backup: Whether a changed photograph is kept as it was, as ``IMG.jpg_original``.
     """
 
-    into: Path | None = None
+    copies: Path | None = None
     backup: bool = True
     folder: Path | None = None
     changes_photographs = True
+
+    def __post_init__(self) -> None:
+        """Take a text for the folder too."""
+        if self.copies is not None:
+            object.__setattr__(self, "copies", Path(self.copies))
 
     def check(self, context: Context, *, overwrite: bool) -> None:
         """Check that exiftool is installed."""
@@ -57,7 +76,7 @@ class Embedded:
         state = material.state
         summary = embed_keywords(
             material.rows(),
-            into=self.into,
+            into=self.copies,
             given=list(map(Path, material.paths)),
             backup=self.backup,
             changed=lambda path: was_rewritten(path, state),
