@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cocotag.errors import OutputError
+from cocotag.errors import ConfigError, OutputError
 
 _PREFIX_CHARACTERS = 40  # of a name in that of its temporary file: a name has at most 255 bytes, a character up to 4
 
@@ -58,6 +58,26 @@ def remove_unfinished(path: Path) -> None:
     with suppress(OSError):
         for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.part"):  # tempfile's 8 characters
             unfinished.unlink()
+
+
+def read_config_text(path: Path, key: str) -> str:
+    """The text of a file that the user names in a flag or a config.
+
+    Args:
+        path: The file.
+        key: The flag or field that names it, for the message.
+
+    Raises:
+        ConfigError: The file is missing, may not be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{key} {path} cannot be read ({error.strerror or error}). Check the path.", code="not_readable"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{key} {path} is not UTF-8 (byte {error.start}). Save it as UTF-8 text.", code="not_utf8") from None
 
 
 def write_text(path: Path | str, text: str) -> None:

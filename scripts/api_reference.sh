@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the API reference in build/api with pdoc. It is not committed.
+# Builds the API reference with pdoc in build/api, which is not committed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh train,test

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Which Python versions can install cocotag with the versions in constraints.txt, from wheels alone. Needs pip's package index.
-# usage: bash scripts/python_versions.sh [EXTRAS ...]      without arguments: the base install; with "train": also cocotag[train]
+# Checks which Python versions can install cocotag with the versions in constraints.txt, from wheels only. Needs a package index.
+# usage: bash scripts/python_versions.sh [EXTRAS ...]      no argument: the base install only; "train": cocotag[train] too
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh train,test

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests, two processes at a time (COCOTAG_TEST_PROCESSES). Real data are found through COCOTAG_DATA
-# (../shared/data if unset) and skipped without it; with COCOTAG_REQUIRE_ALL=1 a skipped test is a failure. Arguments go to pytest.
+# Sets up the environment and runs the tests in two processes (COCOTAG_TEST_PROCESSES). COCOTAG_DATA is the folder of the real
+# data (default: ../shared/data); without it the tests that need them are skipped. With COCOTAG_REQUIRE_ALL=1 a skipped test is a
+# failure. Passes arguments to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh train,test
-# A file's tests stay in one process, in the order of pyproject's testpaths: the longest first, so that the two end together.
+# The tests of a file stay in one process, in the order of testpaths in pyproject.toml: the longest first, to balance the two.
 exec "$VENV/bin/python" -m pytest -n "${COCOTAG_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"

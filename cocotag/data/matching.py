@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cocotag.config import find_config
 from cocotag.errors import ConfigError, DataError
+from cocotag.files import read_config_text
 from cocotag.labels import COCO80, Category, Vocabulary, fold
 
 Columns = NDArray[np.int64]
@@ -48,9 +49,10 @@ def load_aliases(name: str, key: str = "aliases") -> Aliases:
         ConfigError: The file does not exist or is not an alias file.
     """
     path = find_config(key, name, "aliases")
+    text = read_config_text(path, f"{key}:")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        document = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{key}: {path} cannot be read as YAML ({' '.join(str(error).split())}).", code="not_yaml") from None
     names = document.get("names") if isinstance(document, dict) else None
     if not isinstance(names, dict) or set(document) - {"names", "known"}:

@@ -22,7 +22,7 @@ _CONNECTION = ("Connection closed", "Connection reset", "Timed out waiting", "gl
 
 
 @contextmanager
-def told_plainly(
+def plain_errors(
     trainer: Trainer, config: TrainConfig, data: TaggingData, interrupt: StopOnInterrupt, kept: Callable[[], str]
 ) -> Iterator[None]:
     """Turn the exceptions of ``Trainer.fit`` into errors of one line.

@@ -26,7 +26,7 @@ from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, Interrupted, OutputError
 from cocotag.files import probe_folder, write_text
 from cocotag.pages.lines import Line, Panel, draw_panels
-from cocotag.training.failures import told_plainly
+from cocotag.training.failures import plain_errors
 from cocotag.training.loop.interrupt import StopOnInterrupt
 from cocotag.training.loop.loss import Loss
 from cocotag.training.loop.module import NotFinite, TaggerModule
@@ -233,7 +233,7 @@ class _Record(Callback):
 
 
 def _run(trainer: Trainer, module: TaggerModule, data: TaggingData, interrupt: StopOnInterrupt) -> None:
-    with told_plainly(trainer, module.config, data, interrupt, lambda: "Nothing was written."):
+    with plain_errors(trainer, module.config, data, interrupt, lambda: "Nothing was written."):
         with interrupt, suppress(NotFinite):  # the loss has diverged, which ends the test
             trainer.fit(module, datamodule=data)
         if interrupt.pressed:  # after the last step

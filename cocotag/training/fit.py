@@ -32,7 +32,7 @@ from cocotag.training.checkpoints import (
     last_checkpoint,
     resumable,
 )
-from cocotag.training.failures import told_plainly
+from cocotag.training.failures import plain_errors
 from cocotag.training.logging.epoch_log import EpochLog
 from cocotag.training.logging.loggers import closing, make_loggers
 from cocotag.training.logging.run_record import write_record
@@ -132,8 +132,9 @@ def resume(directory: Path) -> Run | None:
     try:
         plain = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:120]
         raise ConfigError(
-            f"{directory} is not the directory of a run: config.yaml cannot be read ({error}).", code="not_a_run"
+            f"{directory} is not the directory of a run: config.yaml cannot be read ({reason}).", code="not_a_run"
         ) from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} holds no config. Start a new run.", code="not_a_run")
@@ -212,7 +213,7 @@ def _train(ready: Prepared, directory: Path, start: Path | None = None) -> Run |
 def _callbacks(
     config: TrainConfig, data: TaggingData, directory: Path, interrupt: StopOnInterrupt, start: Path | None
 ) -> list[Callback]:
-    """Lightning's callbacks in their order; `fit` tells what each does."""
+    """Lightning's callbacks in their order; `fit` describes each."""
     checkpoints = directory / "checkpoints"
     monitor, mode = _BEST_BY[config.best_by]
     callbacks: list[Callback] = [
@@ -250,7 +251,7 @@ def _run(
     interrupt: StopOnInterrupt,
     start: Path | None,
 ) -> None:
-    with told_plainly(trainer, module.config, data, interrupt, lambda: _kept(directory)):
+    with plain_errors(trainer, module.config, data, interrupt, lambda: _kept(directory)):
         with interrupt:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if interrupt.pressed:  # after the last step

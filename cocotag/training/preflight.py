@@ -165,7 +165,7 @@ def val_table(config: TrainConfig, splits: Splits) -> AnnotationTable | None:
 
 
 def _val_faults(config: TrainConfig, splits: Splits) -> Iterator[str]:
-    """What is wrong with the val split, and with the number of tags per image if the loss needs exactly one."""
+    """Yield the faults of the val split, and of the number of tags per image if the loss needs exactly one."""
     try:
         val = val_table(config, splits)
     except DataError as error:

@@ -1,15 +1,15 @@
-"""CIFAR-10 or CIFAR-100 -> COCO's layout: a data set of one tag an image, for cocotag train, check and evaluate.
+"""CIFAR-10 or CIFAR-100 -> COCO's layout: a data set with one tag per image, for cocotag train, check and evaluate.
 
 usage: python scripts/data/cifar_to_coco.py SOURCE OUT [--per-class N]
 
-SOURCE is told by what is in it: an archive (.tar.gz, .tar.xz) or folder of
-- the original distribution, "python version" (data_batch_1, test_batch, batches.meta; or train, test, meta of CIFAR-100,
-  whose fine labels become the classes and coarse labels their supercategories), from https://www.cs.toronto.edu/~kriz/cifar.html;
-  pixels are written as PNG, without loss;
-- image files by split and class: train/CLASS/NAME, test/CLASS/NAME, copied as they are.
+SOURCE is an archive (.tar.gz, .tar.xz) or a folder. It contains one of these, which the script recognises:
+- the original distribution, "python version", from https://www.cs.toronto.edu/~kriz/cifar.html (data_batch_1, test_batch,
+  batches.meta; or train, test, meta of CIFAR-100, whose fine labels become classes and coarse labels supercategories). Pixels
+  are written as PNG, without loss;
+- image files by split and class: train/CLASS/NAME, test/CLASS/NAME, copied without changes.
 
-OUT/annotations/instances_{train,test}.json, OUT/train/, OUT/test/ are made as a whole or not at all. Each image has one box,
-all of it. Then: cocotag train --config cifar10_mobilenetv2_050 --data.root OUT
+Writes OUT/annotations/instances_{train,test}.json, OUT/train/ and OUT/test/; an unfinished OUT is never left behind. Each image
+has one box, the whole image. Next: cocotag train --config cifar10_mobilenetv2_050 --data.root OUT
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from cocotag.photos.decode import decode
 
 SIDE = 32
 SPLITS = ("train", "test")
-FILES = {  # of the original distribution, by split
+FILES = {  # files of the original distribution, by split
     "cifar10": {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"], "names": "batches.meta"},
     "cifar100": {"train": ["train"], "test": ["test"], "names": "meta"},
 }
-# All that numpy's arrays are made with when they are unpickled, under the names of old and new numpy.
+# The names that unpickling numpy arrays needs, in old and new versions of numpy.
 ALLOWED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *(("numpy", name) for name in ("ndarray", "dtype")),
@@ -48,7 +48,7 @@ ALLOWED = {
 
 
 class Picture(NamedTuple):
-    """One image on its way."""
+    """One image to write."""
 
     split: str
     label: int
@@ -59,30 +59,30 @@ class Picture(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """Names in the order of their labels, and the group of each, empty where there are none."""
+    """Class names in the order of their labels, and the supercategory of each; empty if there are none."""
 
     names: list[str]
     groups: list[str]
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Unpickles containers, strings, numbers and numpy arrays, and refuses to look up anything else."""
+    """An unpickler of containers, strings, numbers and numpy arrays that refuses all other types."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 (pickle's)
-        """Only what is in `ALLOWED`."""
+        """An object in `ALLOWED`; all others are refused."""
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs")
+            raise pickle.UnpicklingError(f"it uses {module}.{name}, which no array needs")
         return super().find_class(module, name)
 
 
 def fail(message: str) -> NoReturn:
-    """End with one line."""
+    """Print one line and exit with status 2."""
     print(f"cifar_to_coco: {message}", file=sys.stderr)
     sys.exit(2)
 
 
 def files_of(source: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Every regular file of a folder or archive, by its path in it; an archive is read once, from front to back."""
+    """All regular files of a folder or archive, each with its path there; an archive is read once, from start to end."""
     if source.is_dir():
         for name in sorted(source.rglob("*")):
             if name.is_file():
@@ -93,39 +93,39 @@ def files_of(source: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
         for member in archive:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts:
-                fail(f"{source} has a member {member.name!r}, which would lie outside of it. This is not CIFAR.")
+                fail(f"{source} has a member {member.name!r} outside of its folder, so it is not CIFAR. Download CIFAR again.")
             content = archive.extractfile(member) if member.isfile() else None
             if content is not None:
                 yield path, content
 
 
 def unpickle(path: PurePosixPath, file: IO[bytes]) -> dict[bytes, Any]:
-    """A batch of the original distribution: a dictionary with keys that were Python 2's strings."""
+    """A batch of the original distribution: a dictionary whose keys are Python 2's strings."""
     try:
-        made = ArraysOnly(io.BytesIO(file.read()), encoding="bytes").load()
-    except Exception as error:  # unpickling what is no pickle can raise anything
+        batch = ArraysOnly(io.BytesIO(file.read()), encoding="bytes").load()
+    except Exception as error:  # unpickling an arbitrary file can raise any exception
         fail(f"{path} is not a batch of CIFAR that can be read safely ({error}). Download it again.")
-    if not isinstance(made, dict):
-        fail(f"{path} holds a {type(made).__name__}, not the dictionary of a batch of CIFAR.")
-    return made
+    if not isinstance(batch, dict):
+        fail(f"{path} has a {type(batch).__name__} instead of the dictionary of a CIFAR batch. Download it again.")
+    return batch
 
 
 def from_batch(path: PurePosixPath, split: str, batch: dict[bytes, Any]) -> Iterator[Picture]:
-    """The pictures of a batch: rows of 3,072 bytes, the red plane, the green, the blue."""
+    """The images of a batch: rows of 3,072 bytes, first the red plane, then the green, then the blue."""
     pixels, labels = np.asarray(batch.get(b"data")), batch.get(b"fine_labels", batch.get(b"labels"))
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3 * SIDE**2 or len(labels or ()) != len(pixels):
         fail(
-            f"{path} has data of {pixels.dtype} {pixels.shape} for {len(labels or ())} labels; as many rows "
-            f"of {3 * SIDE**2} bytes as labels are needed. Download it again."
+            f"{path} has data of {pixels.dtype} {pixels.shape} and {len(labels or ())} labels; it must have one row of "
+            f"{3 * SIDE**2} bytes per label. Download it again."
         )
     for row, (flat, label) in enumerate(zip(pixels, labels or (), strict=True)):
-        image = flat.reshape(3, SIDE, SIDE)[::-1].transpose(1, 2, 0)  # BGR, which is OpenCV's order
+        image = flat.reshape(3, SIDE, SIDE)[::-1].transpose(1, 2, 0)  # BGR, OpenCV's order
         content = cv2.imencode(".png", image)[1].tobytes()
         yield Picture(split, int(label), f"{path.name}/{row:05d}.png", content, SIDE, SIDE)
 
 
 def read_original(source: Path, kind: str) -> tuple[Classes, Iterator[Picture]]:
-    """The original distribution."""
+    """The classes and images of the original distribution."""
     files = FILES[kind]
     split_of = {name: split for split in SPLITS for name in files[split]}
     batches: dict[str, dict[bytes, Any]] = {}
@@ -142,10 +142,13 @@ def read_original(source: Path, kind: str) -> tuple[Classes, Iterator[Picture]]:
     for name in split_of:
         fine_labels, coarse_labels = (batches[name].get(key, []) for key in (b"fine_labels", b"coarse_labels"))
         if coarse_labels and len(coarse_labels) != len(fine_labels):
-            fail(f"{name} has {len(fine_labels)} fine labels and {len(coarse_labels)} coarse ones. Download it again.")
+            fail(f"{name} has {len(fine_labels)} fine labels but {len(coarse_labels)} coarse labels. Download it again.")
         for fine, group in zip(fine_labels, coarse_labels, strict=False):
             if not (0 <= fine < len(names) and 0 <= group < len(coarse)):
-                fail(f"{name} has the labels {fine} and {group}; there are {len(names)} and {len(coarse)} classes.")
+                fail(
+                    f"{name} has the fine label {fine} of {len(names)} and the coarse label {group} of {len(coarse)}. "
+                    "Download it again."
+                )
             groups[fine] = coarse[group]
     pictures = (
         picture for name, split in split_of.items() for picture in from_batch(PurePosixPath(name), split, batches[name])
@@ -154,7 +157,7 @@ def read_original(source: Path, kind: str) -> tuple[Classes, Iterator[Picture]]:
 
 
 def read_folders(source: Path) -> tuple[Classes, Iterator[Picture]]:
-    """Image files by split and class."""
+    """The classes and images of image files by split and class."""
     found = [(path, file.read()) for path, file in files_of(source)]
     images = [(path, content) for path, content in found if len(path.parts) >= 3 and path.parts[-3] in SPLITS]
     names = sorted({path.parts[-2] for path, _ in images})
@@ -165,7 +168,7 @@ def read_folders(source: Path) -> tuple[Classes, Iterator[Picture]]:
             try:
                 height, width = decode(content).shape[:2]
             except ImageError as error:
-                fail(f"{path}: {error} Take it away, and convert again.")
+                fail(f"{path}: {error} Remove it and convert again.")
             split, name, file_name = path.parts[-3:]
             yield Picture(split, label_of[name], f"{name}/{file_name}", content, width, height)
 
@@ -173,7 +176,7 @@ def read_folders(source: Path) -> tuple[Classes, Iterator[Picture]]:
 
 
 def read(source: Path) -> tuple[Classes, Iterator[Picture]]:
-    """The classes and pictures of a source, whatever its form is."""
+    """The classes and images of a source in either form."""
     names: set[str] = set()
     for path, _ in files_of(source):
         names.add(path.name)
@@ -182,26 +185,28 @@ def read(source: Path) -> tuple[Classes, Iterator[Picture]]:
                 return read_original(source, kind)
         if len(path.parts) >= 3 and path.parts[-3] in SPLITS:
             return read_folders(source)
-    fail(f"{source} holds neither CIFAR's python version nor train/CLASS/ and test/CLASS/.")
+    fail(f"{source} is not CIFAR: it has neither the files of the python version nor train/CLASS/ and test/CLASS/.")
 
 
 def write(classes: Classes, pictures: Iterator[Picture], out: Path, per_class: int | None) -> Counter[str]:
-    """Write the data set beside its place, then move it there. Returns the images of each split."""
+    """Write the data set to a temporary folder, then rename it. Returns the number of images in each split."""
     taken: Counter[tuple[str, int]] = Counter()
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     boxes: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        made = Path(scratch) / out.name
+        unfinished = Path(scratch) / out.name
         folders: set[Path] = set()
         for number, picture in enumerate(tqdm(pictures, unit="image", disable=None), start=1):
             if not 0 <= picture.label < len(classes.names):
-                fail(f"{picture.name} has label {picture.label}; there are 0 to {len(classes.names) - 1}.")
+                fail(
+                    f"{picture.name} has label {picture.label}; valid are 0 to {len(classes.names) - 1}. Download CIFAR again."
+                )
             key = picture.split, picture.label
             if per_class is not None and taken[key] >= per_class:
                 continue
             taken[key] += 1
-            path = made / picture.split / picture.name
+            path = unfinished / picture.split / picture.name
             if path.parent not in folders:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folders.add(path.parent)
@@ -210,7 +215,7 @@ def write(classes: Classes, pictures: Iterator[Picture], out: Path, per_class: i
             entries[picture.split].append({"id": number, "file_name": picture.name, **size})
             box = {"bbox": [0, 0, picture.width, picture.height], "area": picture.width * picture.height, "iscrowd": 0}
             boxes[picture.split].append({"id": number, "image_id": number, "category_id": picture.label + 1, **box})
-        (made / "annotations").mkdir(parents=True)
+        (unfinished / "annotations").mkdir(parents=True)
         categories = [
             {"id": label + 1, "name": name, "supercategory": classes.groups[label]} for label, name in enumerate(classes.names)
         ]
@@ -218,31 +223,33 @@ def write(classes: Classes, pictures: Iterator[Picture], out: Path, per_class: i
             if not entries[split]:
                 fail(f"there are no images of split {split}. Download CIFAR again.")
             document = {"images": entries[split], "annotations": boxes[split], "categories": categories}
-            (made / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
-        made.rename(out)
+            (unfinished / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
+        unfinished.rename(out)
     return Counter({split: len(entries[split]) for split in SPLITS})
 
 
 def main() -> None:
-    """Convert."""
+    """Convert the data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="archive or folder")
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
-    parser.add_argument("--per-class", type=int, metavar="N", help="only the first N of each class and split, to try things")
+    parser.add_argument(
+        "--per-class", type=int, metavar="N", help="only the first N images of each class and split, for trials"
+    )
     args = parser.parse_args()
     if args.out.exists():
-        fail(f"{args.out} is there already. Remove it, or choose another place.")
+        fail(f"{args.out} already exists. Remove it, or choose another folder.")
     if not args.source.exists():
-        fail(f"{args.source} is not there. Give CIFAR's archive or folder.")
+        fail(f"{args.source} does not exist. Give CIFAR's archive or folder.")
     if args.per_class is not None and args.per_class < 1:
         fail(f"--per-class is {args.per_class}; it must be at least 1.")
     try:
         classes, pictures = read(args.source)
         counts = write(classes, pictures, args.out, args.per_class)
     except (tarfile.TarError, EOFError, OSError) as error:
-        fail(f"{args.source} cannot be converted to {args.out} ({error}).")
+        fail(f"{args.source} cannot be converted to {args.out} ({error}). Check the archive and the disk.")
     except KeyboardInterrupt:
-        print("cifar_to_coco: stopped; nothing is left.", file=sys.stderr)
+        print("cifar_to_coco: stopped; no unfinished files are left.", file=sys.stderr)
         sys.exit(130)
     print(f"{len(classes.names)} classes, " + ", ".join(f"{count} images in {split}" for split, count in counts.items()))
     print(args.out)

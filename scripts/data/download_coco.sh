@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches COCO 2017 from COCO's own address, verifies it, unpacks it into COCO's layout and checks it. See --help.
+# Downloads COCO 2017 from its own server, verifies it, unpacks it into COCO's layout and checks it. See --help.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -7,25 +7,25 @@ usage() {
   cat <<'END'
 usage: scripts/data/download_coco.sh ROOT [--only train2017|val2017] [--keep-zips] [--no-check]
 
-Fetches COCO 2017 into ROOT: annotations/instances_{train,val}2017.json, train2017/ (118,287 images), val2017/ (5,000).
-20.4 GB to fetch, 40.5 GB of disk at the height, 21.2 GB in the end. Then runs `cocotag check` on each split.
+Downloads COCO 2017 into ROOT: annotations/instances_{train,val}2017.json, train2017/ (118,287 images), val2017/ (5,000).
+Downloads 20.4 GB; needs up to 40.5 GB of disk while unpacking and 21.2 GB at the end. Then runs `cocotag check` on each split.
 
-  --only SPLIT   that split's images only; with val2017 1.1 GB to fetch (the annotation archive holds both splits)
-  --keep-zips    keep the archives in ROOT; an archive that you put there yourself is used, and never removed
-  --no-check     without `cocotag check`, which reads every image
+  --only SPLIT   only the images of this split; val2017 downloads 1.1 GB (the annotation archive contains both splits)
+  --keep-zips    keep the archives in ROOT; archives that you put there yourself are used and never removed
+  --no-check     do not run `cocotag check`, which reads every image
 
-Stopped or broken off, run it again: it goes on where it was. What is there already is left alone.
-Exit status: 0 done; 1 done, but the check found something; 2 not done, and one line says what to do; 130 stopped.
+To resume after an interruption, run the same command again. Existing files are kept.
+Exit status: 0 done; 1 done, but the check has findings; 2 failed, with one line that says what to do; 130 stopped.
 
-Environment: COCO_URL, a mirror's address in place of http://images.cocodataset.org; PYTHON, an interpreter that has cocotag;
-COCO_RETRY_SECONDS, the first pause after a break (1); COCO_MANIFEST, a file in place of the table in this script.
+Environment: COCO_URL, the address of a mirror instead of http://images.cocodataset.org; PYTHON, an interpreter with cocotag;
+COCO_RETRY_SECONDS, the first pause before a retry (1); COCO_MANIFEST, a file instead of the table in this script.
 END
 }
 
-# Path under the address, bytes, SHA-256, bytes on disk when unpacked (rounded up), files unpacked.
-# COCO publishes no checksums. Sizes and SHA-256 are those in tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt;
-# the same SHA-256 stand in pytorch/vision, torchvision/prototype/datasets/_builtin/coco.py. The address is http: they alone
-# vouch for the content.
+# Path on the server, bytes, SHA-256, bytes on disk when unpacked (rounded up), number of unpacked files.
+# COCO publishes no checksums. Sizes and SHA-256 are from tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt;
+# pytorch/vision has the same SHA-256 in torchvision/prototype/datasets/_builtin/coco.py. The address is http, so only they
+# authenticate the content.
 manifest() {
   if [ -n "${COCO_MANIFEST:-}" ]; then
     cat -- "$COCO_MANIFEST"
@@ -43,18 +43,18 @@ fail() {
   say "$*"
   exit 2
 }
-# What an archive unpacks to: annotations, val2017 or train2017.
+# The part that an archive contains: annotations, val2017 or train2017.
 part_of() { # PATH
   case $1 in
     annotations/*) echo annotations ;;
     *) basename "$1" .zip ;;
   esac
 }
-# Bytes of a file; 0 if there is none.
+# Size of a file in bytes; 0 if it does not exist.
 size() { if [ -f "$1" ]; then wc -c <"$1" | tr -d ' '; else echo 0; fi; }
 gb() { awk -v bytes="$1" 'BEGIN { printf "%.1f GB", bytes / 1e9 }'; }
 
-# Everything that takes long runs as a job that is waited for: only so does bash hear a signal at once.
+# Long work runs as a background job that the script waits for: only then does bash handle a signal at once.
 child=''
 job() {
   local status=0
@@ -68,11 +68,11 @@ job() {
 stop() {
   trap '' INT TERM
   if [ -n "$child" ] && kill "$child" 2>/dev/null; then wait "$child" || true; fi
-  say "Stopped. What is there is kept: run the same again to go on."
+  say "Stopped. Finished work is kept; run the same command to resume."
   exit 130
 }
 
-# Is a part unpacked? Unfinished work of this script has another name, so a folder with other images in it is somebody's.
+# Whether a part is unpacked. Unfinished work of this script has another name, so a folder with other images is the user's.
 is_there() { # PART FILES
   local count
   if [ "$1" = annotations ]; then
@@ -83,14 +83,14 @@ is_there() { # PART FILES
   count=$(find "$root/$1/" -maxdepth 1 -name '*.jpg' | wc -l | tr -d ' ')
   [ "$count" -ne "$2" ] || return 0
   [ -n "$(ls -A "$root/$1/")" ] || return 1
-  fail "$root/$1 holds $count images and COCO's has $2; nothing was touched. Move it away, and run again."
+  fail "$root/$1 has another number of images ($count) than COCO's ($2). Nothing was changed. Move it away and run again."
 }
 
-# Download one file, going on where it was. Not with curl's own --retry: it throws away what the broken call fetched.
+# Download one file, or resume its download. Without curl's --retry, which discards what the failed call had downloaded.
 fetch() { # URL FILE BYTES
   local url=$1 file=$2 bytes=$3 best have code length status tries=0 pause=$first_pause
   local options=(--fail --location --connect-timeout 30 --speed-limit 1 --speed-time 60 --max-filesize "$bytes")
-  [ -t 2 ] || options+=(--silent --show-error) # curl's progress is for a terminal
+  [ -t 2 ] || options+=(--silent --show-error) # show curl's progress only on a terminal
   best=$(size "$file")
   while :; do
     have=$(size "$file")
@@ -98,7 +98,7 @@ fetch() { # URL FILE BYTES
     if [ "$have" -gt "$bytes" ]; then rm -f -- "$file"; fi
     status=0
     job curl "${options[@]}" --continue-at - --dump-header "$file.headers" --output "$file" "$url" || status=$?
-    # The last answer, after redirections: its status and how long it says that it is.
+    # Status and length in the last response, after redirections.
     read -r code length < <(tr -d '\r' 2>/dev/null <"$file.headers" | awk '
       $1 ~ /^HTTP\// { code = $2; bytes = 0 }
       tolower($1) == "content-length:" { bytes = $2 }
@@ -106,43 +106,43 @@ fetch() { # URL FILE BYTES
     rm -f -- "$file.headers"
     have=$(size "$file")
     case $status:$code in
-      0:416 | 22:416) # it has no more bytes than are here, and these are too few: another file's
+      0:416 | 22:416) # the server's file is not longer than the part here, which is too short: the part is of another file
         rm -f -- "$file"
         have=0
         ;;
       0:*)
         if [ "$have" -ne "$bytes" ]; then
           rm -f -- "$file"
-          fail "$url gave $have bytes, and COCO's file has $bytes. They were removed. $look"
+          fail "$url gave $have bytes, but COCO's file has $bytes. They were removed. $look"
         fi
         return
         ;;
-      33:*) # it sends the whole where the rest was asked for
+      33:*) # it sends the whole file although the rest was requested
         if [ "$length" -gt 0 ] && [ "$length" -ne "$bytes" ]; then
-          fail "$url has $length bytes now, and COCO's file has $bytes. What was fetched before is kept. $look"
+          fail "$url now has $length bytes, but COCO's file has $bytes. The downloaded part is kept. $look"
         fi
-        say "The server cannot go on in the middle of a file. Beginning again at the first byte."
+        say "The server cannot resume a download. Starting again at byte 0."
         rm -f -- "$file"
         have=0
         ;;
       63:*) fail "$url is larger than COCO's file, which has $bytes bytes. $look" ;;
-      23:*) fail "$file cannot be written; is the disk full? What is there is kept. Free some space, and run again." ;;
-      1:* | 2:* | 3:*) fail "curl cannot use the address $url. Mend COCO_URL, and run again." ;;
-      22:408 | 22:425 | 22:429) ;; # later, perhaps
+      23:*) fail "$file cannot be written; the disk may be full. The downloaded part is kept. Free some space and run again." ;;
+      1:* | 2:* | 3:*) fail "curl cannot use the address $url. Correct COCO_URL and run again." ;;
+      22:408 | 22:425 | 22:429) ;; # temporary: retry
       22:4*) fail "$url answered $code. $look" ;;
     esac
     if [ "$have" -gt "$best" ]; then best=$have tries=0 pause=$first_pause; fi
     tries=$((tries + 1))
     if [ "$tries" -ge 8 ]; then
-      fail "$url failed 8 times in a row, at $best of $bytes bytes. What is there is kept. Look at the network, and run again."
+      fail "$url failed 8 times in a row, at $best of $bytes bytes. The part is kept. Check the network and run again."
     fi
-    say "Broken off; $have of $bytes bytes are here. Going on in $pause s."
+    say "Connection lost at $have of $bytes bytes. Resuming in $pause s."
     job sleep "$pause"
     pause=$(awk -v pause="$pause" 'BEGIN { print (pause * 2 < 60) ? pause * 2 : 60 }')
   done
 }
 
-# A downloaded archive that is unpacked: kept under its own name if that was asked for, else removed.
+# Keep an unpacked archive under its own name with --keep-zips, else remove it.
 put_away() { # ARCHIVE BYTES
   rm -f -- "$1.part.headers"
   if [ -n "$keep" ] && [ "$(size "$1.part")" -eq "$2" ]; then mv -- "$1.part" "$1"; else rm -f -- "$1.part"; fi
@@ -150,7 +150,7 @@ put_away() { # ARCHIVE BYTES
 
 root='' only='' keep='' check=yes
 first_pause=${COCO_RETRY_SECONDS:-1}
-look="Look what is at that address (COCO_URL), and run again."
+look="Check the address (COCO_URL) and run again."
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help)
@@ -167,37 +167,37 @@ while [ $# -gt 0 ]; do
     --no-check) check='' ;;
     -*) fail "Unknown option $1. See: scripts/data/download_coco.sh --help" ;;
     *)
-      [ -z "$root" ] || fail "One ROOT, not two: $root and $1. See: scripts/data/download_coco.sh --help"
+      [ -z "$root" ] || fail "Give one ROOT, not two: $root and $1. See: scripts/data/download_coco.sh --help"
       root=$1
       ;;
   esac
   shift
 done
-[ -n "$root" ] || fail "Where to? scripts/data/download_coco.sh ROOT; see --help."
+[ -n "$root" ] || fail "ROOT is missing. Give a folder: scripts/data/download_coco.sh ROOT. See: scripts/data/download_coco.sh --help"
 case $only in
   '' | train2017 | val2017) ;;
   *) fail "--only is '$only'; it takes train2017 or val2017." ;;
 esac
 [ -z "${COCO_MANIFEST:-}" ] || [ -r "$COCO_MANIFEST" ] || fail "COCO_MANIFEST is $COCO_MANIFEST, which cannot be read."
-command -v curl >/dev/null || fail "curl is needed and is not installed. On Debian or Ubuntu: apt-get install curl"
+command -v curl >/dev/null || fail "curl is not installed. On Debian or Ubuntu run: apt-get install curl"
 python=${PYTHON:-${COCOTAG_VENV:-$project/.venv}/bin/python}
 [ -n "${PYTHON:-}" ] || [ -x "$python" ] || python=python3
 "$python" -c 'import cocotag' 2>/dev/null ||
-  fail "$python has no cocotag, which verifies, unpacks and checks. Run: pip install $project; or name an interpreter: PYTHON."
+  fail "$python has no cocotag, which verifies and unpacks. Run: pip install $project, or set PYTHON to another interpreter."
 base=${COCO_URL:-http://images.cocodataset.org}
 base=${base%/}
 
-mkdir -p -- "$root" 2>/dev/null || fail "$root cannot be made. Choose another place."
+mkdir -p -- "$root" 2>/dev/null || fail "$root cannot be created. Choose another folder."
 root=$(cd -- "$root" && pwd)
-[ -w "$root" ] || fail "$root cannot be written to. Choose another place."
-# Two runs in one folder would write to one file. curl inherits the lock: a run that was killed may have left one at work.
+[ -w "$root" ] || fail "$root cannot be written. Choose another folder."
+# Two runs in one folder would write to the same file. curl inherits the lock, since it may outlive a killed run.
 exec 9<"$root"
 if command -v flock >/dev/null; then
-  flock -n 9 || [ $? -ne 1 ] || fail "Another download into $root is at work. Wait for its end."
+  flock -n 9 || [ $? -ne 1 ] || fail "Another download into $root is running. Wait until it ends."
 fi
 trap stop INT TERM
 
-# What is missing, and how much disk that takes at its height: archives go as soon as they are unpacked.
+# The missing parts, and the most disk that they need at once: each archive is removed when it is unpacked.
 missing=() splits=() to_fetch=0 held=0 height=0
 while read -r path bytes sha256 unpacked files; do
   part=$(part_of "$path")
@@ -205,7 +205,7 @@ while read -r path bytes sha256 unpacked files; do
   if [ -n "$only" ] && [ "$part" != annotations ] && [ "$part" != "$only" ]; then continue; fi
   [ "$part" = annotations ] || splits+=("$part")
   if is_there "$part" "$files"; then
-    say "$root/$part: there already."
+    say "$root/$part is already complete."
     put_away "$archive" "$bytes"
     continue
   fi
@@ -222,16 +222,16 @@ while read -r path bytes sha256 unpacked files; do
 done < <(manifest)
 free=$("$python" -c 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' "$root")
 if [ "$free" -lt "$height" ]; then
-  fail "$root has $(gb "$free") of free disk, and $(gb "$height") are needed: $(gb "$to_fetch") to fetch, and unpacking." \
-    "Free some, choose another place, or fetch less: --only val2017."
+  fail "$root has $(gb "$free") of free disk, but the download needs $(gb "$height"): $(gb "$to_fetch") and the unpacked files." \
+    "Free some space, choose another folder, or download less: --only val2017."
 fi
 if [ ${#missing[@]} -eq 0 ]; then
-  say "Nothing to fetch."
+  say "Nothing to download."
 else
-  say "To fetch: $(gb "$to_fetch"). Disk needed at the height: $(gb "$height"); free: $(gb "$free")."
+  say "To download: $(gb "$to_fetch"). Most disk needed at once: $(gb "$height"); free: $(gb "$free")."
 fi
 
-# Verify and unpack; gives 3 if the archive is not what was published.
+# Verify and unpack; returns 3 if the archive differs from the published one.
 unpack() { # ARCHIVE PART FILES BYTES SHA256
   job "$python" "$project/scripts/data/unpack_coco.py" "$1" "$root" "${@:2}"
 }
@@ -241,16 +241,16 @@ for line in ${missing[@]+"${missing[@]}"}; do # so that bash before 4.4 takes an
   archive=$root/${path##*/}
   status=0
   if [ -f "$archive" ]; then
-    say "$archive is there already."
+    say "Using $archive."
     unpack "$archive" "$part" "$files" "$bytes" "$sha256" || status=$?
-    [ "$status" -ne 3 ] || fail "$archive was not touched. Move it away, and run again."
+    [ "$status" -ne 3 ] || fail "$archive was not changed. Move it away and run again."
   else
     say "$base/$path -> $archive"
     fetch "$base/$path" "$archive.part" "$bytes"
     unpack "$archive.part" "$part" "$files" "$bytes" "$sha256" || status=$?
     if [ "$status" -eq 3 ]; then
       rm -f -- "$archive.part"
-      fail "It was removed: damaged on its way, or not COCO's. Run again to fetch it anew."
+      fail "It was removed, because it is damaged or is not COCO's. Run again to download it again."
     fi
   fi
   [ "$status" -eq 0 ] || exit 2

@@ -1,10 +1,10 @@
-"""Rebuild coco-mini, the few hundred photographs that the figures in reports/ are taken on, from the real COCO 2017.
+"""Rebuild coco-mini from COCO 2017: the 467 photographs on which most figures in reports/ were measured.
 
 usage: python scripts/data/make_coco_mini.py COCO_ROOT OUT
 
-COCO_ROOT is what download_coco.sh fetches; both its splits are needed. OUT gets `train/` (317 images), `val/` (150) and
-`annotations/instances_{train,val}.json`: the images whose ids stand in coco_mini_ids.json, copied byte for byte, with
-their boxes. COCO's train2017 and val2017 both give images to `train`; only val2017 gives to `val`.
+COCO_ROOT is the folder that download_coco.sh fills, with both splits. OUT gets `train/` (317 images), `val/` (150) and
+`annotations/instances_{train,val}.json`: the images listed in coco_mini_ids.json, copied byte for byte, with their boxes. The
+images of `train` come from both of COCO's splits, those of `val` only from val2017.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from cocotag.data.annotations import split_paths
 from cocotag.errors import CocotagError, DataError, OutputError
+from cocotag.files import write_fault
 
 IDS = Path(__file__).resolve().parent / "coco_mini_ids.json"
 SOURCES = ("train2017", "val2017")
@@ -26,7 +27,7 @@ DOWNLOAD = "Run: bash scripts/data/download_coco.sh"
 
 
 def make_coco_mini(coco_root: Path, out: Path) -> None:
-    """Copy the images of coco-mini and write their annotations. OUT is there whole or not at all.
+    """Copy the images of coco-mini and write their annotations; an unfinished OUT is never left behind.
 
     Args:
         coco_root: COCO 2017 in its own layout.
@@ -34,19 +35,21 @@ def make_coco_mini(coco_root: Path, out: Path) -> None:
 
     Raises:
         DataError: An annotation file, an image id or an image is missing; the message names the first.
-        OutputError: OUT holds something already, or cannot be written.
+        OutputError: OUT is not empty, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there already and not an empty folder. Choose another place, or remove it first.")
+        raise OutputError(
+            f"{out} exists and is not an empty folder. Choose another folder, or remove it.", code="folder_not_empty"
+        )
     wanted: dict[str, list[int]] = json.loads(IDS.read_text(encoding="utf-8"))
     images, annotations, categories = _gather(coco_root, {image_id for ids in wanted.values() for image_id in ids})
     near = out if out.is_dir() else out.parent
     try:
         near.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=near, prefix=f".{out.name}.") as scratch:
-            made = Path(scratch) / out.name
+            unfinished = Path(scratch) / out.name
             for split, ids in wanted.items():
-                annotation_file, image_dir = split_paths(made, split)
+                annotation_file, image_dir = split_paths(unfinished, split)
                 image_dir.mkdir(parents=True)
                 annotation_file.parent.mkdir(exist_ok=True)
                 for image_id in ids:
@@ -55,13 +58,13 @@ def make_coco_mini(coco_root: Path, out: Path) -> None:
                 document = _document(split, [images[i][1] for i in ids], [a for i in ids for a in annotations[i]], categories)
                 annotation_file.write_text(json.dumps(document), encoding="utf-8")
             if near == out:
-                for child in list(made.iterdir()):
+                for child in list(unfinished.iterdir()):
                     child.rename(out / child.name)
             else:
-                made.rename(out)
+                unfinished.rename(out)
     except OSError as error:
-        what = f"{error.filename or out} cannot be read or written ({error.strerror or error})."
-        raise OutputError(f"{what} Check it and the disk; {out} is as it was.") from error
+        fault = f"{error.filename or out} cannot be read or written ({error.strerror or error})."
+        raise OutputError(f"{fault} Check it and the disk. {out} was not changed.", code=write_fault(error)) from error
 
 
 def _gather(
@@ -70,7 +73,7 @@ def _gather(
     """Find the wanted images in COCO's two splits.
 
     Returns:
-        Image id -> its file and its entry; image id -> its annotations in COCO's order; the categories.
+        Image id -> its file and entry; image id -> its annotations in COCO's order; the categories.
 
     Raises:
         DataError: As `make_coco_mini`.
@@ -89,25 +92,35 @@ def _gather(
                     annotations[annotation["image_id"]].append(annotation)
             categories = document["categories"]
         except OSError as error:
-            raise DataError(f"{annotation_file} cannot be read ({error.strerror or error}). {DOWNLOAD} {root}") from None
+            raise DataError(
+                f"{annotation_file} cannot be read ({error.strerror or error}). {DOWNLOAD} {root}", code="not_readable"
+            ) from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{annotation_file} is not COCO's ({error!r:.100}). Remove it. {DOWNLOAD} {root}") from None
-        del document  # half a GB of JSON: not two of them at once
+            raise DataError(
+                f"{annotation_file} is not COCO's ({error!r:.100}). Remove it. {DOWNLOAD} {root}", code="not_coco_json"
+            ) from None
+        del document  # half a GB of JSON, so keep only one in memory
     unknown = sorted(wanted - images.keys())
     if unknown:
-        what = f"{len(unknown)} of {len(wanted)} image ids are in neither {' nor '.join(SOURCES)} (first: {unknown[0]})."
-        raise DataError(f"{what} {root} is not the whole of COCO 2017. {DOWNLOAD} {root}")
+        count = f"{len(unknown)} of {len(wanted)} image ids"
+        raise DataError(
+            f"{root} is not the complete COCO 2017: {count} are missing in {' and '.join(SOURCES)} (first: {unknown[0]}). "
+            f"{DOWNLOAD} {root}",
+            code="images_missing",
+        )
     missing = sorted(path for path, _ in images.values() if not path.is_file())
     if missing:
-        what = f"{len(missing)} of {len(wanted)} images are missing in {root} (first: {missing[0].relative_to(root)})."
-        raise DataError(f"{what} {DOWNLOAD} {root}")
+        count = f"{len(missing)} of {len(wanted)} image files"
+        raise DataError(
+            f"{root} lacks {count} (first: {missing[0].relative_to(root)}). {DOWNLOAD} {root}", code="images_missing"
+        )
     return images, annotations, categories
 
 
 def _document(
     split: str, images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The annotation file: COCO's entries without polygons and addresses, annotations numbered from 1, two decimals."""
+    """The annotation file: COCO's entries without polygons and URLs, annotations numbered from 1, two decimals."""
     return {
         "info": {
             "description": f"COCO 2017 subset ({split})",
@@ -133,7 +146,7 @@ def _document(
 
 
 def main() -> None:
-    """Make it; an error is one line and exit status 2."""
+    """Make coco-mini; print an error as one line, with exit status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coco_root", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,9 +1,9 @@
-"""Time a gallery: writing it, opening it in Chromium from its file, and every control; write reports/gallery.md.
+"""Time a gallery: writing it, opening it in Chromium from its file, and using every control; write reports/gallery.md.
 
 usage: python scripts/measure/bench_gallery.py [--images 5000 40000] [--report FILE]
 
-The photographs are coco-mini's under as many names as are wanted; the scores are made, as many above 0.02 as a trained tagger
-has. Needs the real data (COCOTAG_DATA, or ../shared/data), playwright and a Chromium.
+The photographs are coco-mini's under the wanted number of names; the scores are random, with as many above 0.02 as those of a
+trained tagger. Needs the real data (COCOTAG_DATA, or ../shared/data), playwright and a Chromium.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FIRST_PAINT = 2.0
-"""Seconds that the first paint of 5,000 images may take."""
+"""Target seconds for the first paint."""
 
 REPEATS = 5
-DIFFERENT = 5000  # made scores, used again and again
+DIFFERENT = 5000  # number of rows of random scores, which repeat
 
 CONTROLS = {
     "threshold slider": "() => { level.value = String(0.2 + 0.6 * Math.random()); level.oninput(); }",
@@ -47,7 +47,7 @@ CONTROLS = {
     "order: highest score": "() => { wish.order = 'high'; update(); }",
     "order: file name": "() => { wish.order = 'name'; byName = []; update(); }",
 }
-"""What is timed, from the event to the second frame after it, in which the change is on the screen."""
+"""The timed controls: from the event to the second frame after it, which shows the change."""
 
 TIMED = """async () => {
   const frame = () => new Promise(requestAnimationFrame), act = ACT;
@@ -62,7 +62,7 @@ TIMED = """async () => {
 
 @dataclass
 class Measured:
-    """Of one size; seconds, unless said otherwise."""
+    """The figures of one gallery, in seconds unless the name has another unit."""
 
     images: int
     written: float = 0.0
@@ -77,7 +77,7 @@ class Measured:
 
 
 def make_scores(classes: int) -> NDArray[np.float16]:
-    """Most near zero, a few high, ``(DIFFERENT, classes)``."""
+    """Random scores, most of them near zero and a few high, ``(DIFFERENT, classes)``."""
     rng = np.random.default_rng(0)
     logits = rng.normal(-5, 1.2, (DIFFERENT, classes))
     logits[np.arange(DIFFERENT)[:, None], rng.integers(classes, size=(DIFFERENT, 3))] += rng.normal(4.5, 2, (DIFFERENT, 3))
@@ -85,7 +85,7 @@ def make_scores(classes: int) -> NDArray[np.float16]:
 
 
 def make_rows(paths: list[Path], context: Context) -> Iterator[Row]:
-    """A row for every path."""
+    """One row per path, with random scores."""
     scores = make_scores(len(COCO80))
     for number, path in enumerate(paths):
         probs = scores[number % DIFFERENT].astype(np.float32)
@@ -93,10 +93,10 @@ def make_rows(paths: list[Path], context: Context) -> Iterator[Row]:
 
 
 def link_photographs(folder: Path, count: int) -> list[Path]:
-    """Coco-mini's photographs under so many names, 1,000 to a folder."""
+    """Link coco-mini's photographs under the given number of names, 1,000 per folder; return the paths."""
     photographs = sorted((DATA / "coco-mini").glob("*/*.jpg"))
     if not photographs:
-        sys.exit(f"no photographs in {DATA / 'coco-mini'}; set COCOTAG_DATA")
+        sys.exit(f"There are no photographs in {DATA / 'coco-mini'}. Set COCOTAG_DATA.")
     paths = [folder / f"{number // 1000:03d}" / f"IMG_{number:06d}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def link_photographs(folder: Path, count: int) -> list[Path]:
 
 
 def measure_writing(measured: Measured, folder: Path) -> Path:
-    """Write the gallery twice; its page."""
+    """Write the gallery twice; return the path of its page."""
     paths = link_photographs(folder / "photographs", measured.images)
     context = Context({"": COCO80}, {"": np.full(len(COCO80), 0.4, np.float32)}, total=measured.images)
     for name in ("written", "again"):
@@ -120,14 +120,14 @@ def measure_writing(measured: Measured, folder: Path) -> Path:
 
 
 def wait(page: Any, expression: str) -> float:  # noqa: ANN401 (playwright's page)
-    """Milliseconds since the page was opened, when something has come to be."""
+    """Wait until an expression is true; return the milliseconds since the page was opened."""
     while not page.evaluate(expression):
         page.wait_for_timeout(10)
     return float(page.evaluate("performance.now()"))
 
 
 def measure_opening(measured: Measured, browser: Any, address: str) -> None:  # noqa: ANN401 (playwright's browser)
-    """Open it in a new window, and use every control."""
+    """Open the gallery in a new window, and use every control."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.goto(address)
@@ -145,10 +145,10 @@ def measure_opening(measured: Measured, browser: Any, address: str) -> None:  # 
 
 
 def measure(images: int) -> Measured:
-    """Everything, of one size."""
+    """Measure a gallery of one size."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
-        sys.exit("no Chromium here")
+        sys.exit(f"Chromium was not found. Install one of: {', '.join(BROWSERS)}.")
     measured = Measured(images)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page = measure_writing(measured, Path(folder))
@@ -160,28 +160,28 @@ def measure(images: int) -> Measured:
 
 
 def spread(values: list[float], unit: str = "s", digits: int = 2) -> str:
-    """Median, lowest and highest."""
+    """Median and range, as text."""
     return f"{statistics.median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def table(all_measured: list[Measured]) -> str:
-    """A column for each size."""
+    """The table, with one column per size."""
     rows: dict[str, list[str]] = {
-        "written, every thumbnail made": [f"{one.written:.1f} s" for one in all_measured],
-        "written again, none made": [f"{one.again:.1f} s" for one in all_measured],
-        "in all": [f"{one.megabytes:.0f} MB" for one in all_measured],
-        "names and scores alone": [f"{one.data_megabytes:.1f} MB" for one in all_measured],
-        "opened: first paint": [spread(one.paint) for one in all_measured],
-        "opened: first 12 thumbnails seen": [spread(one.thumbs) for one in all_measured],
-        "opened: all names and scores there": [spread(one.loaded) for one in all_measured],
+        "writing, with all thumbnails": [f"{one.written:.1f} s" for one in all_measured],
+        "writing again, without new thumbnails": [f"{one.again:.1f} s" for one in all_measured],
+        "size of all files": [f"{one.megabytes:.0f} MB" for one in all_measured],
+        "size of names and scores": [f"{one.data_megabytes:.1f} MB" for one in all_measured],
+        "opening: first paint": [spread(one.paint) for one in all_measured],
+        "opening: first 12 thumbnails shown": [spread(one.thumbs) for one in all_measured],
+        "opening: all names and scores loaded": [spread(one.loaded) for one in all_measured],
     }
     for name in CONTROLS:
         cells = []
         for one in all_measured:
             done, painted = zip(*one.controls[name], strict=True)
-            cells.append(f"{statistics.median(done):.0f} ms; on the screen after {statistics.median(painted):.0f} ms")
+            cells.append(f"{statistics.median(done):.0f} ms; shown after {statistics.median(painted):.0f} ms")
         rows[name] = cells
-    rows["JavaScript's memory"] = [f"{one.heap_megabytes:.0f} MB" for one in all_measured]
+    rows["JavaScript memory"] = [f"{one.heap_megabytes:.0f} MB" for one in all_measured]
     head = ["", *(f"{one.images:,} images" for one in all_measured)]
     lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -196,25 +196,25 @@ def main() -> None:
     load = os.getloadavg()[0]
     all_measured = [measure(images) for images in args.images]
     others = (
-        f"Other work ran on the same cores (load {load:.1f} before the start), so the times are too long."
+        f"Other programs used the same cores (load {load:.1f} before the start), so the times are too high."
         if load > 0.5
-        else "Nothing else ran."
+        else "No other program used the cores."
     )
     sizes = " ".join(map(str, args.images))
     slowest = max((paint for one in all_measured for paint in one.paint), default=0.0)
-    verdict = "never later" if slowest <= FIRST_PAINT else "later at times"
-    text = f"""# How fast a gallery is
+    verdict = "always reached" if slowest <= FIRST_PAINT else "not always reached"
+    text = f"""# Speed of the gallery
 
 Written by `.venv/bin/python scripts/measure/bench_gallery.py --images {sizes}` on {os.cpu_count()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}. {others}
 
-The photographs are coco-mini's under other names, the scores made. The page is opened from its file in a window of 1440 x 900
-pixels of a Chromium without a GPU, {REPEATS} times; medians, lowest and highest in brackets. Each control is timed from the
-event till its work is done, and till the second frame after it.
+The photographs are coco-mini's under other names; the scores are random. The page is opened from its file {REPEATS} times, in a
+window of 1440 x 900 pixels of a Chromium without a GPU; medians, range in brackets. Each control is timed from the event until
+its work is done, and until the second frame after it.
 
 {table(all_measured)}
 
-The first paint is wanted within {FIRST_PAINT:.0f} s: {verdict}.
+Target for the first paint: {FIRST_PAINT:.0f} s, {verdict}.
 """
     args.report.parent.mkdir(parents=True, exist_ok=True)
     args.report.write_text(text, encoding="utf-8")

@@ -1,14 +1,14 @@
-"""Images a second of three ways to load training images, on one core, in turns; write reports/loading.md.
+"""Measure images per second of four ways to load training images on one core; write reports/loading.md.
 
 usage: python scripts/measure/bench_loading.py [--images 200] [--repeats 7] [--large 24] [--large-repeats 3] [--report FILE]
 
-- the hobby original's: PIL, Resize to 256 x 256, flip, brightness, ToTensor, Normalize, float32 on the CPU;
-- torchvision's reference training's: PIL, v2's RandomResizedCrop 224 with antialias, flip, PILToTensor, ToDtype, Normalize;
-- ours: what TaggedImages gives in training (random resized crop 224, flip, colour; uint8), from the photographs and from the
-  copies that data.cache_images makes.
+- the loader of a hobby project: PIL, Resize to 256 x 256, flip, brightness, ToTensor, Normalize, float32 on the CPU;
+- torchvision's reference training: PIL, v2's RandomResizedCrop 224 with antialias, flip, PILToTensor, ToDtype, Normalize;
+- cocotag's TaggedImages as in training (random resized crop 224, flip, colour; uint8), from the photographs and from the copies
+  of data.cache_images.
 
-All read the same files in the same process, one image after the other; the time is of the whole road, file to array. The
-second table has the photographs enlarged to 12 megapixels. Needs the real data: COCOTAG_DATA, or ../shared/data.
+All ways read the same files in one process, one image after the other, in turns. The time is from file to array. The second and
+third table have the photographs enlarged to 12 megapixels. Needs the real data: COCOTAG_DATA, or ../shared/data.
 """
 
 from __future__ import annotations
@@ -55,53 +55,53 @@ HOBBY, REFERENCE, OURS, CACHED = "hobby original", "torchvision v2", "ours", "ou
 
 @dataclass(frozen=True)
 class Timed:
-    """Milliseconds an image, one value for each repetition."""
+    """Milliseconds per image, one value per repetition."""
 
     whole: list[float]
     decoding: list[float]
 
     @property
     def median(self) -> float:
-        """Of the whole road."""
+        """The median from file to array."""
         return statistics.median(self.whole)
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the page."""
+    """One table of the report."""
 
     title: str
     files: str
     timed: dict[str, Timed]
-    made: float  # copies, images a second on one core
+    copies_per_second: float  # on one core
     copy_kb: float
 
-    def ratio(self, road: str) -> float:
-        """How many times as fast as the hobby original."""
-        return self.timed[HOBBY].median / self.timed[road].median
+    def ratio(self, way: str) -> float:
+        """Speed-up over the hobby original."""
+        return self.timed[HOBBY].median / self.timed[way].median
 
     def text(self) -> str:
-        """Markdown."""
+        """The table as Markdown."""
         rows = []
-        for road, timed in self.timed.items():
+        for way, timed in self.timed.items():
             spread = f"{min(timed.whole):.2f} to {max(timed.whole):.2f}"
             decoding = statistics.median(timed.decoding)
             rows.append(
-                f"| {road} | {1000 / timed.median:.0f} | {self.ratio(road):.2f} | {timed.median:.2f} | {spread} | "
+                f"| {way} | {1000 / timed.median:.0f} | {self.ratio(way):.2f} | {timed.median:.2f} | {spread} | "
                 f"{decoding:.2f} | {timed.median - decoding:.2f} |"
             )
         return f"""## {self.title}
 
-{self.files} Copies: {self.copy_kb:.0f} kB each, made at {self.made:.0f} images/s on this core.
+{self.files} Copies: {self.copy_kb:.0f} kB each, created at {self.copies_per_second:.0f} images/s on this core.
 
-| road | images/s | times the original | ms an image | least to most | of that decoding | the rest |
+| way | images/s | speed-up over the original | ms per image | range | decoding | rest |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 """
 
 
 def hobby() -> Any:  # noqa: ANN401 (torchvision is untyped)
-    """The original's transforms."""
+    """The transforms of the hobby original."""
     return transforms.Compose(
         [
             transforms.Resize((256, 256)),
@@ -127,17 +127,17 @@ def reference() -> Any:  # noqa: ANN401 (torchvision is untyped)
 
 
 def with_pillow(path: Path) -> Image.Image:
-    """As torchvision's ImageFolder reads."""
+    """An image, read as torchvision's ImageFolder does."""
     with path.open("rb") as file:
         return Image.open(file).convert("RGB")
 
 
 def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats: int) -> Table:
-    """Time all roads over the images of a table, in turns; the copies go to ``root``."""
+    """Time all ways on the images of a table, in turns; the copies go to ``root``."""
     paths = table.paths()
     start = time.perf_counter()
     cached = cached_paths(paths, [root], SIZE)
-    made = len(paths) / (time.perf_counter() - start)
+    copies_per_second = len(paths) / (time.perf_counter() - start)
     augmentation = Augmentation("standard", size=SIZE)
     plain = TaggedImages(table, image_size=SIZE, augmentation=augmentation)
     quick = TaggedImages(table, image_size=SIZE, augmentation=augmentation, cached=cached)
@@ -150,20 +150,20 @@ def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats:
 
     copies = [Path(os.fsdecode(name)) for name in cached]
     rows = range(len(paths))
-    roads: dict[str, tuple[Callable[[int, int], object], Callable[[int, int], object]]] = {
+    ways: dict[str, tuple[Callable[[int, int], object], Callable[[int, int], object]]] = {
         HOBBY: (lambda row, _: one(with_pillow(paths[row])), lambda row, _: with_pillow(paths[row])),
         REFERENCE: (lambda row, _: two(with_pillow(paths[row])), lambda row, _: with_pillow(paths[row])),
         OURS: (lambda _, index: plain[index], lambda row, index: our_decode(row, index, paths)),
         CACHED: (lambda _, index: quick[index], lambda row, index: our_decode(row, index, copies)),
     }
-    timed = {road: Timed([], []) for road in roads}
-    for repetition in itertools.count(-1):  # the first is to warm up
+    timed = {way: Timed([], []) for way in ways}
+    for repetition in itertools.count(-1):  # the first is a warm-up
         if repetition == repeats:
             break
         print(f"{title}: repetition {repetition + 1} of {repeats}", file=sys.stderr, flush=True)
-        for road, (whole, decoding) in roads.items():
-            for work, into in ((whole, timed[road].whole), (decoding, timed[road].decoding)):
-                if repetition < 0 and work is decoding:  # warm already
+        for way, (whole, decoding) in ways.items():
+            for work, into in ((whole, timed[way].whole), (decoding, timed[way].decoding)):
+                if repetition < 0 and work is decoding:  # the files are in memory already
                     continue
                 start = time.perf_counter()
                 for row in rows:
@@ -171,11 +171,11 @@ def measure(title: str, files: str, table: AnnotationTable, root: Path, repeats:
                 if repetition >= 0:
                     into.append(1000 * (time.perf_counter() - start) / len(paths))
     size = statistics.mean(path.stat().st_size for path in copies)
-    return Table(title, files, timed, made, size / 1e3)
+    return Table(title, files, timed, copies_per_second, size / 1e3)
 
 
 def normalisation() -> float:
-    """Milliseconds an image of what ours leaves to the network: uint8 to normalised float32, a batch at a time."""
+    """Milliseconds per image of the normalisation from uint8 to float32, which cocotag's network does per batch."""
     batch, normalize = torch.randint(0, 256, (32, SIZE, SIZE, 3), dtype=torch.uint8), Normalize()
     seconds = []
     for _ in range(20):
@@ -186,7 +186,7 @@ def normalisation() -> float:
 
 
 def linked(folder: Path) -> AnnotationTable:
-    """coco-mini/train in a folder of our own, for the copies to lie in."""
+    """Link coco-mini/train into a new folder, where the copies can be created; return its table."""
     (folder / "coco-mini").mkdir()
     for part in ("annotations", "train"):
         (folder / "coco-mini" / part).symlink_to((DATA / "coco-mini" / part).resolve())
@@ -194,7 +194,7 @@ def linked(folder: Path) -> AnnotationTable:
 
 
 def enlarged(table: AnnotationTable, folder: Path, *, progressive: bool) -> AnnotationTable:
-    """The photographs at 12 megapixels."""
+    """The table of the photographs, enlarged to 12 megapixels."""
     image_dir = folder / ("progressive" if progressive else "baseline") / "train"
     names = table.file_names.tolist()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -207,26 +207,28 @@ def enlarged(table: AnnotationTable, folder: Path, *, progressive: bool) -> Anno
 
 
 def spread(table: AnnotationTable, count: int) -> AnnotationTable:
-    """So many images of a table, evenly over it."""
+    """An even sample of the images of a table."""
     return table.take(np.linspace(0, len(table) - 1, min(count, len(table))).astype(int))
 
 
 def megabytes(table: AnnotationTable) -> float:
-    """Mean size of the files."""
+    """Mean size of the files in MB."""
     return statistics.mean(path.stat().st_size for path in table.paths()) / 1e6
 
 
 def main() -> None:
-    """Measure, write the report."""
+    """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--large", type=int, default=24, help="photographs at 12 megapixels; 0 leaves those tables out")
+    parser.add_argument(
+        "--large", type=int, default=24, help="number of photographs at 12 megapixels; 0 leaves out those tables"
+    )
     parser.add_argument("--large-repeats", type=int, default=3)
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "loading.md")
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
-        sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
+        sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
     tables = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -242,10 +244,11 @@ def main() -> None:
         table = spread(whole, args.images)
         sides = "{} x {}".format(*np.median(table.sizes, axis=0).astype(int))
         kilobytes = f"{1000 * megabytes(table):.0f} kB"
-        files = f"{len(table)} photographs of coco-mini/train, {sides} pixels in the median, {kilobytes} each."
+        files = f"{len(table)} photographs of coco-mini/train, median size {sides} pixels, {kilobytes} each."
         tables.append(measure("Full-size photographs", files, table, folder / "coco-mini", args.repeats))
         for kind, part in large.items():
-            files = f"{len(part)} enlarged to 12 megapixels (`scripts/measure/phone_photographs.py`), {megabytes(part):.1f} MB."
+            enlarger = "`scripts/measure/phone_photographs.py`"
+            files = f"{len(part)} photographs, enlarged to 12 megapixels ({enlarger}), {megabytes(part):.1f} MB each."
             tables.append(measure(f"12 megapixels, {kind}", files, part, part.image_dir.parent, args.large_repeats))
         deferred = normalisation()
     text = page(tables, deferred, args.repeats, args.large_repeats)
@@ -264,29 +267,29 @@ def page(tables: list[Table], deferred: float, repeats: int, large_repeats: int)
         return "reached" if good else "not reached"
 
     verdicts = [
-        f"ours {ours:.2f} times the original (at least {TARGET}: {reached(ours >= TARGET)})",
-        f"{ahead:.2f} times torchvision v2 (ahead of it: {reached(ahead > 1)})",
-        f"with `data.cache_images` {cached:.2f} times it (at least {TARGET_CACHED:g}: {reached(cached >= TARGET_CACHED)})",
+        f"ours is {ours:.2f} times as fast as the original (target {TARGET}: {reached(ours >= TARGET)})",
+        f"{ahead:.2f} times as fast as torchvision v2 (target 1: {reached(ahead > 1)})",
+        f"with `data.cache_images` {cached:.2f} times as fast as the original "
+        f"(target {TARGET_CACHED:g}: {reached(cached >= TARGET_CACHED)})",
     ]
-    whole = [first.timed[HOBBY].median / (first.timed[road].median + deferred) for road in (OURS, CACHED)]
+    whole = [first.timed[HOBBY].median / (first.timed[way].median + deferred) for way in (OURS, CACHED)]
     return f"""# Loading training images
 
 Written by `.venv/bin/python scripts/measure/bench_loading.py` on one core of {os.cpu_count()} ({platform.machine()}), \
 Python {platform.python_version()}, Pillow {pillow_version}, torch {torch.__version__}.
 
-One process, one core, one thread in OpenCV and torch; the roads in turns, medians of {repeats} repetitions (at 12 megapixels
-{large_repeats}) after one to warm up, so that the files are in memory. Ours draws the random crop before decoding, and decodes
-a JPEG at 1/2, 1/4 or 1/8 where the crop needs no more pixels. It gives uint8; to normalise is the network's part, which costs
-{deferred:.2f} ms an image on this core and is in neither of our rows. The original resizes to 256 px, the others to {SIZE} px.
+One process, one core, one thread in OpenCV and torch. The ways run in turns; figures are medians of {repeats} repetitions (at
+12 megapixels {large_repeats}) after a warm-up, so the files are in memory. Ours draws the random crop before decoding, and
+decodes a JPEG at 1/2, 1/4 or 1/8 scale if the crop needs no more pixels. It returns uint8; the network normalises, which takes
+{deferred:.2f} ms per image on this core and is not in our rows. The original resizes to 256 px, the others to {SIZE} px.
 
-Verdict: {"; ".join(verdicts)}. Where the network normalises on that very core too, which the other two roads have done, ours
-is {whole[0]:.2f} times the original, with copies {whole[1]:.2f}. The original takes
-its whole picture to 256 px, ours and torchvision's take random crops of at least half and 8 % of the area, as each trains. The
-effect on evaluation is in [decode_effect.md](decode_effect.md).
+Result: {"; ".join(verdicts)}. If the network normalises on the same core, as the other two ways have done, ours is
+{whole[0]:.2f} times as fast as the original, with copies {whole[1]:.2f} times. The original resizes the whole image to 256 px;
+ours and torchvision's take random crops of at least 50 % and 8 % of the area, as in their training. The effect on evaluation is
+in [decode_effect.md](decode_effect.md).
 
 {chr(10).join(table.text() for table in tables)}
-Copies have {copy_side(SIZE)} pixels on the shorter side. Decoding is timed by itself, so "the rest" is a difference of two
-timings.
+Copies have {copy_side(SIZE)} pixels on the shorter side. Decoding is timed separately; "rest" is the difference of two timings.
 """
 
 

@@ -1,17 +1,16 @@
-"""One million files: how fast `cocotag tag` passes over what it knows, and how much memory it takes; write a report.
+"""Measure `cocotag tag` on one million files: its speed on unchanged files and its memory; write a report.
 
 usage: python scripts/measure/bench_million.py [--files 1000000] [--decoded 20000] [--folder DIR] [--report FILE]
 
-The files are hard links to a few tiny PNGs, in folders of 1,000; about 40 bytes of disk each, and the state about 270. Parts,
-each a process of its own:
+The files are hard links to a few tiny PNGs, in folders of 1,000. They take about 40 bytes of disk each, plus about 270 in the
+state. The parts, each in its own process:
 
-- decoded: some files through the whole road, with a bundle that takes the mean colour;
-- first: all files, with scores from a random number generator in place of decoding and network, so that what is measured is
-  walk and state;
-- again: all files, which are known now, with the total counted beside it as a terminal would have it;
-- retag: a table of all of them with another threshold.
+- decoded: some files with decoding and inference, with a bundle that computes the mean colour;
+- first: all files, with scores from a random number generator instead of decoding and inference, to measure walk and state;
+- again: all files, now unchanged, while another thread counts the total as for a terminal;
+- retag: a table of all files with another threshold.
 
-Memory is the most that a process had resident (``ru_maxrss``), less what it had when the bundle was loaded and had run once.
+Memory is the largest resident size of a process (``ru_maxrss``), minus its size after the bundle was loaded and had run once.
 """
 
 from __future__ import annotations
@@ -45,18 +44,18 @@ from cocotag.tagging.summary import TagSummary
 
 PROJECT = Path(__file__).resolve().parents[2]
 IN_A_FOLDER = 1000
-LINKS = 50_000  # to one file; ext4 allows 65,000
+LINKS = 50_000  # most links to one file; ext4 allows 65,000
 MOST_MEMORY_MB, LEAST_RATE = 250, 50_000
 OLD_NS = 10**18
 
 
 def main() -> None:
-    """Make the files, run the parts, write the report."""
+    """Create the files, run the parts and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--decoded", type=int, default=20_000)
     parser.add_argument(
-        "--folder", type=Path, help="where the files are made, and removed afterwards; default: a temporary folder"
+        "--folder", type=Path, help="folder for the files, which are removed afterwards (default: a temporary folder)"
     )
     parser.add_argument("--report", type=Path)
     parser.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
@@ -65,32 +64,32 @@ def main() -> None:
         print(json.dumps(_part(*args.part)))
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
-        place = Path(name)
-        bundle = _bundle(place)
+        folder = Path(name)
+        bundle = _bundle(folder)
         start = time.perf_counter()
-        _make(place / "all", args.files)
-        _make(place / "some", args.decoded)
-        print(f"{args.files + args.decoded} files made in {time.perf_counter() - start:.0f} s", file=sys.stderr)
-        found = {"decoded": _run("decoded", bundle, place / "some", place / "some.state")}
+        _make(folder / "all", args.files)
+        _make(folder / "some", args.decoded)
+        print(f"{args.files + args.decoded} files created in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        found = {"decoded": _run("decoded", bundle, folder / "some", folder / "some.state")}
         for part in ("first", "again", "retag"):
-            found[part] = _run(part, bundle, place / "all", place / "all.state")
-        size = (place / "all.state").stat().st_size
+            found[part] = _run(part, bundle, folder / "all", folder / "all.state")
+        size = (folder / "all.state").stat().st_size
     text = _report(args, found, size)
     print(text)
     if args.report:
         args.report.write_text(text, encoding="utf-8")
 
 
-def _bundle(place: Path) -> Path:
+def _bundle(folder: Path) -> Path:
     sys.path.insert(0, str(PROJECT / "tests" / "support"))
     from toy_bundle import make_toy_bundle  # type: ignore[import-not-found]
 
-    made: Path = make_toy_bundle(place / "toy.onnx")
-    return made
+    bundle: Path = make_toy_bundle(folder / "toy.onnx")
+    return bundle
 
 
 def _make(root: Path, files: int) -> None:
-    """Hard links in folders of `IN_A_FOLDER`."""
+    """Create hard links in folders of `IN_A_FOLDER`."""
     originals = root.with_name(f"{root.name}-originals")
     originals.mkdir()
     for number in range(files // LINKS + 4):
@@ -139,19 +138,19 @@ def _part(part: str, bundle: str, photos: str, state: str) -> dict[str, Any]:
 
 
 def _drawn(taggers: Sequence[Tagger], paths: Iterable[Path]) -> Iterator[list[Prediction]]:
-    """What `predict_with_all` gives, out of a random number generator."""
+    """Random predictions in the form of `predict_with_all`."""
     scores = np.random.default_rng(0).random((1000, len(taggers[0].metadata.vocabulary)), np.float32) ** 4
     for number, path in enumerate(paths):
         yield [Prediction(path, scores[number % len(scores)])]
 
 
 def _most() -> float:
-    """Most memory that the process had resident, MB."""
+    """The largest resident size of the process so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _resident() -> float:
-    """What it has now, MB."""
+    """The current resident size of the process, MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -160,28 +159,28 @@ def _report(args: argparse.Namespace, found: dict[str, dict[str, Any]], size: in
     machine = f"{usable_cores()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
     command = f".venv/bin/python scripts/measure/bench_million.py --files {args.files} --decoded {args.decoded}"
     rows = [
-        ("decoded", "every file decoded and given to a network (of one mean)"),
-        ("first", "first run, scores drawn at random: walk and state"),
-        ("again", "second run, all known: walk and look-up, total counted beside it"),
+        ("decoded", "decoding and inference (a network that computes a mean)"),
+        ("first", "first run, random scores: walk and state"),
+        ("again", "second run, all files unchanged: walk and look-up, while the total is counted"),
         ("retag", "`cocotag retag --out TABLE.csv --threshold 0.7`"),
     ]
     table = "\n".join(_line(what, found[part]) for part, what in rows)
     rate = found["again"]["known"] / found["again"]["seconds"]
     most = max(one["memory"] for one in found.values())
-    good = "met" if rate >= LEAST_RATE and most <= MOST_MEMORY_MB else "not met"
+    verdict = "reached" if rate >= LEAST_RATE and most <= MOST_MEMORY_MB else "not reached"
     return f"""# One million files
 
-Written by `{command}` on {machine}.
-Files are hard links to tiny PNGs in folders of {IN_A_FOLDER:,}, the bundle has 80 classes. Time is from the start of the work
-to the last commit; CPU seconds are those of all threads, and show what others on the machine took away. Memory is the most that
-the process had resident above what it had when the bundle was loaded and had run once.
+Written by `{command}` on {machine}. Files are hard links to tiny PNGs in folders of {IN_A_FOLDER:,}; the bundle has 80 classes.
+The time is from the start of the work to the last commit. CPU seconds are the sum over all threads; compared with the time,
+they show the load of other programs. Memory is the largest resident size of the process, minus its size after the bundle was
+loaded and had run once.
 
-| what | files | seconds | files/s | CPU seconds | MB |
+| part | files | seconds | files/s | CPU seconds | MB |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {table}
 
-{rate:,.0f} files/s passed over (wanted: {LEAST_RATE:,}) and {most:.0f} MB at most (wanted: {MOST_MEMORY_MB}): {good}. The state
-has {size / 2**20:.0f} MB, {size / args.files:.0f} bytes a file.
+{rate:,.0f} unchanged files/s (target: {LEAST_RATE:,}) and at most {most:.0f} MB (target: {MOST_MEMORY_MB}): {verdict}. The
+state has {size / 2**20:.0f} MB, {size / args.files:.0f} bytes per file.
 """
 
 

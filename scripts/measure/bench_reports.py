@@ -1,9 +1,9 @@
-"""Time both reports on 4,952 images and 80 classes, numbers and pages; write reports/report_speed.md.
+"""Time both reports on 4,952 images and 80 classes, figures and pages; write reports/report_speed.md.
 
 usage: python scripts/measure/bench_reports.py [--repeats 3] [--report FILE]
 
-The labels are those of COCO's val2017; the probabilities are made up from them, and so mean nothing. The photographs stand in:
-those of coco-mini under the names of the others, so that thumbnails are made as ever. Needs the real data: COCOTAG_DATA, or
+The labels are those of COCO's val2017; the probabilities are derived from them and have no meaning. The photographs are
+coco-mini's under the names of val2017, so that the report makes thumbnails as usual. Needs the real data: COCOTAG_DATA, or
 ../shared/data.
 """
 
@@ -40,10 +40,10 @@ from cocotag.thresholds import choose_thresholds
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 NUMBERS, PAGE = 20.0, 10.0
-"""Seconds that all numbers with their intervals may take, and a page."""
+"""Target seconds for all figures with their intervals, and for a page."""
 
 Probs = NDArray[np.float32]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def made_up(table: AnnotationTable, seed: int) -> Probs:
@@ -54,10 +54,10 @@ def made_up(table: AnnotationTable, seed: int) -> Probs:
 
 @contextmanager
 def with_stand_ins(table: AnnotationTable) -> Iterator[AnnotationTable]:
-    """The table in a folder where every file name leads to some photograph."""
+    """The table in a folder where every file name links to a photograph."""
     photographs = sorted((DATA / "coco-mini" / "val").glob("*.jpg"))
     if not photographs:
-        sys.exit(f"no photographs in {DATA / 'coco-mini' / 'val'}; set COCOTAG_DATA")
+        sys.exit(f"There are no photographs in {DATA / 'coco-mini' / 'val'}. Set COCOTAG_DATA.")
     with tempfile.TemporaryDirectory() as folder:
         for row, path in enumerate(table.file_names.tolist()):
             (Path(folder) / path).symlink_to(photographs[row % len(photographs)])
@@ -65,22 +65,22 @@ def with_stand_ins(table: AnnotationTable) -> Iterator[AnnotationTable]:
 
 
 class Clock:
-    """Seconds that the steps took, on the clock and of processor time."""
+    """Wall seconds and processor seconds of each step."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[tuple[float, float]]] = {}
 
-    def time(self, name: str, work: Callable[[], Made]) -> Made:
-        """Do it and note how long it took."""
+    def time(self, name: str, work: Callable[[], Result]) -> Result:
+        """Run a step, record its time and return its result."""
         begun, busy = time.perf_counter(), time.process_time()
-        made = work()
+        result = work()
         seconds = time.perf_counter() - begun, time.process_time() - busy
         self.taken.setdefault(name, []).append(seconds)
         print(f"{name}: {seconds[0]:.2f} s, processor {seconds[1]:.2f} s", file=sys.stderr, flush=True)
-        return made
+        return result
 
     def row(self, name: str, limit: float | None) -> str:
-        """Of the page's table."""
+        """A row of the page's table."""
         wall, busy = ([one[part] for one in self.taken[name]] for part in (0, 1))
         allowed = "" if limit is None else f"{limit:.0f} s"
         spread = f"{statistics.median(wall):.2f} s ({min(wall):.2f} to {max(wall):.2f})"
@@ -89,18 +89,18 @@ class Clock:
 
 STEPS: dict[str, float | None] = {
     "every measure with its intervals (`cocotag.metrics.score`)": NUMBERS,
-    "all of evaluation but its page (`cocotag.evaluation.result.evaluate`)": NUMBERS,
-    "evaluation's page and files (`Evaluation.write`)": PAGE,
-    "the same numbers with a baseline: paired differences": NUMBERS,
-    "its page and files": PAGE,
-    "imbalance but its page (`cocotag.imbalance.result.imbalance`)": NUMBERS,
-    "imbalance's page and files": PAGE,
+    "evaluation without its page (`cocotag.evaluation.result.evaluate`)": NUMBERS,
+    "page and files of the evaluation (`cocotag.evaluation.write.write_evaluation`)": PAGE,
+    "evaluation with a baseline: paired differences": NUMBERS,
+    "page and files of the evaluation with a baseline": PAGE,
+    "imbalance without its page (`cocotag.imbalance.result.imbalance`)": NUMBERS,
+    "page and files of imbalance": PAGE,
 }
-"""What is timed, and the seconds that it may take."""
+"""Timed step -> target seconds."""
 
 
 def measure(table: AnnotationTable, clock: Clock, out: Path) -> dict[str, int]:
-    """Every step once; the bytes of the pages."""
+    """Run every step once; return the sizes of the pages in bytes."""
     probs, before = made_up(table, 0), made_up(table, 1)
     chosen = choose_thresholds(before, table.targets, table.known)
     metadata = BundleMetadata(
@@ -136,12 +136,12 @@ def measure(table: AnnotationTable, clock: Clock, out: Path) -> dict[str, int]:
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="times that each step is done")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of each step")
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "report_speed.md")
     args = parser.parse_args()
     labels = DATA / "labels_val2017.json"
     if not labels.is_file():
-        sys.exit(f"no {labels}; set COCOTAG_DATA")
+        sys.exit(f"{labels} does not exist. Set COCOTAG_DATA.")
     load = os.getloadavg()[0]
     clock, pages = Clock(), dict[str, int]()
     with with_stand_ins(load_annotations(labels)) as table:
@@ -150,20 +150,20 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as out:
                 pages = measure(table, clock, Path(out))
     others = (
-        f"Other work ran on the same cores (load {load:.1f} before the start), so the seconds on the clock are too many."
+        f"Other programs used the same cores (load {load:.1f} before the start), so the wall times are too high."
         if load > 0.5
-        else "Nothing else ran."
+        else "No other program used the cores."
     )
     sizes = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in pages.items())
-    text = f"""# How long the reports take
+    text = f"""# Time of the reports
 
 Written by `.venv/bin/python scripts/measure/bench_reports.py --repeats {args.repeats}` on {os.cpu_count()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}. {others}
 
-{shape[0]:,} images, {shape[1]} classes: the labels of COCO's val2017, probabilities made up from them, {RESAMPLES:,} draws
-of the bootstrap. Median of {args.repeats} runs, lowest and highest in brackets; processor time of all threads together.
+{shape[0]:,} images, {shape[1]} classes: the labels of COCO's val2017, probabilities derived from them, {RESAMPLES:,} draws
+of the bootstrap. Median of {args.repeats} runs, range in brackets; processor time is the sum over all threads.
 
-| | time | processor | at most |
+| step | time | processor time | target |
 | --- | --- | --- | --- |
 {chr(10).join(clock.row(name, limit) for name, limit in STEPS.items())}
 

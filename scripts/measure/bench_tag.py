@@ -1,22 +1,22 @@
-"""How fast `cocotag tag` is: against PyTorch as others run it, and against what the machine allows; write reports/tagging.md.
+"""Time `cocotag tag` against eager PyTorch and against the limit of the machine; write reports/tagging.md.
 
 usage: python scripts/measure/bench_tag.py [--repeats 5] [--large 128] [--large-repeats 3]
     [--trained RUN/tagger.onnx] [--report FILE]
 
 Four ways from files to a table of tags, on the photographs of coco-mini (train and val):
 
-- (a) eager PyTorch, batch 32, PIL, two loader workers, as timm's inference script does it;
-- (b) one image at a time in eager PyTorch with PIL, as hobby projects do it;
-- (c) `cocotag tag` in float32: walk, state, table and all;
+- (a) eager PyTorch, batch 32, PIL, two loader workers, as in timm's inference script;
+- (b) one image at a time in eager PyTorch with PIL, as in hobby projects;
+- (c) `cocotag tag` in float32, including walk, state and table;
 - (d) the same with a bundle in 8-bit integers.
 
-(c) and (d) are there a second time with threads that infer after every batch, rather than after several. And the limit: all
-photographs decoded and nothing else, all run through the network and nothing else, with the same threads. Both need the same
-cores, so together an image takes the sum of what it takes of each.
+(c) and (d) are also measured with threads that infer after every batch, rather than after several. The limit comes from
+decoding alone and inference alone, with the same threads. Both need the same cores, so the limit per image is the sum of both
+times.
 
-The network is MobileNetV2 1.0 of 80 classes, of which only the time counts. With --trained the accuracy of 8-bit integers is
-measured too, on that bundle and coco-mini/val. Needs the real data: COCOTAG_DATA, or ../shared/data. Takes ten minutes, on a
-machine that has nothing else to do.
+The network is MobileNetV2 1.0 for 80 classes; only its speed matters. With --trained, the accuracy of 8-bit integers is
+measured too, on that bundle and coco-mini/val. Needs the real data: COCOTAG_DATA, or ../shared/data. Takes ten minutes on an
+idle machine.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 
 AHEAD_OF_EAGER, AHEAD_OF_EAGER_LARGE, INT8_AHEAD, OF_LIMIT, FIRST_RESULT_SECONDS = 6.0, 8.0, 1.4, 0.9, 1.5
-"""What is wanted: (c) against (a), at 12 megapixels too; (d) against (c); each against its limit; the start."""
+"""Targets: speed-up of (c) over (a), the same at 12 megapixels, of (d) over (c); share of the limit; time to first result."""
 
 MEAN_DIFFERENCE_INT8 = 0.02
-"""Of probabilities, at most."""
+"""Target for the mean absolute difference of probabilities."""
 
-PAUSE_SECONDS = 0.3  # for the threads of the way before to go to sleep
+PAUSE_SECONDS = 0.3  # until the threads of the previous way sleep
 
 EAGER, ONE, FP32, INT8 = "(a) eager PyTorch, batch 32", "(b) one at a time", "(c) cocotag", "(d) cocotag, int8"
 SMALL = ", a batch at a time"
@@ -62,14 +62,14 @@ DECODE, INFER, INFER_INT8 = "decoding alone", "inference alone", "inference alon
 BUNDLES = ("fp32.onnx", "int8.onnx")
 
 LARGE = {"12 megapixels": 0.0, "12 megapixels, with a sensor's noise": NOISE}
-"""What the enlarged photographs are called, and their noise: without it they are smoother, and half the size of a camera's."""
+"""Title of the enlarged photographs -> their noise. Without noise they are smoother, with half the file size of a camera's."""
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass
 class Timed:
-    """Seconds of a way in each round, on the clock and of the processors."""
+    """Wall seconds and processor seconds of a way in each round."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -79,30 +79,30 @@ Call = tuple[Callable[..., tuple[float, float]], tuple[object, ...]]
 
 
 def calls(network: Path, side: int, providers: Sequence[str]) -> dict[str, Call]:
-    """All ways and limits: what each runs in its process, and with what besides the album."""
-    made: dict[str, Call] = {EAGER: (eager, (network, side)), ONE: (one_by_one, (network, side))}
-    made[DECODE] = decode, (side,)
+    """Name of each way and limit -> the function that runs in its process, and its arguments besides the album."""
+    ways: dict[str, Call] = {EAGER: (eager, (network, side)), ONE: (one_by_one, (network, side))}
+    ways[DECODE] = decode, (side,)
     for provider in providers:
         for way, alone, name in ((FP32, INFER, "fp32.onnx"), (INT8, INFER_INT8, "int8.onnx")):
             settings = (network.with_name(name), provider)
-            made |= {on(way, provider): (ours, settings), on(way + SMALL, provider): (ours, (*settings, 1))}
-            made[on(alone, provider)] = infer, settings
-    return made
+            ways |= {on(way, provider): (ours, settings), on(way + SMALL, provider): (ours, (*settings, 1))}
+            ways[on(alone, provider)] = infer, settings
+    return ways
 
 
 def on(name: str, provider: str) -> str:
-    """A way's name with what it runs on, if that is not the CPU."""
+    """A way's name, with its execution provider if that is not the CPU."""
     return name if provider == "cpu" else f"{name}, {provider}"
 
 
-def measure(album: Album, made: dict[str, Call]) -> dict[str, Timed]:
-    """All ways in turns, each in a process of its own; a first round is to warm up."""
-    timed = {name: Timed() for name in made}
-    pools = {name: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for name in made}
+def measure(album: Album, ways: dict[str, Call]) -> dict[str, Timed]:
+    """Time all ways in turns, each in its own process, after a warm-up round."""
+    timed = {name: Timed() for name in ways}
+    pools = {name: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for name in ways}
     try:
         for repetition in range(-1, album.repeats):
-            for name, (work, settings) in made.items():
-                if repetition < 0 and work is one_by_one:  # slow, and no warmer than (a)
+            for name, (work, settings) in ways.items():
+                if repetition < 0 and work is one_by_one:  # it is slow, and (a) has warmed up the files
                     continue
                 time.sleep(PAUSE_SECONDS)
                 wall, cpu = pools[name].submit(work, album, *settings).result()
@@ -117,12 +117,12 @@ def measure(album: Album, made: dict[str, Call]) -> dict[str, Timed]:
 
 
 def ratios(slow: Timed, fast: Timed) -> list[float]:
-    """How many times as fast the second is, in each round."""
+    """Speed-up of the second over the first in each round."""
     return [one / other for one, other in zip(slow.wall, fast.wall, strict=True)]
 
 
 def of_limit(way: Timed, decoding: Timed, inference: Timed) -> list[float]:
-    """The part of what decoding and inference alone allow together, in each round."""
+    """Speed as a share of the limit from decoding alone and inference alone, in each round."""
     return [(d + i) / w for w, d, i in zip(way.wall, decoding.wall, inference.wall, strict=True)]
 
 
@@ -130,7 +130,7 @@ def first_result(bundle: Path, folder: Path) -> float:
     """Seconds from the start of a process to its first line.
 
     Raises:
-        RuntimeError: It is no result, or the process has imported torch.
+        RuntimeError: The line is not a result, or the process has imported torch.
     """
     command = [sys.executable, "-X", "importtime", "-m", "cocotag", "tag", str(folder), "--model", str(bundle), "--out", "-"]
     with tempfile.TemporaryFile("w+") as stderr:
@@ -149,13 +149,13 @@ def first_result(bundle: Path, folder: Path) -> float:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """8-bit integers against float32, on coco-mini/val.
+    """8-bit integers compared with float32, on coco-mini/val.
 
     Attributes:
-        images: How many.
+        images: Number of images.
         difference: Mean absolute difference in probability.
-        map: How much mAP is higher, and the ends of its interval, as fractions.
-        size: Bytes of the bundle, as a part of the float32 one's.
+        map: Difference in mAP and the bounds of its interval, as fractions.
+        size: Size of the bundle as a share of the float32 bundle's.
     """
 
     images: int
@@ -165,7 +165,7 @@ class Accuracy:
 
 
 def accuracy(bundle: Path, int8: Path) -> Accuracy:
-    """Both bundles on coco-mini/val, compared in pairs."""
+    """Both bundles on coco-mini/val, in a paired comparison."""
     from cocotag.data.annotations import load_split
     from cocotag.inference.stream import predict_files
     from cocotag.metrics import difference
@@ -184,7 +184,7 @@ def accuracy(bundle: Path, int8: Path) -> Accuracy:
 
 
 def enlarged(paths: Sequence[Path], count: int, folder: Path, noise: float) -> Path:
-    """So many of the photographs, evenly over them, at 12 megapixels, with so much noise."""
+    """Enlarge an even sample of the photographs to 12 megapixels with noise; return their folder."""
     chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
     folder.mkdir()
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -192,25 +192,29 @@ def enlarged(paths: Sequence[Path], count: int, folder: Path, noise: float) -> P
     return folder
 
 
-def in_a_process(work: Callable[..., Made], *settings: object) -> Made:
-    """Do it in a process of its own, so that what it imports stays there."""
+def in_a_process(work: Callable[..., Result], *settings: object) -> Result:
+    """Run a function in a new process, so that its imports stay there."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *settings).result()
 
 
 def main() -> None:
-    """Measure, write the report."""
+    """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--large", type=int, default=128, help="photographs at 12 megapixels; 0 leaves those tables out")
+    parser.add_argument(
+        "--large", type=int, default=128, help="number of photographs at 12 megapixels; 0 leaves out those tables"
+    )
     parser.add_argument("--large-repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, help="so many photographs rather than all: the figures mean nothing then")
+    parser.add_argument(
+        "--images", type=int, help="number of photographs, for a quick trial with meaningless figures (default: all)"
+    )
     parser.add_argument("--size", type=int, default=224, help="side of the network's input, pixels")
     parser.add_argument("--trained", type=Path, help="a bundle trained on photographs, for the accuracy of 8-bit integers")
     parser.add_argument("--report", type=Path, help="default: reports/tagging.md")
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
-        sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
+        sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
     load = os.getloadavg()[0]
     photographs = [DATA / "coco-mini" / split for split in ("train", "val")]
     train = list(find_images(photographs[:1]))
@@ -225,13 +229,13 @@ def main() -> None:
             found = accuracy(args.trained, folder / "trained.int8.onnx")
         if args.images:
             photographs = [linked(list(find_images(photographs))[: args.images], folder / "some")]
-        albums = [Album("Their own size", tuple(photographs), args.repeats, AHEAD_OF_EAGER, INT8_AHEAD)]
+        albums = [Album("Original size", tuple(photographs), args.repeats, AHEAD_OF_EAGER, INT8_AHEAD)]
         for title, noise in LARGE.items() if args.large else ():
             large = enlarged(albums[0].files(), args.large, folder / f"noise {noise:g}", noise)
             albums.append(Album(title, (large,), args.large_repeats, AHEAD_OF_EAGER_LARGE))
-        made = calls(folder / "network.pt", args.size, providers)
+        ways = calls(folder / "network.pt", args.size, providers)
         started = {name: [first_result(folder / name, photographs[-1]) for _ in range(args.repeats)] for name in BUNDLES}
-        tables = [table(album, measure(album, made), providers) for album in albums]
+        tables = [table(album, measure(album, ways), providers) for album in albums]
         sizes = {name: (folder / name).stat().st_size for name in BUNDLES}
     text = page(args, tables, started, found, sizes, providers, load)
     report: Path = args.report or PROJECT / "reports" / "tagging.md"
@@ -242,7 +246,7 @@ def main() -> None:
 
 
 def linked(paths: Sequence[Path], folder: Path) -> Path:
-    """Links to some photographs."""
+    """Make a folder with links to some photographs."""
     folder.mkdir()
     for path in paths:
         (folder / path.name).symlink_to(path.resolve())
@@ -250,7 +254,7 @@ def linked(paths: Sequence[Path], folder: Path) -> Path:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Median, lowest and highest."""
+    """Median and range, as text."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
@@ -274,7 +278,7 @@ def table(album: Album, timed: dict[str, Timed], providers: Sequence[str]) -> st
 
 {len(paths)} photographs, {megabytes:.2f} MB each. {album.repeats} rounds.
 
-| way | images/s | ms of processor an image | times (a) | % of its limit |
+| way | images/s | processor ms per image | speed-up over (a) | % of its limit |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
@@ -283,16 +287,16 @@ def table(album: Album, timed: dict[str, Timed], providers: Sequence[str]) -> st
 
 
 def verdicts(album: Album, timed: dict[str, Timed]) -> list[str]:
-    """What is wanted, and whether it is so, by medians over the rounds."""
-    wanted = [
+    """The targets, and whether the medians over the rounds reach them."""
+    targets = [
         ("(c) against (a)", statistics.median(ratios(timed[EAGER], timed[FP32])), album.ahead),
         ("(d) against (c)", statistics.median(ratios(timed[FP32], timed[INT8])), album.int8_ahead),
         ("(c) against its limit", statistics.median(of_limit(timed[FP32], timed[DECODE], timed[INFER])), OF_LIMIT),
         ("(d) against its limit", statistics.median(of_limit(timed[INT8], timed[DECODE], timed[INFER_INT8])), OF_LIMIT),
     ]
     return [
-        f"{what}: {value:.2f}" + (f", wanted {least:g}: {'reached' if value >= least else 'not reached'}" if least else "")
-        for what, value, least in wanted
+        f"{what}: {value:.2f}" + (f", target {least:g}: {'reached' if value >= least else 'not reached'}" if least else "")
+        for what, value, least in targets
     ]
 
 
@@ -308,53 +312,50 @@ def page(
     """The report."""
     cores = usable_cores()
     start = statistics.median(started["fp32.onnx"])
-    openvino = (
-        "OpenVINO is there too: its rows are named."
-        if "openvino" in providers
-        else "OpenVINO was not in the installed ONNX Runtime."
-    )
+    openvino = "Rows with openvino used OpenVINO." if "openvino" in providers else "The installed ONNX Runtime has no OpenVINO."
     flags = f"--repeats {args.repeats} --large {args.large} --large-repeats {args.large_repeats}"
     flags += " --trained BUNDLE" if args.trained else ""
-    few = "\n**Made with --images: these figures mean nothing.**\n" if args.images else ""
+    few = "\n**Measured with --images: these figures mean nothing.**\n" if args.images else ""
     return f"""# Tagging folders
 
 Written by `.venv/bin/python scripts/measure/bench_tag.py {flags}` on {cores} CPU cores \
-({platform.machine()}), Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}; other work at the start: \
-load {load:.1f}.
+({platform.machine()}), Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}; load before the start: \
+{load:.1f}.
 {few}
-MobileNetV2 1.0, {args.size} px, 80 classes. From files to a table of tags on disk, the network loaded before; each way in a
-process of its own, in turns, medians over rounds after one to warm up (lowest and highest beside), ratios of each round. (a) is
-eager PyTorch, batch 32, PIL, two loader workers, as timm's inference script does it; (b) one image at a time, as hobby projects
-do it; both on {cores} threads. (c) and (d) are what `cocotag tag --out FILE.csv` does: walk, state and table too; once more
-with threads that infer after every batch, rather than after several. The limit is what decoding alone and inference alone, on
-the same threads, allow together: an image takes the sum of what it takes of each, 1 / (1 / decoding + 1 / inference).
+MobileNetV2 1.0, {args.size} px, 80 classes. The time is from files to a table of tags on disk, without loading the network.
+Each way has its own process; the ways run in turns. Figures are medians over the rounds after a warm-up round (range in
+brackets); ratios are taken within each round. (a) is eager PyTorch, batch 32, PIL, two loader workers, as in timm's inference
+script; (b) is one image at a time, as in hobby projects; both use {cores} threads. (c) and (d) are `cocotag tag --out
+FILE.csv`, including walk, state and table; second rows have threads that infer after every batch, rather than after several.
+The limit combines decoding alone and inference alone on the same threads: the time per image is the sum of both, so the rate is
+1 / (1 / decoding + 1 / inference).
 {openvino}
 
 {chr(10).join(tables)}
 ## Start
 
-From the start of the process to the first line of `cocotag tag --out -`, seconds: {spread(started["fp32.onnx"])} in float32,
-{spread(started["int8.onnx"])} in 8-bit integers; wanted {FIRST_RESULT_SECONDS:g}: \
-{"reached" if start < FIRST_RESULT_SECONDS else "not reached"}. torch is not imported.
+Seconds from the start of the process to the first line of `cocotag tag --out -`: {spread(started["fp32.onnx"])} in float32,
+{spread(started["int8.onnx"])} in 8-bit integers; target {FIRST_RESULT_SECONDS:g}: \
+{"reached" if start < FIRST_RESULT_SECONDS else "not reached"}. The process does not import torch.
 
 ## 8-bit integers
 
-The bundle takes {sizes["int8.onnx"] / 1e6:.1f} MB, {sizes["int8.onnx"] / sizes["fp32.onnx"]:.2f} of the float32 one's.
+The bundle has {sizes["int8.onnx"] / 1e6:.1f} MB, {sizes["int8.onnx"] / sizes["fp32.onnx"]:.2f} times the float32 bundle.
 {_accuracy(found)}"""
 
 
 def _accuracy(found: Accuracy | None) -> str:
     if found is None:
-        return "Their accuracy was not measured: that takes a trained bundle, `--trained`.\n"
+        return "Their accuracy was not measured: that needs a trained bundle, `--trained`.\n"
     value, low, high = (100 * part for part in found.map)
     reached = "reached" if found.difference < MEAN_DIFFERENCE_INT8 else "not reached"
     return f"""
-A trained bundle, on the {found.images} photographs of coco-mini/val, in 8-bit integers calibrated on coco-mini/train against
-float32, with the same thresholds:
+A trained bundle on the {found.images} photographs of coco-mini/val: 8-bit integers, calibrated on coco-mini/train, compared
+with float32 at the same thresholds:
 
-- mean absolute difference of probabilities {found.difference:.4f}, wanted below {MEAN_DIFFERENCE_INT8}: {reached};
-- mAP {value:+.1f} points, 95 % from {low:+.1f} to {high:+.1f} (paired, over images);
-- {found.size:.2f} of the size.
+- mean absolute difference of probabilities {found.difference:.4f}, target below {MEAN_DIFFERENCE_INT8}: {reached};
+- mAP {value:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f} (paired, over images);
+- {found.size:.2f} times the size.
 """
 
 

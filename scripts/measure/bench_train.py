@@ -1,9 +1,9 @@
-"""Time one training step as most people write it and as cocotag takes it; write reports/train_step.md.
+"""Time a training step of a plain loop and of cocotag; write reports/train_step.md.
 
 usage: python scripts/measure/bench_train.py [--repeats 5] [--report FILE]
 
-MobileNetV2 at width 1, batch 32, 224 px, 80 classes: forward, binary cross-entropy, backward, AdamW, with one change after the
-other. Each measurement is a process of its own, in turns. With a GPU its utilisation is measured as well, over ten seconds.
+MobileNetV2 at width 1, batch 32, 224 px, 80 classes: forward, binary cross-entropy, backward, AdamW. The changes are added one
+by one. Each measurement runs in a new process, in turns. On a GPU its utilisation is measured too, over ten seconds.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ SIZE, BATCH, CLASSES = 224, 32, 80
 STEPS, WARM_UP = 8, 2
 
 CHANGES = {
-    "naive": "float32, contiguous, AdamW unfused; gradients all kept",
+    "naive": "float32, contiguous, unfused AdamW, no gradient clipping",
     "channels_last": "channels last",
-    "autocast": "mixed precision, as `precision: auto` chooses it here",
-    "fused": "AdamW fused",
-    "memory": "freed memory stays with the process (`cocotag.training.loop.runtime.keep_freed_memory`)",
-    "whole": "clipping and the moving average, which cocotag does as well: **the default**",
+    "autocast": "mixed precision, as `precision: auto` chooses it on this machine",
+    "fused": "fused AdamW",
+    "memory": "the process keeps freed memory (`cocotag.training.loop.runtime.keep_freed_memory`)",
+    "whole": "gradient clipping and the moving average: **cocotag's default**",
     "compiled": "`compile: true`",
 }
-"""Each has all that those before it have."""
+"""Name -> description. Each includes all changes before it."""
 
 
 def measure(upto: str) -> None:
-    """In a process of its own: print the median seconds of a step, its page faults, and the GPU's utilisation."""
+    """Print the median seconds of a step, its page faults and the GPU's utilisation; runs in a new process."""
     import resource
 
     import torch
@@ -99,7 +99,7 @@ def measure(upto: str) -> None:
         try:
             used.append(torch.cuda.utilization())
         except ModuleNotFoundError:
-            sys.exit("GPU utilisation is read by nvidia-ml-py, which is not installed: pip install nvidia-ml-py")
+            sys.exit("nvidia-ml-py, which reads the GPU utilisation, is not installed. Run: pip install nvidia-ml-py")
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores ({platform.machine()})"
     used_share = statistics.fmean(used) if used else None
     print(json.dumps({"seconds": statistics.median(seconds), "faults": faults, "used": used_share, "on": where}))
@@ -132,17 +132,17 @@ def main() -> None:
         rows.append(
             f"| {'' if name == 'naive' else '+ '}{CHANGES[name]} | {statistics.median(seconds):.3f} s ({min(seconds):.3f} to "
             f"{max(seconds):.3f}) | {ratio:.2f} | {statistics.median(one['faults'] for one in found[name]):,.0f} | "
-            f"{'not on a CPU' if used is None else f'{used:.0f} %'} |"
+            f"{'no GPU' if used is None else f'{used:.0f} %'} |"
         )
     without = f" --without {' '.join(args.without)}" if args.without else ""
     text = f"""# A training step
 
 Written by `.venv/bin/python scripts/measure/bench_train.py --repeats {args.repeats}{without}` on {found["naive"][0]["on"]}.
 
-MobileNetV2, width 1, batch {BATCH}, {SIZE} px, {CLASSES} classes. Each row has all that the rows above it have. Medians over \
-processes in turns, lowest and highest in brackets; the ratio is the median of those within a turn.
+MobileNetV2, width 1, batch {BATCH}, {SIZE} px, {CLASSES} classes. Each row includes the changes of the rows above it. Medians \
+over processes in turns, range in brackets; the speed-up is the median of the ratios within a turn.
 
-| | a step | times as fast as the first | page faults a step | GPU in use |
+| change | time per step | speed-up over the first row | page faults per step | GPU utilisation |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 """

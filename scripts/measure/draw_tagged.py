@@ -1,4 +1,4 @@
-"""Draw the README's picture: some images with the tags that a bundle gives them.
+"""Draw the README's picture: some images with the tags that a bundle predicts for them.
 
 usage: python scripts/measure/draw_tagged.py BUNDLE FOLDER OUT.png [--images N]
 """
@@ -22,20 +22,20 @@ INK, PAPER, BAR = (30, 30, 30), (255, 255, 255), (0, 114, 178)
 
 def card(path: Path, tags: list[Tag]) -> Image.Image:
     """An image with a line and a bar for each tag below it."""
-    made = Image.new("RGB", (SIDE, SIDE + LINE * MOST + 8), PAPER)
-    made.paste(Image.fromarray(decode(path)).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    pen = ImageDraw.Draw(made)
+    drawn = Image.new("RGB", (SIDE, SIDE + LINE * MOST + 8), PAPER)
+    drawn.paste(Image.fromarray(decode(path)).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    pen = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(13)
-    for place, tag in enumerate(tags):
-        top = SIDE + 6 + LINE * place
+    for index, tag in enumerate(tags):
+        top = SIDE + 6 + LINE * index
         pen.rectangle((0, top + 15, round(SIDE * tag.score), top + 17), fill=BAR)
         pen.text((0, top), tag.name, INK, font)
         pen.text((SIDE, top), f"{tag.score:.2f}", INK, font, anchor="ra")
-    return made
+    return drawn
 
 
 def main() -> None:
-    """Take images spread over the folder, those with several tags, and lay them side by side."""
+    """Draw images with several tags, spread evenly over the folder, side by side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("folder", type=Path)
@@ -45,11 +45,11 @@ def main() -> None:
     tagger = Tagger.load(args.bundle)
     tagged = [(path, tagger.tag(path, top_k=MOST)) for path in find_images([args.folder])]
     several = [pair for pair in tagged if 2 <= len(pair[1]) <= MOST] or tagged
-    chosen = [several[round(place)] for place in np.linspace(0, len(several) - 1, args.images)]
+    chosen = [several[round(index)] for index in np.linspace(0, len(several) - 1, args.images)]
     cards = [card(path, tags) for path, tags in chosen]
     sheet = Image.new("RGB", ((SIDE + MARGIN) * len(cards) + MARGIN, cards[0].height + 2 * MARGIN), PAPER)
-    for place, picture in enumerate(cards):
-        sheet.paste(picture, (MARGIN + place * (SIDE + MARGIN), MARGIN))
+    for index, picture in enumerate(cards):
+        sheet.paste(picture, (MARGIN + index * (SIDE + MARGIN), MARGIN))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out, optimize=True)
 

@@ -1,4 +1,4 @@
-"""Tagging in eager PyTorch, as others run it, for bench_tag.py to compare with; and the making of a network to tag with."""
+"""Tagging in eager PyTorch, as a baseline for bench_tag.py, and the network for its measurements."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from cocotag.models.weights import load_weights
 from cocotag.photos.decode import load_square
 
 BATCH, WORKERS = 32, 2
-CROP = 0.875  # of the shorter side, in evaluation
+CROP = 0.875  # share of the shorter side, as in timm's evaluation
 THRESHOLD = 0.5
 
 
 def make_network(folder: Path, side: int, weights: Path | None, photographs: Sequence[Path]) -> None:
-    """MobileNetV2 1.0 of 80 classes as ``network.pt``, ``fp32.onnx`` and ``int8.onnx``; its head is random, it is for time."""
+    """Write MobileNetV2 1.0 for 80 classes with a random head, as ``network.pt``, ``fp32.onnx`` and ``int8.onnx``."""
     torch.manual_seed(0)
     network = build_network(ModelConfig(image_size=side), len(COCO80))
     if weights is not None:
@@ -51,7 +51,7 @@ def make_network(folder: Path, side: int, weights: Path | None, photographs: Seq
 
 
 def to_int8(bundle: Path, out: Path, photographs: Sequence[Path]) -> None:
-    """A bundle with its convolutions in 8-bit integers, as ``cocotag export --int8`` makes it, but with the same thresholds."""
+    """Write a bundle with convolutions in 8-bit integers, as ``cocotag export --int8`` does, but with the same thresholds."""
     metadata = read_metadata(bundle)
     step = max(1, len(photographs) // CALIBRATION_IMAGES)
     chosen = photographs[::step][:CALIBRATION_IMAGES]
@@ -62,15 +62,15 @@ def to_int8(bundle: Path, out: Path, photographs: Sequence[Path]) -> None:
 
 @cache
 def load_network(file: Path) -> TaggerNetwork:
-    """The network that `make_network` made, on all cores."""
+    """The network of `make_network`, on all cores."""
     torch.set_num_threads(usable_cores())
-    network = build_network(ModelConfig(image_size=224), len(COCO80))  # no weight depends on the size
+    network = build_network(ModelConfig(image_size=224), len(COCO80))  # the weights do not depend on the size
     network.load_state_dict(torch.load(file, weights_only=True))
     return network.eval()
 
 
 class Photographs(Dataset[tuple[NDArray[np.uint8], int]]):
-    """Files as timm's evaluation takes them: shorter side scaled bicubically, the middle cut out, uint8 ``(3, S, S)``."""
+    """Images as in timm's evaluation: shorter side scaled bicubically, centre crop, uint8 ``(3, S, S)``."""
 
     def __init__(self, paths: Sequence[Path], side: int) -> None:
         self._paths = paths
@@ -84,24 +84,24 @@ class Photographs(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         with Image.open(self._paths[index]) as image:
-            made: Image.Image = self._transform(image.convert("RGB"))
-        return np.ascontiguousarray(np.asarray(made).transpose(2, 0, 1)), index
+            crop: Image.Image = self._transform(image.convert("RGB"))
+        return np.ascontiguousarray(np.asarray(crop).transpose(2, 0, 1)), index
 
 
 def as_timm(network_file: Path, paths: Sequence[Path], side: int, out: Path) -> None:
-    """As timm's inference.py: loader workers, batches, normalised by the main process, results as a table."""
+    """Tag as timm's inference.py does: loader workers, batches, normalisation in the main process, results as a table."""
     network = load_network(network_file)
     mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     loader = DataLoader(Photographs(paths, side), batch_size=BATCH, num_workers=WORKERS)
     with out.open("w", newline="") as file, torch.no_grad():
         writer = csv.writer(file)
-        for images, places in loader:
+        for images, indices in loader:
             probs = _probs(network, images.float().sub_(mean).div_(std))
-            writer.writerows(_row(paths[place], one) for place, one in zip(places.tolist(), probs, strict=True))
+            writer.writerows(_row(paths[index], one) for index, one in zip(indices.tolist(), probs, strict=True))
 
 
 def one_by_one(network_file: Path, paths: Sequence[Path], side: int, out: Path) -> None:
-    """As hobby projects do: open, resize, run, print, next."""
+    """Tag as hobby projects do: open, resize, run and write one image at a time."""
     network = load_network(network_file)
     transform = transforms.Compose(
         [

@@ -1,8 +1,8 @@
-"""How fast `cocotag check` is, which planted faults it finds, and what it says of sound data; write reports/check.md.
+"""Measure the speed of `cocotag check`, the planted faults it finds and its findings on sound data; write reports/check.md.
 
 usage: python scripts/measure/measure_check.py [--repeats 5] [--report FILE]
 
-Needs the real data: COCOTAG_DATA, or ../shared/data. Damaged copies are made in a temporary folder.
+Needs the real data: COCOTAG_DATA, or ../shared/data. Damaged copies are created in a temporary folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from cocotag.photos.decode import decode, load_square
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data") / "coco-mini"
-LARGE = (4000, 3000)  # pixels: a 12 megapixel phone
+LARGE = (4000, 3000)  # pixels, as a 12-megapixel phone takes them
 LARGE_IMAGES = 40
 SEED = 0
 
@@ -45,7 +45,7 @@ SEED = 0
 
 
 def seconds(root: Path, repeats: int) -> list[float]:
-    """Of the whole command, from the start of its process to its end."""
+    """Seconds of the whole command, from the start of its process to its end, one value per repetition."""
     command = [sys.executable, "-m", "cocotag", "check", str(root), "--split", "train", "--json"]
     taken = []
     for _ in range(repeats):
@@ -56,7 +56,7 @@ def seconds(root: Path, repeats: int) -> list[float]:
 
 
 def enlarge(root: Path) -> Path:
-    """A split of a few photographs as large as phones take them."""
+    """Make a split of a few photographs of a phone's size; return the root."""
     (root / "annotations").mkdir(parents=True)
     (root / "train").mkdir()
     document = json.loads((DATA / "annotations" / "instances_train.json").read_text())
@@ -73,7 +73,7 @@ def enlarge(root: Path) -> Path:
 
 
 def opened(root: Path) -> Counter[str]:
-    """How often each image file is opened by a check."""
+    """How often a check opens each image file."""
     times: Counter[str] = Counter()
 
     def listen(event: str, arguments: tuple[Any, ...]) -> None:
@@ -89,7 +89,7 @@ def opened(root: Path) -> Counter[str]:
 
 
 class Copy:
-    """A small copy of coco-mini to be damaged: 60 photographs in train, 30 in val."""
+    """A small copy of coco-mini to damage: 60 photographs in train, 30 in val."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -111,11 +111,11 @@ class Copy:
         return self.root / "annotations" / f"instances_{split}.json"
 
     def image(self, number: int) -> Path:
-        """An image of train."""
+        """The path of an image of train."""
         return self.root / "train" / str(self.document["images"][number]["file_name"])
 
     def change(self, number: int, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
-        """Save an image of train with other pixels (RGB), as a PNG, which keeps them exactly; its name stays."""
+        """Save an image of train with other pixels (RGB), under the same name, as a PNG, which keeps the pixels exactly."""
         image = np.ascontiguousarray(change(decode(self.image(number))))
         Image.fromarray(image).save(self.image(number), "PNG")
 
@@ -183,36 +183,36 @@ FAULTS: list[tuple[str, str, int, Callable[[Copy, int], object]]] = [
     ("image file removed", "missing_images", 3, lambda copy, n: copy.image(n).unlink()),
     ("image file emptied", "empty_images", 3, lambda copy, n: copy.image(n).write_bytes(b"")),
     ("image file cut in half", "truncated_images", 3, _cut),
-    ("text called .jpg", "unreadable_images", 3, lambda copy, n: copy.image(n).write_text("not a picture")),
+    ("text named .jpg", "unreadable_images", 3, lambda copy, n: copy.image(n).write_text("not a picture")),
     ("half the size in the file", "size_mismatch", 3, lambda copy, n: copy.change(n, lambda image: image[::2, ::2])),
     ("file name with ..", "outside_paths", 3, _named("../{}.jpg")),
     ("absolute file name", "outside_paths", 3, _named("/tmp/{}.jpg")),
-    ("link to outside", "outside_paths", 3, _away),
+    ("link to a file outside", "outside_paths", 3, _away),
     ("file name of another image", "duplicate_file_names", 3, _repeat_file),
     ("image id of another", "duplicate_image_ids", 3, _of_another("images")),
     ("image without file_name", "bad_image_entries", 3, _without("images", "file_name")),
     ("annotation id of another", "duplicate_annotation_ids", 3, _of_another("annotations")),
-    ("annotation of no image", "annotations_of_unknown_images", 3, _set("annotations", image_id=-1)),
-    ("annotation of no category", "annotations_of_unknown_categories", 3, _set("annotations", category_id=12)),
+    ("annotation of an unknown image", "annotations_of_unknown_images", 3, _set("annotations", image_id=-1)),
+    ("annotation of an unknown category", "annotations_of_unknown_categories", 3, _set("annotations", category_id=12)),
     ("annotation without image_id", "bad_annotation_entries", 3, _without("annotations", "image_id")),
     ("category id of another", "duplicate_category_ids", 1, _of_another("categories")),
     ("category name of another", "duplicate_category_names", 1, _set("categories", name="dog")),
     ("iscrowd of 2", "annotations_refused", 1, _set("annotations", iscrowd=2)),
     ("box with NaN", "bad_boxes", 3, _set("annotations", bbox=[1, 2, float("nan"), 4])),
-    ("box of no width", "boxes_without_area", 3, _set("annotations", bbox=[1, 2, 0, 4])),
-    ("box beyond the image", "boxes_outside", 3, _set("annotations", bbox=[900, 2, 50, 50])),
-    ("all annotations taken away", "no_labels", EVERY, lambda copy, _: copy.document["annotations"].clear()),
-    ("labels of an image taken away", "images_without_labels", 3, _bare),
-    ("class only as a crowd", "crowd_only", 1, _crowd),
+    ("box with zero width", "boxes_without_area", 3, _set("annotations", bbox=[1, 2, 0, 4])),
+    ("box outside the image", "boxes_outside", 3, _set("annotations", bbox=[900, 2, 50, 50])),
+    ("all annotations removed", "no_labels", EVERY, lambda copy, _: copy.document["annotations"].clear()),
+    ("labels of an image removed", "images_without_labels", 3, _bare),
+    ("class with only a crowd annotation", "crowd_only", 1, _crowd),
     ("re-encoded copy, pixels kept", "identical_images", 3, lambda copy, n: _same_pixels(copy, n, copy.image(n + 20))),
     ("copy of a val image", "leaked_images", 3, lambda copy, n: shutil.copyfile(_val(copy, n), copy.image(n))),
     ("re-encoded val image, pixels kept", "leaked_images", 3, lambda copy, n: _same_pixels(copy, n, _val(copy, n))),
-    ("a fifth of the brightness", "dark_images", 3, _levels(0.2, 0)),
-    ("only the top of the brightness", "bright_images", 3, _levels(0.25, 190)),
-    ("a fiftieth of the contrast", "low_contrast_images", 3, _levels(0.02, 120)),
-    ("file that nothing lists", "unlisted_files", 3, _unlisted),
+    ("brightness times 0.2", "dark_images", 3, _levels(0.2, 0)),
+    ("brightness in its highest quarter only", "bright_images", 3, _levels(0.25, 190)),
+    ("contrast times 0.02", "low_contrast_images", 3, _levels(0.02, 120)),
+    ("file that is not listed", "unlisted_files", 3, _unlisted),
     ("all files: pixels of 0 and 1", "fed_divided_twice", EVERY, _levels(1 / 255, 0.5)),
-    ("all files: red and blue exchanged", "fed_channels_swapped", EVERY, _exchange),
+    ("all files: red and blue swapped", "fed_channels_swapped", EVERY, _exchange),
 ]
 
 
@@ -221,19 +221,19 @@ def _val(copy: Copy, number: int) -> Path:
 
 
 def _same_pixels(copy: Copy, number: int, source: Path) -> None:
-    """An image of train becomes a PNG, called .jpg, of another's pixels; it says so of its size."""
+    """Replace an image of train by a PNG, named .jpg, with the pixels of another; the listed size is changed too."""
     with Image.open(source) as image:
         image.convert("RGB").save(copy.image(number), "PNG")
         copy.document["images"][number].update(width=image.width, height=image.height)
 
 
 def plant(folder: Path) -> Iterator[str]:
-    """A row of the table for each fault."""
+    """Yield a row of the table per fault."""
     before = {
         finding.code: finding.count for finding in check_split(Copy(folder / "sound").root, "train", progress=False).findings
     }
-    for place, (what, code, count, damage) in enumerate(FAULTS):
-        copy = Copy(folder / str(place))
+    for index, (what, code, count, damage) in enumerate(FAULTS):
+        copy = Copy(folder / str(index))
         wanted = len(copy.document["images"]) if count == EVERY else count
         for number in range(wanted):
             damage(copy, number)
@@ -253,24 +253,24 @@ def plant(folder: Path) -> Iterator[str]:
 
 
 def described(report: CheckReport) -> str:
-    """The findings of a data set in a cell."""
+    """The cells of a data set: number of images, exit status, findings."""
     findings = ", ".join(f"{finding.severity} `{finding.code}` {finding.count}" for finding in report.findings)
     return f"| {report.images} | {int(not report.ok)} | {findings or 'none'} |"
 
 
 def alarms() -> Iterator[str]:
-    """Share of random draws of photographs on which each mistake is named, and nothing else."""
+    """Yield a row per mistake: the numbers of random draws of photographs on which exactly this mistake is reported."""
     paths = sorted([*(DATA / "train").iterdir(), *(DATA / "val").iterdir()])
     photographs = np.stack([load_square(path, 64) for path in paths])
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     ways: list[tuple[str, list[str], Callable[[NDArray[np.uint8]], NDArray[Any]]]] = [
-        ("right", [], normalize),
+        ("correct", [], normalize),
         ("not divided by 255", ["fed_not_divided"], lambda rgb: (rgb - mean) / std),
         ("not normalised, 0..255", ["fed_not_normalised"], lambda rgb: rgb.astype(np.float32)),
         ("not normalised, 0..1", ["fed_not_normalised"], lambda rgb: rgb / 255),
         ("normalised twice", ["fed_normalised_twice"], lambda rgb: (normalize(rgb) - mean) / std),
         ("divided by 255 twice", ["fed_divided_twice"], lambda rgb: (rgb / 255**2 - mean) / std),
-        ("channels exchanged", ["fed_channels_swapped"], lambda rgb: normalize(rgb[..., ::-1])),
+        ("channels swapped", ["fed_channels_swapped"], lambda rgb: normalize(rgb[..., ::-1])),
     ]
     random = np.random.default_rng(SEED)
     for name, wanted, way in ways:
@@ -283,13 +283,13 @@ def alarms() -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure all, write the report."""
+    """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "check.md")
     args = parser.parse_args()
     if not DATA.is_dir():
-        sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
+        sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         small = seconds(DATA, args.repeats)
@@ -304,15 +304,15 @@ def main() -> None:
             for split in ("train", "val")
         )
     count = len(times)
-    text = f"""# The data set doctor
+    text = f"""# cocotag check
 
 Written by `.venv/bin/python scripts/measure/measure_check.py` on {os.cpu_count()} CPU cores ({platform.machine()}), Python \
 {platform.python_version()}.
 
 ## Speed
 
-`cocotag check coco-mini --split train`, the whole command from the start of its process: the 317 photographs of train, and the
-150 of val that they are compared with. Median of {args.repeats} (least to most).
+`cocotag check coco-mini --split train`, the whole command from the start of its process. It reads the 317 photographs of train,
+and the 150 of val to compare with. Median of {args.repeats} runs (range).
 
 | photographs | seconds | photographs/s | target |
 | --- | --- | --- | --- |
@@ -321,38 +321,39 @@ Written by `.venv/bin/python scripts/measure/measure_check.py` on {os.cpu_count(
 | {LARGE_IMAGES} enlarged to {LARGE[0]} x {LARGE[1]} | {statistics.median(large):.1f} ({min(large):.1f} to {max(large):.1f}) | \
 {LARGE_IMAGES / statistics.median(large):.0f} | |
 
-Most memory of the process on coco-mini: {memory:.0f} MB. Files opened: {count}, each at most {max(times.values())} time(s).
+Peak memory of the process on coco-mini: {memory:.0f} MB. Files opened: {count}; largest number of times for one file: \
+{max(times.values())}.
 
 ## Planted faults
 
-Copies of coco-mini (60 photographs in train, 30 in val), each damaged in one way. "others" are findings besides the planted one
-that the undamaged copy does not have.
+Copies of coco-mini (60 photographs in train, 30 in val), each damaged in one way. "Others" are further findings that the
+undamaged copy does not have.
 
-| planted | how many | code | found | severity | exit | others |
+| planted fault | number | code | found | severity | exit status | others |
 | --- | --- | --- | --- | --- | --- | --- |
 {planted}
 
-Where another picture takes the place of an image, that image's labels and boxes stay, and may not fit. `no_labels` counts
-classes. Pictures are compared as they are decoded; a JPEG of more than 896 px on its shorter side is decoded smaller, so that
-one and a PNG of the same pixels are not found to be the same.
+If another image replaces an image, the labels and boxes stay and may not fit. `no_labels` counts classes. Images are compared
+after decoding. A JPEG with more than 896 px on its shorter side is decoded at reduced scale, so it is not recognised as equal
+to a PNG with the same pixels.
 
 ## Sound data
 
-| data set | images | exit | findings |
+| data set | images | exit status | findings |
 | --- | --- | --- | --- |
 {sound}
 
 ## Network inputs
 
-Random draws (without repetition, seed {SEED}) of coco-mini's photographs, 64 px, as (N, 3, H, W) arrays: on how many draws are
-exactly these alarms raised?
+Random draws (without replacement, seed {SEED}) of coco-mini's photographs, 64 px, as (N, 3, H, W) arrays. The table has the
+number of draws on which exactly this finding is reported.
 
-| inputs | alarm | 4 photographs | 32 | 64 | 128 |
+| inputs | finding | 4 photographs | 32 | 64 | 128 |
 | --- | --- | --- | --- | --- | --- |
 {chr(10).join(alarms())}
 
-The order of channels is judged by colour alone: photographs are redder than blue. It needs some dozens of photographs, and a
-set of seascapes raises it too; so it is a warning, and the others are errors.
+The channel order is judged by colour alone: photographs have more red than blue. This needs some dozens of photographs, and a
+set of seascapes causes a false alarm; so it is a warning, and the others are errors.
 """
     write_text(args.report, text)
     print(text)

@@ -21,12 +21,12 @@ from typing import Any
 
 from measured_run import DATA, IMAGENET, PROJECT, measure
 
-# From scratch the head is worthless without the rest, so everything learns, for as many epochs as the stages have.
+# From scratch, a head on random layers is useless, so all layers train, for as many epochs as all stages together.
 FROM_SCRATCH = '[{"epochs": 22, "train": "all", "lr": 0.002}]'
 
 
 def tags_agree(run: Path) -> str:
-    """Tag the val folder with the bundle; do its tags give the counts of the report?"""
+    """Tag the val folder with the bundle, and compare the counts of its tags with the report's."""
     out = run / "tags.jsonl"
     subprocess.run(
         [sys.executable, "-m", "cocotag", "tag", DATA / "coco-mini" / "val", "--model", run / "tagger.onnx", "--out", out],
@@ -37,12 +37,12 @@ def tags_agree(run: Path) -> str:
     different = [row["name"] for row in report if row["predicted"] != sum(row["name"] in tags for tags in tagged)]
     total = sum(len(tags) for tags in tagged)
     return f"{len(tagged)} photographs, {total} tags; " + (
-        f"classes whose counts differ: {', '.join(different)}" if different else "every class has the report's count"
+        f"classes whose counts differ: {', '.join(different)}" if different else "the counts of all classes agree"
     )
 
 
 def cold_seconds(run: Path) -> list[float]:
-    """Seconds that `cocotag tag` takes for one photograph in a new process, five times."""
+    """Seconds that `cocotag tag` takes for one photograph in a new process; five measurements."""
     photo = next((DATA / "coco-mini" / "val").glob("*.jpg"))
     command: list[str | Path] = [sys.executable, "-m", "cocotag", "tag", photo, "--model", run / "tagger.onnx", "--out", "-"]
     seconds = []
@@ -54,7 +54,7 @@ def cold_seconds(run: Path) -> list[float]:
 
 
 def line(name: str, rows: list[dict[str, float]]) -> str:
-    """A row of the table: mean and, over several seeds, spread."""
+    """A row of the table: the mean over seeds and, if there are several, the standard deviation."""
 
     def cell(key: str) -> str:
         values = [100 * row[key] for row in rows]
@@ -77,14 +77,14 @@ def line(name: str, rows: list[dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Run both, write the report."""
+    """Run both trainings and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, help="keep the runs here (default: a temporary folder)")
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "coco_mini.md")
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
-        sys.exit(f"no real photographs in {DATA}; set COCOTAG_DATA")
+        sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = args.out or Path(temporary)
         weights: list[str | Path] = ["--model.weights", IMAGENET]
@@ -103,22 +103,21 @@ def main() -> None:
 Written by `.venv/bin/python scripts/measure/measure_coco_mini.py --seeds {" ".join(map(str, args.seeds))}` on \
 {os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}.
 
-`configs/coco_mini.yaml`: 317 COCO photographs to learn from (a tenth of them chooses checkpoint and thresholds), 150 to
-report on. The recipe was chosen on folds of the 317 (reports/study.md), though among ideas that had been tried with the 150 in
-sight.
-Percent; mean{" and standard deviation" if len(args.seeds) > 1 else ""} over seeds \
-{", ".join(map(str, args.seeds))}; the interval is the first seed's, 95 %, over images. That of
-mAP lies mostly below its value: images that are drawn twice raise the average precision of rare classes, and the interval is
-mirrored for it.
+`configs/coco_mini.yaml`: 317 COCO photographs for training (a tenth of them chooses checkpoint and thresholds), 150 to report
+on. The recipe was chosen on folds of the 317 (reports/study.md), from ideas that had earlier been tried on the 150.
+Figures are percentages; mean{" and standard deviation" if len(args.seeds) > 1 else ""} over seeds \
+{", ".join(map(str, args.seeds))}; the interval is the first seed's, 95 %, over images. The interval of
+mAP lies mostly below its value: images drawn twice raise the average precision of rare classes, and the interval is mirrored to
+correct for it.
 
 | run | mAP | interval | macro-F1 | micro-F1 | CF1 | training | whole command |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {line("ImageNet weights, staged", staged)}
 {line("from scratch, 224 px", scratch)}
 
-The first bundle at work on the val folder (`cocotag tag`) against its report (`cocotag evaluate`): {agree}.
+The tags of the first bundle on the val folder (`cocotag tag`), compared with its report (`cocotag evaluate`): {agree}.
 
-`cocotag tag` of one photograph, from the start of the process to its end: {statistics.median(cold):.2f} s, \
+`cocotag tag` of one photograph, the whole process: {statistics.median(cold):.2f} s, \
 median of {len(cold)} ({min(cold):.2f} to {max(cold):.2f}).
 """
     args.report.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""The family side by side: size, latency against torchvision's, mAP on coco-mini; write reports/family.md and family.svg.
+"""Compare the network family: size, latency against torchvision, mAP on coco-mini; write reports/family.md and family.svg.
 
 usage: python scripts/measure/measure_family.py [--quick] [--out FOLDER] [--report FILE]
 
-Latency is of one image of 224 px on all cores, ours and torchvision's in turns, both in channels last. On coco-mini MobileNetV2
-is trained from the same ImageNet weights with the same budget at several output strides and sizes, and each network from
-scratch, since of the others no weights are at hand. With --out the runs are kept, and what was stopped goes on. --quick times
-some networks a few times and trains two of them for an epoch, about a minute in all: its figures mean nothing. Needs the real
-data: COCOTAG_DATA, or ../shared/data.
+Latency is measured on one image of 224 px and all cores, ours and torchvision's in turns, both with channels last. On
+coco-mini, MobileNetV2 is trained from the same ImageNet weights with the same budget at several output strides and sizes, and
+each network from scratch, because weights of the others are not available. With --out the runs are kept, and stopped runs are
+resumed. --quick times some networks a few times and trains two of them for an epoch, in about a minute; its figures mean
+nothing. Needs the real data: COCOTAG_DATA, or ../shared/data.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ SIZES: tuple[tuple[Architecture, float], ...] = (
     *(("mobilenet_v3_small", width) for width in (1.0, 0.5, 0.25)),
     *(("mobilenet_v3_large", width) for width in (1.0, 0.5, 0.25)),
 )
-LIMIT = 1.05  # times torchvision's latency that is accepted
+LIMIT = 1.05  # target for our latency, as a multiple of torchvision's
 OUTPUT_STRIDES = (32, 16, 8)
 
 
 class Theirs(nn.Module):
-    """torchvision's network behind our normalisation, so that both do the same work."""
+    """torchvision's network after our normalisation, so that both do the same work."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.normalize, self.network = Normalize(), network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images to logits, as `TaggerNetwork`."""
+        """Images to logits, as `TaggerNetwork.forward`."""
         logits: torch.Tensor = self.network(self.normalize(images).contiguous(memory_format=torch.channels_last))
         return logits
 
     def probs(self, logits: torch.Tensor) -> torch.Tensor:
-        """As `TaggerNetwork.probs`."""
+        """Logits to probabilities, as `TaggerNetwork.probs`."""
         return logits.sigmoid()
 
 
 def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, Timing], str]:
-    """Timings of ours and torchvision's in turns, and of ONNX Runtime; parameters and multiply-adds for the table."""
+    """Timings of ours and torchvision's network in turns and of ONNX Runtime; parameters and multiply-adds for the table."""
     network = build_network(ModelConfig(name=name, width=width, image_size=SIDE), 80).eval()
     stir(network)
     theirs = getattr(torchvision.models, name)(weights=None, width_mult=width, num_classes=80)
@@ -96,7 +96,7 @@ def latency(name: Architecture, width: float, repeats: int) -> tuple[dict[str, T
 
 
 def bundles(network: TaggerNetwork, folder: Path) -> tuple[Path, Path]:
-    """The network as a graph in float32, and with convolutions in 8-bit integers, calibrated on noise: for size and time."""
+    """The network as a graph in float32 and one in 8-bit integers, calibrated on noise, for size and time only."""
     model = to_onnx(network, SIDE)
     graph, int8 = folder / "network.onnx", folder / "int8.onnx"
     onnx.save_model(model, str(graph))
@@ -105,9 +105,9 @@ def bundles(network: TaggerNetwork, folder: Path) -> tuple[Path, Path]:
 
 
 def ways_table(repeats: int, *, quick: bool) -> list[str]:
-    """MobileNetV2 by every way to run it, at several batches and numbers of threads; the GPU's rows where there is one.
+    """Table rows of MobileNetV2 by every way to run it, for several batch sizes and numbers of threads, with a GPU if present.
 
-    To compile it takes a minute, so ``quick`` leaves that out.
+    Compiling takes a minute, so ``quick`` leaves out that way.
     """
     network = build_network(ModelConfig(image_size=SIDE), 80).eval()
     stir(network)
@@ -126,13 +126,13 @@ def ways_table(repeats: int, *, quick: bool) -> list[str]:
         f"| {one.way} | {one.batch} | {one.threads} | {one.p50:.1f} | {one.mean:.1f} ± {one.spread:.1f} | {one.p90:.1f} | "
         f"{one.p99:.1f} | {one.images_per_second:.0f} |"
         if one.error is None
-        else f"| {one.way} | {one.batch} | {one.threads} | not here: {one.error} | | | | |"
+        else f"| {one.way} | {one.batch} | {one.threads} | not available: {one.error} | | | | |"
         for one in timings
     ]
 
 
 def detector(repeats: int) -> Timing:
-    """The bundle of `cocotag pretrained` on ONNX Runtime; its weights are random, which takes the same time."""
+    """Time of the bundle of `cocotag pretrained` on ONNX Runtime, with random weights, which do not affect the time."""
     network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES)
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "network.onnx"
@@ -141,7 +141,7 @@ def detector(repeats: int) -> Timing:
 
 
 def time_bundle(path: Path, side: int, repeats: int) -> Timing:
-    """One image on ONNX Runtime, all cores."""
+    """Time of one image on ONNX Runtime with all cores."""
     cores = usable_cores()
     (timing,) = measure_latency(
         lambda threads: [bundle_way(path, threads)], image_size=side, batches=[1], threads=[cores], repeats=repeats
@@ -159,17 +159,17 @@ class Trained:
 
     @property
     def label(self) -> str:
-        """For the plot."""
+        """Label in the plot."""
         return f"{self.name}{', from scratch' if self.scratch else ''}"
 
     @property
     def folder(self) -> str:
-        """Where it is kept."""
+        """Name of its folder."""
         return self.label.replace(" ", "-").replace(",", "")
 
     @property
     def side(self) -> int:
-        """Of its input, pixels."""
+        """Side of its input, pixels."""
         return int(self.flags.get("model.image_size", SIDE))
 
 
@@ -186,7 +186,7 @@ QUICK = ("V2, stride 32", "V3 small, from scratch")
 
 
 def train(run: Trained, out: Path, *, quick: bool) -> dict[str, Any]:
-    """The figures on val; ImageNet weights and the stages of configs/coco_mini.yaml, or all of the network from scratch."""
+    """Train, with ImageNet weights and the stages of configs/coco_mini.yaml or from scratch, and return the figures on val."""
     flags = {"model.image_size": str(SIDE), "model.weights": str(IMAGENET), **run.flags}
     if run.scratch:
         flags |= {"model.weights": "null", "stages": '[{"epochs": 22, "train": "all", "lr": 0.002}]'}
@@ -196,7 +196,7 @@ def train(run: Trained, out: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def size_rows(repeats: int, sizes: Sequence[tuple[Architecture, float]]) -> tuple[list[str], float, float]:
-    """A row for each size; the worst ratio to torchvision's latency, and the largest difference in probability."""
+    """A row per size, the highest ratio to torchvision's latency, and the largest difference in probability."""
     rows, worst, differs = [], 0.0, 0.0
     for name, width in sizes:
         timed, counts = latency(name, width, repeats)
@@ -212,14 +212,14 @@ def size_rows(repeats: int, sizes: Sequence[tuple[Architecture, float]]) -> tupl
 
 
 def main() -> None:
-    """Measure, write the report."""
+    """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few runs, one epoch")
+    parser.add_argument("--quick", action="store_true", help="few runs of one epoch, with meaningless figures")
     parser.add_argument("--out", type=Path, help="keep the runs here (default: a temporary folder)")
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "family.md")
     args = parser.parse_args()
     if not (DATA / "coco-mini").is_dir():
-        sys.exit(f"no real data in {DATA}; set COCOTAG_DATA")
+        sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
     repeats = 3 if args.quick else 300
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = args.out or Path(temporary)
@@ -231,7 +231,7 @@ def main() -> None:
     drawing = args.report.with_suffix(".svg")
     text = page(
         rows,
-        f"{worst:.2f} times torchvision's at the worst (at most {LIMIT}: {'held' if worst <= LIMIT else 'not held'})",
+        f"at most {worst:.2f} times torchvision's time (target {LIMIT}: {'reached' if worst <= LIMIT else 'not reached'})",
         differs,
         detector(repeats).p50,
         ways_table(3 if args.quick else 20, quick=args.quick),
@@ -247,7 +247,7 @@ def main() -> None:
 
 
 def plot(trained: dict[str, dict[str, Any]], times: dict[str, float]) -> Markup:
-    """Accuracy against latency, a point for each run."""
+    """A plot of accuracy against latency, with one point per run."""
     runs = [run for run in RUNS if run.label in trained]
     return scatter(
         [times[run.label] for run in runs],
@@ -280,31 +280,31 @@ def page(
         if run.label in trained
         for row in [trained[run.label]]
     ]
-    warning = "\n**Made with --quick: these figures mean nothing.**\n" if quick else ""
+    warning = "\n**Measured with --quick: these figures mean nothing.**\n" if quick else ""
     repeats = 3 if quick else 300
-    return f"""# The family
+    return f"""# The network family
 
 Written by `.venv/bin/python scripts/measure/measure_family.py{" --quick" if quick else ""}` on {usable_cores()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}.
 {warning}
 ## Size and latency
 
-80 classes, linear head, one image of {SIDE} px, {usable_cores()} threads, milliseconds: median of {repeats} runs (mean and
-standard deviation beside), ours and torchvision's network with the same weights in turns, float32, channels last. Ours took
-{verdict}; largest difference in probability between them {differs:.1g}.
+80 classes, linear head, one image of {SIDE} px, {usable_cores()} threads. Times are milliseconds: median of {repeats} runs, and
+mean with standard deviation. Our network and torchvision's have the same weights and run in turns, in float32 with channels
+last. Ours took {verdict}; the largest difference in probability between them is {differs:.1g}.
 
-A bundle in 8-bit integers is the given part of the float32 one's size: heads and squeeze-excitation's numbers stay in float32,
-which are much of a small network.
+"int8 size" is the size of the bundle in 8-bit integers as a share of the float32 bundle. The weights of heads and
+squeeze-excitation, a large part of a small network, stay in float32.
 
-| network | width | parameters | M multiply-adds | MB of the bundle | int8's part | ours | mean | torchvision | ratio | \
+| network | width | parameters | M multiply-adds | bundle MB | int8 size | ours | mean | torchvision | ratio | \
 bundle | int8 bundle |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-The bundle of `cocotag pretrained` (SSDlite320, random weights: for time only) takes {first_day:.1f} ms for an image of \
+The bundle of `cocotag pretrained` (SSDlite320, here with random weights) takes {first_day:.1f} ms for an image of \
 {IMAGE_SIZE} px on ONNX Runtime.
 
-MobileNetV2 by every way to run it, as `cocotag latency` gives it, milliseconds a batch; with a GPU its row is there too:
+MobileNetV2 by every way to run it, as `cocotag latency` prints it, in milliseconds per batch; a GPU has its own row:
 
 | way | batch | threads | median | mean | 90 % | 99 % | images/s |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -312,10 +312,10 @@ MobileNetV2 by every way to run it, as `cocotag latency` gives it, milliseconds 
 
 ## Accuracy against latency
 
-On coco-mini, {SIDE} px unless said, seed 0. From ImageNet weights (at hand for MobileNetV2 only) by
-`configs/coco_mini.yaml`; from scratch by one stage of 22 epochs. Percent on val, 95 % over images; one run each on 150
-photographs: a point or two is noise. Latency is of the bundle on ONNX Runtime, one image. Seconds of training are the clock's,
-and the machine had other work at times.
+On coco-mini, {SIDE} px unless stated otherwise, seed 0. Runs from ImageNet weights (available for MobileNetV2 only) use
+`configs/coco_mini.yaml`; runs from scratch use one stage of 22 epochs. Figures are percentages on val, with 95 % intervals over
+images. With one run each on 150 photographs, differences of one or two points are noise. Latency is that of one image with the
+bundle on ONNX Runtime. Training times are wall times; other programs ran at times.
 
 | network | weights | milliseconds | mAP | interval | micro-F1 | training |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Run cocotag's commands and keep what a training run scored, for the other scripts here."""
+"""Run cocotag's commands and store the scores of training runs, for the other scripts here."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ IMAGENET = DATA / "mobilenet_v2_imagenet.pth"
 
 
 def cocotag(*words: str | Path) -> str:
-    """Run one command; its stdout."""
+    """Run one command and return its stdout."""
     command = [sys.executable, "-m", "cocotag", *map(str, words)]
     print("+ cocotag", *map(str, words), file=sys.stderr, flush=True)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path = DATA / "coco-mini") -> dict[str, Any]:
-    """Train with some flags; what the report's summary says of val, the seconds of training and of the whole command.
+    """Train with some flags; return the figures of the report on val, the seconds of training and of the whole command.
 
-    A run that was measured before, into a folder that was kept, is not trained again; one that was stopped goes on. What was
-    asked for is kept beside it, and a folder that holds the run of another wish is refused.
+    A finished run in an existing folder is not trained again; a stopped run is resumed. The settings are stored beside the
+    folder, and a folder with a run of other settings is refused.
 
     Returns:
-        Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training``, ``whole`` (of
-        the last start), ``machine``, what it was trained on, and ``epochs``, the rows of ``metrics.csv``.
+        Each measure of the summary by its name, its interval by the name with ``_lo`` and ``_hi``; ``training`` and ``whole``,
+        seconds (``whole`` of the last start only); ``machine``, a description of it; ``epochs``, the rows of ``metrics.csv``.
     """
-    wish = run.with_name(f"{run.name}.asked.json")
+    settings_file = run.with_name(f"{run.name}.asked.json")
     settings = yaml.safe_load((PROJECT / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
     asked = {"config": settings, "root": str(root), "words": [*map(str, words)]}
-    if run.is_dir() and (not wish.is_file() or json.loads(wish.read_text()) != asked):
-        sys.exit(f"{run} is a run of other settings than are wanted now. Choose another --out, or remove it.")
+    if run.is_dir() and (not settings_file.is_file() or json.loads(settings_file.read_text()) != asked):
+        sys.exit(f"{run} is a run with other settings. Choose another --out, or remove it.")
     run.parent.mkdir(parents=True, exist_ok=True)
-    wish.write_text(json.dumps(asked))
+    settings_file.write_text(json.dumps(asked))
     kept = run / "measured.json"
     if not kept.is_file():
         start = time.perf_counter()
@@ -66,7 +66,7 @@ def measure(run: Path, *words: str | Path, config: str = "coco_mini", root: Path
 
 
 def machine() -> str:
-    """What trains here."""
+    """A description of the training hardware."""
     if torch.cuda.is_available():
         return f"one {torch.cuda.get_device_name()} and {usable_cores()} CPU cores"
     return f"{usable_cores()} CPU core{'s' if usable_cores() > 1 else ''}"

@@ -1,6 +1,6 @@
-"""Photographs as large as phones take them, made of smaller ones: enlarged to 12 megapixels, with a sensor's noise, as JPEG.
+"""Photographs of a phone's size, made from smaller ones: enlarged to 12 megapixels, with a sensor's noise, as JPEG.
 
-For the measurements of loading; the files stand for what decoding costs, and for what reduced decoding may lose.
+The measurements of loading use them to show the cost of decoding, and the effect of decoding at reduced scale.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from PIL import Image
 
 PIXELS = 4000 * 3000
 QUALITY = 90
-NOISE = 3.0  # standard deviation of the noise, grey levels: files come out at the 3 to 4 MB that phones write
+NOISE = 3.0  # standard deviation of the noise in grey levels; files get 3 to 4 MB, as phones write them
 
 
 def enlarge(source: Path, target: Path, *, progressive: bool, noise: float = NOISE) -> None:
-    """Save a photograph with `PIXELS` pixels in its own proportions, quality 90, 4:2:0; the same way each time."""
+    """Save a photograph with `PIXELS` pixels and its own aspect ratio, at quality 90, 4:2:0; deterministic."""
     with Image.open(source) as image:
         scale = (PIXELS / (image.width * image.height)) ** 0.5
         size = round(image.width * scale), round(image.height * scale)

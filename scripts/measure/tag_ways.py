@@ -1,6 +1,6 @@
-"""The ways from files to tags that bench_tag.py compares, and what limits them: each for a process of its own.
+"""The ways from files to tags that bench_tag.py compares, and their limits; each runs in its own process.
 
-PyTorch is imported by the ways that need it alone, so that its threads are in nobody else's way.
+Only the ways that need PyTorch import it, so that its threads do not slow down the others.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from cocotag.tagging.state.store import State
 
 @dataclass(frozen=True)
 class Album:
-    """Some photographs.
+    """Folders of photographs to tag.
 
     Attributes:
-        title: For the table.
-        folders: In which they are.
-        repeats: Times that each way tags them.
-        ahead: Times (a) that (c) is wanted to be.
-        int8_ahead: Times (c) that (d) is wanted to be, where the network is most of the work.
+        title: Title in the report.
+        folders: The folders.
+        repeats: Number of rounds.
+        ahead: Target speed-up of (c) over (a).
+        int8_ahead: Target speed-up of (d) over (c), if the network is most of the work.
     """
 
     title: str
@@ -51,12 +51,12 @@ class Album:
     int8_ahead: float | None = None
 
     def files(self) -> list[Path]:
-        """In the order of the walk."""
+        """The files in the order of the walk."""
         return list(find_images(self.folders))
 
 
 def eager(album: Album, network: Path, side: int) -> tuple[float, float]:
-    """Way (a)."""
+    """Wall and processor seconds of way (a)."""
     import eager_tag
 
     eager_tag.load_network(network)
@@ -64,7 +64,7 @@ def eager(album: Album, network: Path, side: int) -> tuple[float, float]:
 
 
 def one_by_one(album: Album, network: Path, side: int) -> tuple[float, float]:
-    """Way (b)."""
+    """Wall and processor seconds of way (b)."""
     import eager_tag
 
     eager_tag.load_network(network)
@@ -72,11 +72,11 @@ def one_by_one(album: Album, network: Path, side: int) -> tuple[float, float]:
 
 
 def ours(album: Album, bundle: Path, provider: str, task_files: int = stream.TASK_FILES) -> tuple[float, float]:
-    """Ways (c) and (d): what `cocotag tag FOLDER... --out FILE.csv` does when the bundle is loaded.
+    """Wall and processor seconds of ways (c) and (d): `cocotag tag FOLDER... --out FILE.csv` after loading the bundle.
 
-    ``task_files`` are the most that a thread decodes before it infers them; it never takes less than a batch.
+    ``task_files`` is the largest number of files that a thread decodes before it infers them; at least a batch.
     """
-    stream.TASK_FILES = task_files  # each way has a process of its own
+    stream.TASK_FILES = task_files  # each way has its own process
     tagger, model = load(bundle, provider)
 
     def tag(out: Path) -> None:
@@ -90,7 +90,7 @@ def ours(album: Album, bundle: Path, provider: str, task_files: int = stream.TAS
 
 
 def decode(album: Album, side: int) -> tuple[float, float]:
-    """All photographs decoded to squares by one thread for each core, as ours decode."""
+    """Wall and processor seconds of decoding all photographs to squares, with one thread per core, as cocotag does."""
     cv2.setNumThreads(1)
     paths = album.files()
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -98,7 +98,7 @@ def decode(album: Album, side: int) -> tuple[float, float]:
 
 
 def infer(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
-    """The network on all photographs, decoded before, in the batches of ours by as many threads."""
+    """Wall and processor seconds of the network on decoded photographs, with cocotag's batches and threads."""
     tagger, _ = load(bundle, provider)
     squares = _squares(album, tagger.metadata.image_size)
     parts = [squares[start : start + tagger.batch_size] for start in range(0, len(squares), tagger.batch_size)]
@@ -108,7 +108,7 @@ def infer(album: Album, bundle: Path, provider: str) -> tuple[float, float]:
 
 @cache
 def load(bundle: Path, provider: str) -> tuple[Tagger, Model]:
-    """A bundle, once."""
+    """A bundle, loaded once."""
     tagger = Tagger.load(bundle, provider=provider)
     return tagger, Model.of("", tagger)
 
@@ -120,7 +120,7 @@ def _squares(album: Album, side: int) -> NDArray[np.uint8]:
 
 
 def _timed(work: Callable[[Path], object]) -> tuple[float, float]:
-    """Seconds on the clock and of the processors; the work gets a file to write to."""
+    """Wall and processor seconds of some work, which gets a file to write to."""
     with tempfile.TemporaryDirectory() as folder:
         busy, begun = _processor_seconds(), time.perf_counter()
         work(Path(folder) / "tags.csv")

@@ -1,11 +1,12 @@
-"""What reduced decoding and shrunken copies do to evaluation, pairwise on coco-mini/val; write reports/decode_effect.md.
+"""This script made reports/decode_effect.md once; it is not part of continuous integration.
 
 usage: python scripts/research/measure_decode_effect.py [--seeds 0 1 2] [--bundle FILE] [--report FILE]
 
-Each photograph goes to the network by several roads, at its own size and at 12 megapixels: the probabilities are compared cell
-by cell, mAP by a bootstrap over images that draws the same images for both. Without --bundle two are trained for each seed,
-from the photographs and from their copies (`cocotag train --config coco_mini`, 224 px, a minute or two each), and compared.
-Needs the real data: COCOTAG_DATA, or ../shared/data.
+It measures the effect of decoding at reduced scale and of downscaled copies on evaluation, on coco-mini/val. Each photograph is
+decoded in several ways, at its own size and at 12 megapixels. Probabilities are compared cell by cell, mAP by a paired
+bootstrap over images. Without --bundle, two networks per seed are trained and compared, one on the photographs and one on their
+copies (`cocotag train --config coco_mini`, 224 px, one or two minutes each). Needs the real data: COCOTAG_DATA, or
+../shared/data.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The five published networks that cocotag grew from: their figures and ours; write reports/lineage.md.
+"""This script made reports/lineage.md once; it is not part of continuous integration.
 
 usage: python scripts/research/measure_lineage.py [--quick] [--out FOLDER] [--report FILE]
 
-Trains on CIFAR-10 and coco-mini; with --out the runs are kept, and what was stopped goes on when it is started again. --quick
-is a part of the runs and of the data, an epoch or two each, about a minute in all: it shows that all of it works, its figures
-mean nothing.
-Needs the real data: COCOTAG_DATA, or ../shared/data.
+It compares the published figures of the five networks that cocotag is based on with cocotag's own, trained on CIFAR-10 and
+coco-mini. With --out the runs are kept, and stopped runs are resumed. --quick trains some of the runs on part of the data for
+an epoch or two, in about a minute, as a test of the script; its figures mean nothing. Needs the real data: COCOTAG_DATA, or
+../shared/data.
 """
 
 from __future__ import annotations

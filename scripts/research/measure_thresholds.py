@@ -1,11 +1,12 @@
-"""What choosing thresholds costs and gains on images that it did not see; write reports/thresholds.md.
+"""This script made reports/thresholds.md once; it is not part of continuous integration.
 
 usage: python scripts/research/measure_thresholds.py [--splits 100] [--report FILE]
 
-Each of coco-mini's 467 photographs is scored by a linear head on frozen ImageNet features that has not learned from it (five
-folds), once for each of several losses, and once more with every class's logits moved by a random amount. Again and again some
-photographs are drawn to choose thresholds on, by every fixed prior strength and by cross-validation, and F1 is taken on the
-rest. Needs the real data: COCOTAG_DATA, or ../shared/data. Some minutes on two cores.
+It measures the effect of tuned thresholds on held-out images. A linear head on frozen ImageNet features scores each of
+coco-mini's 467 photographs, in five folds, so that no photograph was seen in training. This is done for several losses, and
+again with each class's logits shifted by a random amount. Then random subsets of the photographs tune thresholds, with every
+fixed prior strength and with cross-validation, and F1 is measured on the others. Takes some minutes on two cores. Needs the
+real data: COCOTAG_DATA, or ../shared/data.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Three published training recipes on our data, budget and network: what ours is measured against.
+"""This script helped to make reports/study.md once; it is not part of continuous integration.
 
 usage: python scripts/research/recreations.py {asl,csra,csra_30,original} [--seed 0] [--seconds 180] [--size PX] [--out FILE]
 
-`published_recipes.py` has them, value by value. MobileNetV2 at width 1 learns from coco-mini's split train without the tenth
-that chooses, the same as cocotag's; val is only reported on. One loop runs all three, on the CPU, with what makes `cocotag
-train` quick: bfloat16 where the processor has it, channels last, fused optimisers. First a step is measured, then as many whole
-epochs are planned as fit in the seconds, so that the schedule is complete; where not one epoch fits, a part of one. If steps
-turn out slower or quicker, the plan follows. After each epoch the tune images choose, as in our runs. --out FILE.json keeps the
-figures, --out FILE.npz the probabilities on val too. Needs the real data: COCOTAG_DATA, or ../shared/data.
+It trains three published recipes on our data, budget and network, as baselines; `published_recipes.py` has their values.
+MobileNetV2 at width 1 trains on coco-mini's split train without the tenth of tune images, which are the same as cocotag's; val
+is only reported on. One loop runs all recipes on the CPU, with the speed-ups of `cocotag train`: bfloat16 if the processor
+supports it, channels last, fused optimisers. It times a step, then plans as many whole epochs as fit in the seconds, so that
+the schedule completes; if not even one epoch fits, it trains part of one. If the speed of steps changes, the plan adapts. After
+each epoch the tune images choose the checkpoint, as in our runs. --out FILE.json saves the figures, --out FILE.npz the
+probabilities on val too. Needs the real data: COCOTAG_DATA, or ../shared/data.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Ask which recipe tags best after learning from 317 photographs; write reports/study.md.
+"""This script made reports/study.md once; it is not part of continuous integration.
 
 usage: COCOTAG_DATA=DIR python scripts/research/study.py [--out study] [--only heads|freezing|full|page]
 
-In parts, each of which goes on where it was stopped. *Heads*: the backbone stands still, and heads learn from features that
-were computed once (study_heads.py). *Freezing* and *full*: whole runs of `cocotag train`, for what features cannot tell (which
-layers learn when) and for the finalists, and the recipes of others (recreations.py). Everything is chosen on folds of train: a
-photograph is scored by a tagger that did not learn from it. Val is only reported.
+It compares training recipes on 317 photographs, in parts that can each be resumed. *Heads*: the backbone is frozen, and heads
+train on cached features (study_heads.py). *Freezing* and *full*: whole runs of `cocotag train`, for choices that cached
+features cannot show (which layers to train when), for the finalists, and for published recipes (recreations.py). All choices
+are made on folds of train: a tagger scores only photographs it was not trained on. Val is only reported on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Whole runs for scripts/research/study.py: what learns when, on folds; the finalists and the recipes of others, on val."""
+"""This module helped to make reports/study.md once; it is not part of continuous integration.
+
+It has the whole runs of scripts/research/study.py: the freezing schedules on folds; the finalists and published recipes on val.
+"""
 
 from __future__ import annotations
 

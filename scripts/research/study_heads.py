@@ -1,8 +1,9 @@
-"""Train heads on features that were computed once, and score them on folds: most of scripts/research/study.py is asked so.
+"""This module helped to make reports/study.md once; it is not part of continuous integration.
 
-The backbone stands still with its ImageNet weights. Ten views of every photograph (cocotag's own augmentation; the first is the
-photograph as it is, the second its mirror image) go through it once for each input size; after that a head learns in seconds.
-It learns as `cocotag train` lets it: the same heads, losses, rates, optimiser and moving average.
+It trains heads on cached features and scores them on folds, which answers most questions of scripts/research/study.py. The
+backbone is frozen with its ImageNet weights. It processes ten augmentations of every photograph once per input size (cocotag's
+own augmentation; the first is the photograph itself, the second its mirror image). After that, a head trains in seconds, as in
+`cocotag train`: with the same heads, losses, rates, optimiser and moving average.
 """
 
 from __future__ import annotations

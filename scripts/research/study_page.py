@@ -1,4 +1,7 @@
-"""What scripts/research/study.py found, as tables and verdicts. It knows the findings and nothing of how they were come by."""
+"""This module helped to make reports/study.md once; it is not part of continuous integration.
+
+It turns the findings of scripts/research/study.py into tables and verdicts. Does not depend on how they were measured.
+"""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_every_alias_file_that_comes_with_cocotag_can_be_read():
         ("names: {a: 3}", "alias_file_invalid", "'a': 3"),
         ("names: {a: b}\nknown: a", "alias_file_invalid", "'a'"),
         ("names: {a: b}\nknown: [3]", "alias_file_invalid", "[3]"),
-        (b"\xff\xfe\x00", "not_yaml", "mine.yaml"),
+        (b"\xff\xfe\x00", "not_utf8", "byte 0"),
     ],
 )
 def test_an_invalid_alias_file_is_refused_in_one_line(tmp_path, text, code, value):

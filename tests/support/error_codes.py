@@ -21,4 +21,4 @@ def ends_with(code):
 
     with mock.patch.object(main, "_command", recorded):
         yield
-    assert codes == ([] if code is None else [code])
+    assert codes == ([] if code is None else [code]), f"it ended with {codes}"

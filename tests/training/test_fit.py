@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from error_codes import ends_with
 
 from cocotag.bundle import read_metadata
 from cocotag.config import DataConfig, LossConfig, ModelConfig, StageConfig, TrainConfig
@@ -158,8 +159,10 @@ def test_a_finished_run_is_not_trained_again(run):
 
 
 def test_a_directory_that_is_there_is_never_written_to(run, sample_dir):
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError) as caught:
         fit(small(sample_dir), run.directory)
+    assert caught.value.code == "output_exists"
+    assert str(run.directory) in str(caught.value) and "--resume" in str(caught.value)
 
 
 def test_frozen_layers_are_those_of_the_start(sample_dir, tmp_path, without_bundle):
@@ -249,7 +252,7 @@ def test_a_loader_that_the_system_kills_is_one_line(sample_dir, tmp_path):
     status, said, out = stopped(sample_dir, tmp_path / "run", kill_workers)
     assert status == 2
     assert [line for line in said.splitlines() if line.startswith("cocotag:")] == [said.splitlines()[-1]]
-    assert "killed by signal: Killed" in said
+    assert said.splitlines()[-1].count("signal") == 1
     assert f"cocotag train --resume {tmp_path / 'run'}" in said
     assert "Traceback" not in said
     assert out == ""
@@ -258,15 +261,22 @@ def test_a_loader_that_the_system_kills_is_one_line(sample_dir, tmp_path):
 def test_nothing_is_left_behind_by_a_run_that_cannot_start(sample_dir, tmp_path):
     wrong = small(sample_dir, data=DataConfig(root=str(sample_dir), train_split="nope"))
     late = small(sample_dir, data=DataConfig(root=str(sample_dir), val_split="nope"))
-    cases = [(wrong, DataError), (late, DataError), (small(sample_dir, batch_size=0), ConfigError)]
+    cases = [
+        (wrong, DataError, "split_missing"),
+        (late, DataError, "split_missing"),
+        (small(sample_dir, batch_size=0), ConfigError, "config_invalid"),
+    ]
     if not torch.cuda.is_available():
-        cases.append((small(sample_dir, precision="fp16"), ConfigError))
-    for config, error in cases:
-        with pytest.raises(error):
+        cases.append((small(sample_dir, precision="fp16"), ConfigError, "config_invalid"))
+    for config, error, code in cases:
+        with pytest.raises(error) as caught:
             fit(config, tmp_path / "run")
+        assert caught.value.code == code
         assert not (tmp_path / "run").exists()
-    with pytest.raises(ConfigError, match="not the directory of a run"):
+    with pytest.raises(ConfigError) as caught:
         resume(tmp_path / "nothing")
+    assert caught.value.code == "not_a_run"
+    assert str(tmp_path / "nothing") in str(caught.value)
 
 
 def test_export_again_gives_the_runs_bundle(run, tmp_path):
@@ -299,10 +309,12 @@ def test_data_that_have_changed_choose_nothing(sample_dir, tmp_path):
     made = fit(small(tmp_path / "data", stages=[StageConfig(1, "all", 1e-2)]), tmp_path / "run")
     shutil.rmtree(tmp_path / "data")
     other_data(sample_dir, tmp_path / "data")
-    with pytest.raises(DataError, match=r"have changed since the run .* 119 images are not the run's 120"):
+    with pytest.raises(DataError) as caught:
         resume(made.directory)
+    assert caught.value.code == "data_changed"
+    assert "119" in str(caught.value) and "120" in str(caught.value)
     metadata, warning = export_run(made.directory / "checkpoints" / "best.ckpt", tmp_path / "again.onnx")
-    assert "have changed" in warning
+    assert str(caught.value) in warning
     assert set(metadata.thresholds) == {0.5}
 
 
@@ -318,32 +330,33 @@ def test_a_config_that_somebody_spoiled_is_one_error(run, tmp_path, line):
 
 def test_a_loss_that_is_no_number_ends_the_run(sample_dir, tmp_path, without_bundle, monkeypatch):
     monkeypatch.setitem(LOSSES, "bce", LossRow(lambda logits, *_, **__: logits.sum() * float("nan")))
-    with pytest.raises(CocotagError, match=r"loss is nan in epoch 1.*lower stages\.lr"):
+    with pytest.raises(CocotagError) as caught:
         fit(small(sample_dir, stages=[StageConfig(3, "all", 1e-2)]), tmp_path / "run")
+    assert caught.value.code == "loss_not_finite"
+    assert all(fact in str(caught.value) for fact in ("nan", "epoch 1", "stages.lr"))
 
 
 def test_layers_that_would_stay_random_are_warned_of(sample_dir, tmp_path, without_bundle, capsys):
     fit(small(sample_dir, stages=[StageConfig(1, "head", 1e-2)]), tmp_path / "run")
-    assert "the other layers keep their random weights" in capsys.readouterr().err
+    assert "model.weights" in capsys.readouterr().err
 
 
 def test_what_is_no_checkpoint_is_refused_and_writes_nothing(run, tmp_path):
     (tmp_path / "text.ckpt").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    for name, words in (
-        ("text.ckpt", "load safely"),
-        ("other.ckpt", "not a checkpoint of cocotag"),
-        ("none.ckpt", "load safely"),
-    ):
-        with pytest.raises(BundleError, match=words):
+    for name in ("text.ckpt", "other.ckpt", "none.ckpt"):
+        with pytest.raises(BundleError) as caught:
             export_checkpoint(tmp_path / name, tmp_path / "out.onnx")
+        assert caught.value.code == "not_a_checkpoint"
+        assert str(tmp_path / name) in str(caught.value)
     assert not (tmp_path / "out.onnx").exists()
 
 
 def test_a_bundle_that_differs_from_its_network_is_not_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr("cocotag.export.bundles.MAX_DIFFERENCE", 0.0)
-    with pytest.raises(BundleError, match="differ from the network"):
+    with pytest.raises(BundleError) as caught:
         export_checkpoint(run.directory / "checkpoints" / "best.ckpt", tmp_path / "out.onnx")
+    assert caught.value.code == "bundle_differs"
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -366,8 +379,9 @@ def test_precision_is_what_was_asked_for(sample_dir):
     assert precision(small(sample_dir, precision="bf16")) == "bf16-mixed"
     assert precision(small(sample_dir, precision="auto")) in ("bf16-mixed", "16-mixed", "32-true")
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="CUDA"):
+        with pytest.raises(ConfigError) as caught:
             precision(small(sample_dir, precision="fp16"))
+        assert caught.value.code == "precision_unavailable"
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -407,8 +421,9 @@ def test_an_unreadable_image_in_a_worker_is_one_line(sample_dir, tmp_path, capsy
     for path in (tmp_path / "data" / "train").iterdir():
         path.write_bytes(path.read_bytes()[:200])
     words = ["--config=sample", "--data.root", str(tmp_path / "data"), "--data.workers", "1", "--batch_size", "20"]
-    assert main(["train", *words, "--model.image_size", "64", "--out", str(tmp_path / "run")]) == 2
+    with ends_with("image_unreadable"):
+        assert main(["train", *words, "--model.image_size", "64", "--out", str(tmp_path / "run")]) == 2
     message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cocotag:")]
     assert len(message) == 1
-    assert "end early" in message[0]
+    assert str(tmp_path / "data" / "train") in message[0]
     assert "Traceback" not in message[0]

@@ -241,8 +241,10 @@ def test_a_loss_that_is_no_number_names_the_images_of_its_batch(sample_dir, tmp_
 
     monkeypatch.setattr(TaggerModule, "training_step", broken)
     config = small(sample_dir)
-    with pytest.raises(CocotagError, match=r"nan in epoch 2, at batch 3\..*finished epochs are kept") as caught:
+    with pytest.raises(CocotagError) as caught:
         fit(config, tmp_path / "run")
+    assert caught.value.code == "loss_not_finite"
+    assert all(fact in str(caught.value) for fact in ("nan", "epoch 2", "batch 3", f"--resume {tmp_path / 'run'}"))
     names = make_data(config).train.file_names
     named = str(caught.value).split("The batch: ")[1].split(", ")
     assert named == [str(names[row]) for row in sorted(broken.rows)]
@@ -265,15 +267,18 @@ def test_everything_that_is_wrong_with_the_data_is_said_at_once(sample_dir, tmp_
             (root / split / image["file_name"]).write_bytes((sample_dir / split / image["file_name"]).read_bytes())
     with pytest.raises(DataError) as caught:
         fit(small(root), tmp_path / "run")
-    said = str(caught.value)
-    assert "fewer than batch_size 20" in said
-    assert "'val' has no positive of any class" in said
-    assert "not in train/" in said or "are not in" in said
+    assert caught.value.code == "data_faults"
+    message = str(caught.value)
+    assert "batch_size 20" in message
+    assert "'val'" in message
+    assert "cocotag check" in message  # for the missing file
     assert not (tmp_path / "run").exists()
 
 
 def test_two_runs_never_share_a_directory(sample_dir, tmp_path):
-    with held(tmp_path), pytest.raises(OutputError, match="Another cocotag train is at work"), held(tmp_path):
+    with held(tmp_path), pytest.raises(OutputError) as caught, held(tmp_path):
         pass
+    assert caught.value.code == "run_in_use"
+    assert str(tmp_path) in str(caught.value)
     with held(tmp_path):  # let go of
         pass

@@ -94,7 +94,7 @@ def test_a_start_of_other_processes_than_the_config_says_is_refused(sample_dir, 
     torchrun = (f"{BIN}/torchrun", "--nproc_per_node", "2", "--master_port", str(free_port()), "-m", "cocotag")
     code, _, err = finish(start(*SMALL, "--data.root", sample_dir, "--out", tmp_path / "run", with_=torchrun))
     assert code != 0
-    assert "torchrun started 2 processes, but devices 1 times nodes 1 is 1" in err
+    assert "2 processes" in err and "devices 1" in err and "nodes 1" in err
     assert not (tmp_path / "run").exists()
 
 
@@ -110,7 +110,7 @@ def test_ctrl_c_stops_all_processes_and_the_run_goes_on_later(sample_dir, tmp_pa
     os.kill(process.pid, signal.SIGINT)  # the first process alone: the other learns of it
     code, _, err = finish(process, 60)
     assert code != 0
-    assert "go on with: cocotag train --resume" in err
+    assert f"cocotag train --resume {run}" in err
     assert "Traceback" not in err
     done = len(rows(run))
     short = (run / "config.yaml").read_text().replace("epochs: 40", f"epochs: {done}")  # one more, not forty
@@ -128,7 +128,7 @@ def test_processes_with_unlike_numbers_of_tune_batches_score_as_one_does(sample_
     for devices in (1, 2):
         code, _, err = finish(start(*words, "--devices", devices, "--out", tmp_path / str(devices)))
         assert code == 0, err
-        assert "13 to choose on" in err
+        assert "13 tune images" in err
     for alone, together in zip(rows(tmp_path / "1")[:2], rows(tmp_path / "2")[:2], strict=True):
         assert together["tune_loss"] == pytest.approx(alone["tune_loss"], rel=1e-4)
     assert len(rows(tmp_path / "2")) == 3
@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all_in_one_line(sample_di
     script.write_text(
         """
 import os, sys
-from cocotag.cli import main
+from cocotag.cli.main import main
 from cocotag.training.loop.module import TaggerModule
 whole = TaggerModule.forward_loss
 def broken(self, logits, targets, known):
@@ -152,6 +152,6 @@ sys.exit(main(sys.argv[1:]))
     words = [*SMALL, "--data.root", sample_dir, "--stages", STAGES, "--devices", "2", "--out", tmp_path / "run"]
     code, _, err = finish(start(*words, with_=(sys.executable, script)))
     assert code not in (0, None)
-    assert "The loss is nan in epoch 1, at batch 3." in err
+    assert "nan" in err and "epoch 1" in err and "batch 3" in err
     assert "The batch: " in err
     assert "Traceback" not in err

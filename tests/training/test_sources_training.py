@@ -165,11 +165,10 @@ def test_each_source_line_is_on_stderr(config, tmp_path, capsys):
     data = replace(config.data, classes="own")
     train(replace(config, data=data, stages=[StageConfig(1, "head", 1e-2)]), tmp_path / "run")
     err = capsys.readouterr().err
-    assert "source first/train: 60 images, 12 of the learned classes." in err
+    (line,) = [line for line in err.splitlines() if line.startswith("source first/train")]
+    assert "60 images" in line and "12" in line
     (line,) = [line for line in err.splitlines() if line.startswith("source second/train")]
-    assert "60 images, 4 of the learned classes" in line
-    assert "unknown here: 8 classes" in line
-    assert "map to nothing, with their objects: 8 classes" in line
+    assert "60 images" in line and "4" in line and line.count("8 classes") == 2
 
 
 def test_every_source_is_flagged_and_other_images_are_not(bundle, config):
@@ -185,7 +184,7 @@ def test_every_source_is_flagged_and_other_images_are_not(bundle, config):
 
 def test_the_report_measures_what_the_source_of_the_split_knows(bundle, config, names):
     """The val split is the first source's, which looked for classes 0 to 11 alone; the bundle has 80."""
-    val = val_table(config, data_of(config))
+    val = val_table(config, data_of(config).splits)
     evaluation, _ = evaluate_bundle(Tagger.load(bundle), val, split="val", progress=False)
     frame = evaluation.per_class
     measured = frame[["tp", "fp", "fn", "tn"]].sum(axis=1) > 0
@@ -234,9 +233,9 @@ def test_a_folder_that_is_no_source_knows_what_it_lists(config, sample_dir):
 def test_a_fraction_is_a_sample_with_every_class(config, fraction):
     data, whole = data_of(config, fraction=fraction), data_of(config)
     assert len(data.train) + len(data.tune) == pytest.approx(120 * fraction, abs=10)
-    assert ((data.train.positives + data.tune.positives > 0) == (whole.joined.table.positives > 0)).all()
+    assert ((data.train.positives + data.tune.positives > 0) == (whole.splits.joined.table.positives > 0)).all()
     assert data.splits.tuned_on()["train_split_sha256"] == whole.splits.tuned_on()["train_split_sha256"]
-    assert set(data.train.file_names) | set(data.tune.file_names) < set(whole.joined.table.file_names)
+    assert set(data.train.file_names) | set(data.tune.file_names) < set(whole.splits.joined.table.file_names)
 
 
 def test_the_whole_fraction_changes_nothing(sample_dir):
@@ -245,7 +244,7 @@ def test_the_whole_fraction_changes_nothing(sample_dir):
         TaggingData(Splits(data, seed=3), image_size=64, batch_size=8, seed=3) for data in (alone, replace(alone, fraction=1.0))
     ]
     assert made[0].splits.tuned_on() == made[1].splits.tuned_on()
-    assert made[0].joined is None
+    assert made[0].splits.joined is None
     part = TaggingData(Splits(replace(alone, fraction=0.5), seed=3), image_size=64, batch_size=8, seed=3)
     assert len(part.train) + len(part.tune) == pytest.approx(60, abs=6)
 
@@ -265,8 +264,9 @@ def test_missing_files_are_looked_for_in_every_source(config, sample_dir, tmp_pa
     second = part_of(sample_dir, tmp_path / "second", slice(60, None), slice(None))
     (tmp_path / "second" / "train").unlink()
     (tmp_path / "second" / "train").mkdir()
-    with pytest.raises(DataError, match=rf"of split 'train' name \d+ files .* cocotag check {second} --split train"):
+    with pytest.raises(DataError) as caught:
         data_of(config, sources=[config.data.sources[0], SourceConfig(second)])
+    assert f"cocotag check {second} --split train" in str(caught.value)
 
 
 def test_a_link_out_of_the_data_set_is_refused_and_a_linked_folder_is_not(config, sample_dir, tmp_path):
@@ -288,9 +288,11 @@ def test_a_link_out_of_the_data_set_is_refused_and_a_linked_folder_is_not(config
     for image in document["images"]:
         image["file_name"] = f"sub/{image['file_name']}"
     (tmp_path / "third" / "annotations" / "instances_train.json").write_text(json.dumps(document))
-    with pytest.raises(DataError, match=r"images are links to files outside"):
+    with pytest.raises(DataError) as caught:
         data_of(config, sources=[config.data.sources[0], SourceConfig(str(tmp_path / "third"))])
+    assert f"{tmp_path / 'third' / 'train' / 'sub'}" in str(caught.value) and f" -> {sample_dir}" in str(caught.value)
     paths[5].unlink()
     paths[5].symlink_to(sample_dir / "train" / paths[5].name)
-    with pytest.raises(DataError, match=rf"1 images are links .*first: {paths[5]} -> {sample_dir}.*Copy the files"):
+    with pytest.raises(DataError) as caught:
         data_of(config, sources=sources)
+    assert f"{paths[5]} -> {sample_dir}" in str(caught.value)

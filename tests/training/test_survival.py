@@ -59,7 +59,7 @@ def test_a_last_checkpoint_that_is_damaged_or_gone_costs_one_epoch(run, broken, 
         (broken / "checkpoints" / "last.ckpt").unlink()
     resume(broken)
     said = capsys.readouterr().err
-    assert ("Going on from previous.ckpt" in said) == (not gone)
+    assert ("previous.ckpt" in said) == (not gone)
     assert "epoch   3/3" in said
     assert "epoch   2/3" not in said
     assert epoch_of(broken, "last") == 2
@@ -72,6 +72,7 @@ def test_where_both_are_damaged_nothing_is_begun_anew(broken):
     previous = broken / "checkpoints" / "previous.ckpt"
     previous.write_bytes(b"no checkpoint")
     before = rows(broken)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError) as caught:
         resume(broken)
+    assert caught.value.code == "not_a_checkpoint"
     assert rows(broken) == before

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cocotag.cli.parsing.command import NOT_STARTED, Command
 from cocotag.errors import ConfigError
+from cocotag.files import read_config_text
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -70,9 +71,10 @@ def parse_model(parser: jsonargparse.ArgumentParser, words: list[str]) -> tuple[
 def _flags_of(path: Any) -> list[str]:  # noqa: ANN401 (a path)
     import yaml
 
+    text = read_config_text(path, "--config")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise ConfigError(
             f"--config {path} cannot be read as YAML ({str(error).splitlines()[0]}). Check the file.", code="not_yaml"
         ) from None

@@ -28,7 +28,7 @@ def add_choice(parser: Parser) -> None:
 
 
 def add_outputs(parser: Parser, *, retag: bool = False) -> None:
-    """Add the flags for what is written."""
+    """Add the flags for the outputs."""
     out = parser.add_argument("--out", metavar="FILE", action="append", default=[])
     out.help = "format by ending: .csv, .jsonl, .parquet or .sqlite; - is JSONL to stdout. Repeat the flag for further files"
     parser.add_argument("--all-scores", action="store_true", help="JSONL and Parquet: add the scores of all classes")
@@ -57,7 +57,7 @@ def plan_of(args: argparse.Namespace) -> OutputPlan:
     wanted = [row.make(values) for row in rows]
     if not args.out and not any(wanted):
         flags = [" ".join(filter(None, (row.flags[0].name, row.flags[0].metavar))) for row in rows]
-        raise ConfigError(f"there is no output. Give --out FILE, {', '.join(flags[:-1])} or {flags[-1]}.", code="no_output")
+        raise ConfigError(f"No output is wanted. Give --out FILE, {', '.join(flags[:-1])} or {flags[-1]}.", code="no_output")
     return OutputPlan(
         tables=tuple(args.out),
         beside=tuple(output for output in wanted if output is not None),

@@ -28,6 +28,7 @@ import yaml
 from numpy.typing import NDArray
 
 from cocotag.errors import ConfigError
+from cocotag.files import read_config_text
 from cocotag.inference.tags import Tag
 from cocotag.labels import Category, Vocabulary, fold
 
@@ -163,9 +164,10 @@ def _one_group_each(path: Path, called: Iterable[_Called | None]) -> dict[str, s
 
 
 def _read(path: Path) -> dict[str, str | None]:
+    text = read_config_text(path, "--rename")
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         hint = " A name that begins with | must be in quotes." if "block scalar" in str(error) else ""
         raise ConfigError(
             f"--rename {path} cannot be read as YAML ({' '.join(str(error).split())}).{hint}", code="not_yaml"

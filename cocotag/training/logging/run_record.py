@@ -89,7 +89,7 @@ def command() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python, cocotag, torch with its build, CUDA, and `PACKAGES`; None for what is not installed."""
+    """Versions of Python, cocotag, torch with its build, CUDA, and `PACKAGES`; None for a package that is not installed."""
     return {
         "python": platform.python_version(),
         "cocotag": cocotag.__version__,

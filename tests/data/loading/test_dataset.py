@@ -214,8 +214,10 @@ def test_standard_takes_any_shape_and_none_takes_nothing_away():
 def test_an_unreadable_image_stops_training_by_name_and_is_never_replaced(sample_dir, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"")
     table = replace(load_split(sample_dir, "val").take([0]), image_dir=tmp_path, file_names=np.array(["bad.jpg"]))
-    with pytest.raises(DataError, match=r"bad\.jpg.*cocotag check"):
+    with pytest.raises(DataError) as caught:
         TaggedImages(table, image_size=32)[0]
+    assert caught.value.code == "image_unreadable"
+    assert "bad.jpg" in str(caught.value) and "cocotag check" in str(caught.value)
 
 
 def copied(sample_dir, tmp_path):
@@ -231,16 +233,18 @@ def test_missing_files_are_counted_before_the_first_epoch(sample_dir, tmp_path):
     for path in victims:
         path.unlink()
     found = " ".join(make(root).splits.faults(8))
-    assert re.search(r"name [23] files that are not in", found)  # one may be a tune image
+    assert re.search(r"\b[23] files", found)  # one may be a tune image
     assert any(path.name in found for path in victims)
 
 
 def test_what_cannot_be_learned_from_is_said(sample_dir):
     [fault] = Splits(DataConfig(root=str(sample_dir)), seed=0).faults(batch_size=500)
-    assert "fewer than batch_size 500" in fault
+    assert "batch_size 500" in fault
     assert make(sample_dir).splits.faults(8) == []
-    with pytest.raises(DataError, match="no split 'other'"):
+    with pytest.raises(DataError) as caught:
         make(sample_dir, train_split="other")
+    assert caught.value.code == "split_missing"
+    assert "'other'" in str(caught.value)
 
 
 def test_stopping_at_the_crops_last_row_changes_nothing(coco_mini, monkeypatch):

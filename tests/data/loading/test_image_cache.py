@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,9 +68,10 @@ def test_copies_show_the_same_picture_and_leave_the_image_folder_alone(root, cap
         assert np.abs(small - wanted).mean() < 2.5
     assert {path: path.read_bytes() for path in images(root)} == before
     said = capsys.readouterr().err
-    assert "6 images are read as copies with 74 pixels" in said
-    assert "MB in" in said
-    assert "(6 new)" in said
+    assert "6 images" in said
+    assert "74 pixels" in said
+    assert str(root / ".cocotag") in said
+    assert "6 new" in said
 
 
 def test_done_twice_is_done_once(root, capsys):
@@ -77,7 +79,7 @@ def test_done_twice_is_done_once(root, capsys):
     written = made(root)
     np.testing.assert_array_equal(cached_paths(images(root), [root], SIZE), first)
     assert made(root) == written
-    assert "(0 new)" in capsys.readouterr().err
+    assert "0 new" in capsys.readouterr().err
 
 
 def test_only_what_differs_is_made_again(root):
@@ -204,17 +206,19 @@ def test_where_the_data_cannot_be_written_the_users_cache_folder_takes_them(root
     assert read(cached_paths(images(root), [root], SIZE)) == copies
     (user_cache / "cocotag").rename(user_cache / "gone")
     (user_cache / "cocotag").write_text("in the way too")
-    with pytest.raises(OutputError, match=r"images-74 or .*images-74.*data\.cache_images") as caught:
+    with pytest.raises(OutputError) as caught:
         cached_paths(images(root), [root], SIZE)
     assert caught.value.code == "not_writable"
+    assert str(caught.value).count("images-74") == 2 and "data.cache_images" in str(caught.value)
 
 
 def test_unreadable_images_are_an_error_after_all_others_were_made(root):
     (root / "train" / "0.jpg").write_bytes(b"no picture")
     paths = [*images(root), root / "train" / "gone.jpg"]
-    with pytest.raises(DataError, match=r"2 images .*0\.jpg.*cocotag check") as caught:
+    with pytest.raises(DataError) as caught:
         cached_paths(paths, [root], SIZE)
     assert caught.value.code == "images_unreadable"
+    assert all(fact in str(caught.value) for fact in ("2 images", "0.jpg", "cocotag check"))
     assert len(made(root)) == 5
     picture(0).save(root / "train" / "0.jpg")
     before = made(root)
@@ -233,9 +237,10 @@ def test_a_full_disk_is_reported_and_the_next_run_resumes(root, monkeypatch):
 
     with monkeypatch.context() as context:
         context.setattr(Path, "write_bytes", fill_up)
-        with pytest.raises(OutputError, match=r"images-74 .*\d of 6 copies") as caught:
+        with pytest.raises(OutputError) as caught:
             cached_paths(images(root), [root], SIZE)
         assert caught.value.code == "disk_full"
+        assert "images-74" in str(caught.value) and re.search(r"\d of 6", str(caught.value))
     kept = made(root)
     assert len(kept) == 3
     assert not list((root / ".cocotag").rglob("*.part"))
@@ -325,8 +330,10 @@ def test_training_reads_the_copies_and_falls_back_on_the_images(root, sample_dir
     np.testing.assert_array_equal(fallen_back, TaggedImages(table, image_size=SIZE)[0][0])
     assert 0 < np.abs(whole.astype(int) - fallen_back).mean() < 3
     (root / "train" / "0.jpg").unlink()
-    with pytest.raises(DataError, match=r"0\.jpg.*cocotag check"):
+    with pytest.raises(DataError) as caught:
         TaggedImages(table, image_size=SIZE, cached=copies)[0]
+    assert caught.value.code == "image_unreadable"
+    assert "0.jpg" in str(caught.value) and "cocotag check" in str(caught.value)
 
 
 def test_a_run_makes_copies_for_train_and_tune_once(sample_dir, tmp_path, capsys):
@@ -342,7 +349,7 @@ def test_a_run_makes_copies_for_train_and_tune_once(sample_dir, tmp_path, capsys
     data = TaggingData(Splits(config, seed=3), image_size=32, batch_size=8, seed=3)
     assert not (root / ".cocotag").exists()  # who only exports needs none
     data.prepare_data()
-    assert "(120 new)" in capsys.readouterr().err
+    assert "120 new" in capsys.readouterr().err
     train, tune = data.train_dataloader().dataset, data.val_dataloader().dataset
     assert capsys.readouterr().err == ""
     for dataset in (train, tune):

@@ -141,7 +141,7 @@ class Evil:
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     cifar10(tmp_path / "in")
     (tmp_path / "in" / "data_batch_3").write_bytes(pickle.dumps({b"data": Evil(tmp_path / "ran")}, protocol=2))
-    refused("system, which no array needs", tmp_path / "in", tmp_path / "out")
+    refused("system", tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
 
@@ -149,19 +149,19 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path):
     cifar10(tmp_path / "in")
     (tmp_path / "there").mkdir()
-    refused("is there already", tmp_path / "in", tmp_path / "there")
-    refused("is not there", tmp_path / "nothing", tmp_path / "out")
+    refused(str(tmp_path / "there"), tmp_path / "in", tmp_path / "there")
+    refused(str(tmp_path / "nothing"), tmp_path / "nothing", tmp_path / "out")
     refused("--per-class is 0", tmp_path / "in", tmp_path / "out", "--per-class", 0)
     (tmp_path / "empty").mkdir()
-    refused("holds neither", tmp_path / "empty", tmp_path / "out")
+    refused("train/CLASS/", tmp_path / "empty", tmp_path / "out")
     (tmp_path / "damaged.tar.gz").write_bytes(b"\x1f\x8b not gzip")
-    refused("cannot be converted", tmp_path / "damaged.tar.gz", tmp_path / "out")
+    refused("damaged.tar.gz", tmp_path / "damaged.tar.gz", tmp_path / "out")
     (tmp_path / "in" / "data_batch_2").unlink()
     refused("lacks data_batch_2", tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "data_batch_2").write_bytes(pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 1]}))
-    refused("as many rows of 3072 bytes as labels are needed", tmp_path / "in", tmp_path / "out")
+    refused("3072 bytes", tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "data_batch_2").write_bytes(pickle.dumps(batch([7, 1]), protocol=2))
-    refused("has label 7; there are 0 to 2", tmp_path / "in", tmp_path / "out")
+    refused("has label 7; valid are 0 to 2", tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.tar.gz", "empty", "in", "there"]
 
 
@@ -169,7 +169,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path):
 def test_members_outside_of_the_archive_are_refused(tmp_path, name):
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo(name))
-    refused("would lie outside of it", tmp_path / "evil.tar", tmp_path / "out")
+    refused(repr(name), tmp_path / "evil.tar", tmp_path / "out")
 
 
 def test_a_file_that_is_no_image_and_a_label_that_is_no_class_are_named(tmp_path):
@@ -186,4 +186,4 @@ def test_a_file_that_is_no_image_and_a_label_that_is_no_class_are_named(tmp_path
     made["meta"] = {b"fine_label_names": [b"apple", b"bear"], b"coarse_label_names": [b"fruit"]}
     for name, content in made.items():
         (hundred / name).write_bytes(pickle.dumps(content, protocol=2))
-    refused("train has the labels 200 and 0; there are 2 and 1", hundred, tmp_path / "out")
+    refused("the fine label 200 of 2 and the coarse label 0 of 1", hundred, tmp_path / "out")

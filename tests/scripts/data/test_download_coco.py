@@ -182,7 +182,7 @@ def test_a_second_run_fetches_nothing_and_checks(download, server, tmp_path):
     server.asked.clear()
     again = download(check=True)
     assert again.returncode in (0, 1)
-    assert "Nothing to fetch" in again.stderr
+    assert "Nothing to download" in again.stderr
     assert "40 images" in again.stdout
     assert server.asked == []
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "COCO").rglob("*")} == before
@@ -210,7 +210,7 @@ def test_a_server_without_ranges_does_not_corrupt_the_file(download, server, pho
     server.breaks[VAL] = [5_000]
     done = download("--only", "val2017")
     assert done.returncode == 0, done.stderr
-    assert "Beginning again" in done.stderr
+    assert "again at byte 0" in done.stderr
     assert there(tmp_path / "COCO") == wanted(photographs, VAL)
 
 
@@ -223,7 +223,7 @@ def test_a_page_in_place_of_the_rest_does_not_cost_what_is_there(download, serve
     server.ranges, server.files[VAL] = False, b"<html>Please log in to this network</html>"
     done = download("--only", "val2017")
     assert done.returncode == 2
-    assert "42 bytes now" in done.stderr
+    assert "42 bytes" in done.stderr
     assert part.read_bytes() == archives[VAL][:5_000]
 
 
@@ -292,7 +292,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(download, server, manife
     )
     done = download()
     assert done.returncode == 2
-    free = re.search(r"has ([\d.]+) GB of free disk, and 900000.0 GB are needed", done.stderr)
+    free = re.search(r"([\d.]+) GB of free disk.* 900000\.0 GB", done.stderr)
     assert free, done.stderr
     assert float(free[1]) < 900_000
     assert server.asked == []
@@ -350,9 +350,9 @@ def test_two_at_once_do_not_write_to_one_file(download, server, environment, pho
         first.kill()  # its curl lives on, and so does the lock
     refused = download("--only", "val2017")
     assert refused.returncode == 2
-    assert "at work" in refused.stderr
+    assert "Another download" in refused.stderr and str(root) in refused.stderr
     server.slow.clear()
-    wait_for(lambda: "at work" not in download("--only", "val2017").stderr)
+    wait_for(lambda: "Another download" not in download("--only", "val2017").stderr)
     assert there(root) == wanted(photographs, VAL)
 
 
@@ -390,7 +390,7 @@ def test_ones_own_archive_is_used_and_never_removed(download, server, archives, 
     own.write_bytes(archives[VAL][:-1])
     refused = download("--only", "val2017")
     assert refused.returncode == 2
-    assert "not touched" in refused.stderr
+    assert str(own) in refused.stderr.splitlines()[-1]
     assert own.read_bytes() == archives[VAL][:-1]
     own.write_bytes(archives[VAL])
     assert download("--only", "val2017").returncode == 0
@@ -404,7 +404,7 @@ def test_somebody_elses_images_are_left_alone(download, server, tmp_path):
     photo.write_bytes(b"mine")
     done = download()
     assert done.returncode == 2
-    assert "holds 1 images and COCO's has 40" in done.stderr
+    assert str(photo.parent) in done.stderr and "(1)" in done.stderr and "(40)" in done.stderr
     assert there(tmp_path / "COCO") == {"val2017/holiday.jpg": b"mine"}
     assert server.asked == []
 
@@ -415,7 +415,7 @@ def test_somebody_elses_labels_are_left_alone(download, tmp_path):
     labels.write_text("{}")
     done = download("--only", "val2017")
     assert done.returncode == 2
-    assert "not overwritten" in done.stderr
+    assert str(labels) in done.stderr
     assert labels.read_text() == "{}"
 
 
@@ -427,7 +427,7 @@ def test_an_empty_folder_is_in_nobodys_way(download, photographs, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [([], "Where to?"), (["a", "b"], "not two"), (["a", "--only", "test2017"], "train2017 or val2017"), (["--fast"], "--help")],
+    [([], "ROOT"), (["a", "b"], "a and b"), (["a", "--only", "test2017"], "train2017 or val2017"), (["--fast"], "--help")],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_2(words, says, tmp_path):
     done = subprocess.run(["bash", str(SCRIPT), *words], cwd=tmp_path, capture_output=True, text=True)

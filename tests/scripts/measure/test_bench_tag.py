@@ -87,21 +87,21 @@ def test_the_page_says_what_was_reached_and_what_was_not(script, sample_dir):
     table = bench.table(album, {name: bench.Timed([value], [value]) for name, value in seconds.items()}, ["cpu"])
     assert "| (a) eager PyTorch, batch 32 | 1.0 (1.0 to 1.0) | 1000.0 |  |  |" in table
     assert "| (c) cocotag | 8.0 (8.0 to 8.0) | 125.0 | 8.00 (8.00 to 8.00) | 92 (92 to 92) |" in table
-    assert "(c) against (a): 8.00, wanted 6: reached" in table
-    assert "(d) against (c): 1.25, wanted 1.4: not reached" in table
-    assert "(c) against its limit: 0.92, wanted 0.9: reached" in table
-    assert "(d) against its limit: 0.65, wanted 0.9: not reached" in table
+    assert "(c) against (a): 8.00, target 6: reached" in table
+    assert "(d) against (c): 1.25, target 1.4: not reached" in table
+    assert "(c) against its limit: 0.92, target 0.9: reached" in table
+    assert "(d) against its limit: 0.65, target 0.9: not reached" in table
     runs = {"repeats": 5, "large": 128, "large_repeats": 2}
     args = argparse.Namespace(trained=None, images=None, size=224, **runs)
     started = {"fp32.onnx": [0.5, 0.4, 1.0], "int8.onnx": [0.3]}
     sizes = {"fp32.onnx": 9_500_000, "int8.onnx": 3_100_000}
     text = bench.page(args, [table], started, None, sizes, ["cpu"], 0.25)
     assert "scripts/measure/bench_tag.py --repeats 5 --large 128 --large-repeats 2` on" in text
-    for part in ("load 0.2", table, "0.50 (0.40 to 1.00)", "1.5: reached", "3.1 MB, 0.33", "was not measured"):
+    for part in ("start: 0.2", table, "0.50 (0.40 to 1.00)", "1.5: reached", "3.1 MB, 0.33", "`--trained`"):
         assert part in text
     found = bench.Accuracy(150, 0.0028, (-0.001, -0.0123, 0.004), 0.31)
     args = argparse.Namespace(trained=Path("x"), images=7, size=224, **runs)
     text = bench.page(args, [table], started | {"fp32.onnx": [2.0]}, found, sizes, ["cpu", "openvino"], 3.0)
-    for part in ("mean nothing", "0.0028, wanted below 0.02: reached", "-0.1 points, 95 % from -1.2 to +0.4", "not reached"):
+    for part in ("--images", "0.0028, target below 0.02: reached", "-0.1 points, 95 % interval -1.2 to +0.4", "not reached"):
         assert part in text
-    assert "OpenVINO is there too" in text
+    assert "used OpenVINO" in text

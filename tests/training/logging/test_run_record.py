@@ -58,7 +58,7 @@ def test_it_says_what_the_run_was_started_with(tmp_path, config, data, monkeypat
     assert None not in [started["versions"][name] for name in ("python", "cocotag", *record.PACKAGES)]
     assert started["machine"]["cores"] >= 1
     assert (started["precision"], started["seed"]) == ("32-true", 3)
-    assert started["data"]["tuned_on"] == data.tuned_on()
+    assert started["data"]["tuned_on"] == data.splits.tuned_on()
     assert started["data"]["classes"] == len(data.vocabulary)
     for part, table in (("train", data.train), ("tune", data.tune)):
         assert started["data"][part]["images"] == len(table)

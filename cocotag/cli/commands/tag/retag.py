@@ -23,7 +23,7 @@ def _run(words: list[str]) -> int:
     done = retag(args.given, plan, say=_say, bars=True)
     written = f": tags written to {', '.join(done.written)}" if done.written else ""
     if written or done.failed:
-        failed = f"; failed when tagged: {done.failed}" if done.failed else ""
+        failed = f"; {done.failed} failed when tagged" if done.failed else ""
         _say(f"{done.total - done.failed} of {done.total} files{written}{failed}")
     if not done.whole:
         _say("The run was stopped before its end, so files are missing. Run cocotag tag again to continue it.")

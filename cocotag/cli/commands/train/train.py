@@ -56,7 +56,7 @@ def _train_config(words: list[str]) -> tuple[TrainConfig, Path | None, Path, boo
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             # A separate parser reads the entries of a list; it has no reference to the command or the list.
             names = [action.dest for action in self._actions if action.dest != "help"]
-            entry = "" if self.prog == "cocotag train" else f"in an entry of {', '.join(names)}: "
+            entry = "" if self.prog == "cocotag train" else f"in a list entry with the keys {', '.join(names)}: "
             reason = plainly(message, names).rstrip(".?")
             flags = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
             flagged = any(re.search(rf"(?<![\w.]){re.escape(flag)}(?![\w.])", reason) for flag in flags if flag != "config")

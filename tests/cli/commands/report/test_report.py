@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from error_codes import ends_with
 
 from cocotag.cli.main import main
 from cocotag.errors import DataError
@@ -69,16 +70,18 @@ def test_a_run_its_report_and_the_file_are_the_same_evaluation(copies):
     frames = [read_evaluation(path).per_class for path in found]
     assert all(frame.equals(frames[0]) for frame in frames)
     shutil.copytree(copies / "a", copies / "other" / "on_train")
-    with pytest.raises(DataError, match=r"has 2 evaluations \(on_train, on_val\)"):
+    with pytest.raises(DataError) as caught:
         read_evaluation(copies / "other")
+    assert caught.value.code == "report_ambiguous"
+    assert "on_train, on_val" in str(caught.value)
 
 
 def test_compare_gives_differences_with_intervals_on_the_same_images(capsys, evaluations):
     status, out, err = run(capsys, "compare", evaluations / "a", evaluations / "b")
     assert (status, err) == (0, "")
-    assert "The same 40 images" in out
+    assert "40 images" in out
     assert re.search(r"macro_f1 +\d+\.\d +\d+\.\d +[+\N{MINUS SIGN}]\d+\.\d +\S+ to \S+", out)
-    assert "more: --format md, csv or json has all" in out
+    assert "--format md, csv or json" in out
     assert max(map(len, out.split("\n\n")[-2].splitlines())) < 110
 
 
@@ -125,15 +128,15 @@ def test_different_images_are_shown_side_by_side_and_never_silently(capsys, eval
     status, out, err = run(capsys, "compare", evaluations / "a", evaluations / "train", "--format", form)
     assert status == 1
     assert err.count("\n") == 1
-    assert "different images: 40 and 120" in err
+    assert "40" in err and "120" in err
     assert "000010000001.jpg" in err
     if form in ("text", "md"):
-        assert "different images: 40 and 120" in out
+        assert "40" in out and "120" in out
         assert "B - A" not in out
     elif form == "json":
         document = json.loads(out)
         assert document["paired"] is False
-        assert "different images" in document["note"]
+        assert "40" in document["note"] and "120" in document["note"]
         assert set(document["summary"]["map"]) == {
             f"{side}{end}" for side in ("baseline", "other") for end in ("", "_lo", "_hi")
         }
@@ -145,7 +148,7 @@ def test_without_predictions_there_is_no_difference_either(capsys, copies):
     (copies / "b" / "predictions.npz").unlink()
     status, out, err = run(capsys, "compare", copies / "a", copies / "b")
     assert status == 1
-    assert f"predictions.npz in {copies / 'b'}" in err
+    assert "predictions.npz" in err and str(copies / "b") in err
     assert "predictions.npz" in out and "B - A" not in out
 
 
@@ -211,28 +214,31 @@ def break_it(fault, folder):
 
 
 FAULTS = {
-    "nothing": "report.json",
-    "no_report": "cocotag evaluate",
-    "not_json": "report.json",
-    "a_list": "schema_version",
-    "other_json": "run, data",
-    "newer": "99",
-    "no_columns": "support",
-    "rows_of_numbers": "report.json",
-    "not_utf8": "report.json",
-    "damaged": "predictions.npz",
-    "of_another": "predictions.npz",
+    "nothing": ("path_missing", "report.json"),
+    "no_report": ("report_missing", "cocotag evaluate"),
+    "not_json": ("not_json", "report.json"),
+    "a_list": ("not_a_report", "schema_version"),
+    "other_json": ("not_a_report", "run, data"),
+    "newer": ("schema_unsupported", "99"),
+    "no_columns": ("not_a_report", "support"),
+    "rows_of_numbers": ("not_a_report", "report.json"),
+    "not_utf8": ("not_json", "report.json"),
+    "damaged": ("predictions_damaged", "predictions.npz"),
+    "of_another": ("report_mismatch", "predictions.npz"),
 }
+"""Fault -> the error's code, and a fact of its message."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_mistake_is_one_line(capsys, copies, fault):
     break_it(fault, copies / "a")
     for words in (("show", copies / "a"), ("compare", copies / "b", copies / "a")):
-        status, out, err = run(capsys, *words)
+        code, fact = FAULTS[fault]
+        with ends_with(code):
+            status, out, err = run(capsys, *words)
         assert (status, out) == (2, "")
         assert err.count("\n") == 1
-        assert FAULTS[fault] in err
+        assert fact in err
         assert str(copies / "a") in err
 
 

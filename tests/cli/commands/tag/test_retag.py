@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from error_codes import ends_with
 from PIL import Image
 from toy_bundle import make_toy_bundle
 
@@ -97,7 +98,8 @@ def test_the_output_stands_for_its_state(run, album, bundle, tmp_path):
 def test_nobody_elses_file_is_replaced(run, album, bundle, tmp_path):
     run("tag", album, "--model", bundle, "--out", tmp_path / "t.csv")
     (tmp_path / "mine.csv").write_text("mine")
-    status, _, err = run("retag", tmp_path / "t.csv", "--out", tmp_path / "mine.csv")
+    with ends_with("output_exists"):
+        status, _, err = run("retag", tmp_path / "t.csv", "--out", tmp_path / "mine.csv")
     assert status == 2 and "mine.csv" in err and "--overwrite" in err and (tmp_path / "mine.csv").read_text() == "mine"
     assert run("retag", tmp_path / "t.csv", "--out", tmp_path / "mine.csv", "--overwrite")[0] == 1
 
@@ -126,7 +128,8 @@ def test_a_table_without_its_state_is_refused_unharmed(run, album, bundle, tmp_p
     run("tag", album, "--model", bundle, "--out", out)
     (tmp_path / "t.csv.state").unlink()
     before = out.read_bytes()
-    assert run("retag", out, "--out", tmp_path / "x.csv")[0] == 2
+    with ends_with("state_missing"):
+        assert run("retag", out, "--out", tmp_path / "x.csv")[0] == 2
     assert out.read_bytes() == before and not (tmp_path / "x.csv").exists()
 
 
@@ -148,8 +151,9 @@ def test_relative_paths_are_looked_up_from_here_and_refused_where_they_lead_to_n
     run("tag", "album", "--model", bundle, "--out", "t.csv")
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
-    status, _, err = run("retag", "../t.csv", "--txt")
-    assert status == 2 and err.count("\n") == 1 and f"Run it in {tmp_path}." in err
+    with ends_with("photographs_elsewhere"):
+        status, _, err = run("retag", "../t.csv", "--txt")
+    assert status == 2 and err.count("\n") == 1 and f"{tmp_path}." in err
     assert not list(tmp_path.rglob("*.txt"))
     shutil.copytree(album, tmp_path / "else" / "album")
     run("retag", "../t.csv", "--txt")
@@ -163,7 +167,8 @@ def test_tags_are_not_written_beside_other_photographs_of_the_same_names(run, al
     for path in album.iterdir():
         (tmp_path / "else" / "album" / path.name).write_bytes(path.read_bytes() + b"another")
     monkeypatch.chdir(tmp_path / "else")
-    assert run("retag", "../t.csv", "--xmp")[0] == 2
+    with ends_with("photographs_elsewhere"):
+        assert run("retag", "../t.csv", "--xmp")[0] == 2
     assert not list(tmp_path.rglob("*.xmp"))
 
 
@@ -174,8 +179,9 @@ def test_a_folder_that_is_no_longer_where_it_was_is_looked_up_from_here(run, alb
     run("tag", "album", "--model", bundle, "--out", "t.csv")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "before").rename("after")
-    status, _, err = run("retag", "after/t.csv", "--xmp")
-    assert status == 2 and f"the folder that was {tmp_path / 'before'}" in err
+    with ends_with("photographs_elsewhere"):
+        status, _, err = run("retag", "after/t.csv", "--xmp")
+    assert status == 2 and str(tmp_path / "before") in err
     monkeypatch.chdir(tmp_path / "after")
     assert run("retag", "t.csv", "--xmp")[0] == 1
     assert (tmp_path / "after" / "album" / "0.png.xmp").exists()
@@ -201,7 +207,8 @@ def test_the_paths_that_were_tagged_stand_for_their_state(run, album, bundle, tm
     assert run("retag", *given, "--xmp", "--threshold", "0.1")[0] == tagged
     assert {path: path.read_bytes() for path in album.glob("*.xmp")} != before
     assert run("retag", *(f"{tmp_path}/{path}" for path in given), "--xmp", "--threshold", "0.9")[0] == tagged
-    status, _, err = run("retag", "album/0.png", "--xmp")
+    with ends_with("state_missing"):
+        status, _, err = run("retag", "album/0.png", "--xmp")
     assert status == 2 and err.count("\n") == 1 and str(tmp_path / "xdg" / "cocotag") in err
 
 
@@ -231,7 +238,8 @@ def test_a_state_that_cannot_be_written_can_be_read(run, locked, tmp_path):
     assert status == 1 and "is read-only" in err
     assert (tmp_path / "new.csv").read_bytes() == before["t.csv"]
     assert {path.name: path.read_bytes() for path in locked.iterdir()} == before
-    status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
+    with ends_with("output_exists"):
+        status, _, err = run("retag", locked / "t.csv", "--out", tmp_path / "new.csv")
     assert status == 2 and "t.csv.state" in err and "--overwrite" in err
     assert run("retag", locked / "t.csv", "--out", tmp_path / "new.csv", "--overwrite", "--threshold", "0.9")[0] == 1
     assert (tmp_path / "new.csv").read_bytes() != before["t.csv"]

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from error_codes import ends_with
 from toy_bundle import make_toy_bundle
 
 from cocotag.cli.main import main
@@ -42,7 +43,7 @@ def tag(photos, bundles, out, *words):
 
 def test_a_row_of_each_model_for_every_file_as_that_model_alone_gives_it(photos, bundles, tmp_path, capsys):
     assert tag(photos, bundles, tmp_path / "all.csv") == 1  # one file is no image
-    assert "7 of 8 files tagged by 3 models" in capsys.readouterr().err
+    assert "7 of 8 files" in capsys.readouterr().err
     rows = list(csv.DictReader((tmp_path / "all.csv").open(newline="")))
     assert list(rows[0]) == ["path", "status", "tags", "scores", "model"]
     names = [str(bundles[0]), str(bundles[1]), "two.onnx"]
@@ -65,8 +66,9 @@ def test_json_lines_name_the_model_and_its_own_classes(photos, bundles, tmp_path
 
 
 def test_the_same_bundle_twice_is_refused(photos, bundles, tmp_path, capsys):
-    assert tag(photos, [bundles[0], bundles[0]], tmp_path / "all.csv") == 2
-    assert "one.onnx is given more than once" in capsys.readouterr().err
+    with ends_with("given_twice"):
+        assert tag(photos, [bundles[0], bundles[0]], tmp_path / "all.csv") == 2
+    assert "one.onnx" in capsys.readouterr().err
     assert not (tmp_path / "all.csv").exists()
 
 

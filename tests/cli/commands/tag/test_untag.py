@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from error_codes import ends_with
 from own_labels import picture
 from xmp_samples import DIGIKAM
 
@@ -69,12 +70,14 @@ def test_faults_are_status_1_and_mistakes_2(photos, capsys, monkeypatch):
     (photos / "1.jpg.xmp").write_bytes((photos / "1.jpg.xmp").read_bytes()[:-60])
     assert main(["untag", str(photos)]) == 1
     assert "1 damaged" in capsys.readouterr().err
-    assert main(["untag", str(photos / "none")]) == 2
-    assert "not exist" in capsys.readouterr().err
+    with ends_with("path_missing"):
+        assert main(["untag", str(photos / "none")]) == 2
+    assert str(photos / "none") in capsys.readouterr().err
     write_sidecars([Row(photos / "0.jpg", tags=(DOG,))])
     before = contents(photos)
     monkeypatch.setenv("PATH", "")
-    assert main(["untag", str(photos), "--embed"]) == 2
+    with ends_with("missing_exiftool"):
+        assert main(["untag", str(photos), "--embed"]) == 2
     assert "apt install" in capsys.readouterr().err
     assert contents(photos) == before
 
@@ -85,8 +88,9 @@ def test_globs_and_a_list_on_stdin_are_paths_as_they_are_for_tag(photos, capsys,
     write_sidecars([Row(photos / "1.jpg", tags=(DOG,))])
     assert main(["untag", str(photos / "*.xmp")]) == 0
     assert contents(photos)["0.jpg.xmp"] == DIGIKAM.encode()
-    assert main(["untag", str(photos / "*.png")]) == 2
-    assert "matches nothing" in capsys.readouterr().err
+    with ends_with("path_missing"):
+        assert main(["untag", str(photos / "*.png")]) == 2
+    assert "*.png" in capsys.readouterr().err
     write_sidecars([Row(photos / f"{number}.jpg", tags=(DOG,)) for number in range(3)])
     # a sidecar goes with the photograph before it in the list; what was never there is named
     listed = "\n".join(str(photos / name) for name in ("0.jpg", "1.jpg", "1.jpg.xmp", "2.jpg.xmp", "none.jpg"))
