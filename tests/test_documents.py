@@ -8,6 +8,8 @@ import pytest
 from own_labels import picture
 
 from cocotag.cli.main import main
+from cocotag.photos.decode import REASONS
+from cocotag.tagging.outputs.formats import sqlite
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md"))]
@@ -29,7 +31,6 @@ NOT_RUN = {
 QUICK = {
     "--config sample": "--config sample --model.image_size 64 --batch_size 16 --data.workers 0 --stages "
     """'[{"epochs": 1, "train": "head", "lr": 0.003}]'""",
-    "--find-lr": "--find-lr",
     "--batch '[1, 8]' --threads '[1, 2]'": "--batch '[1]' --threads '[1]' --repeats 2",
     "--bundle runs/first/tagger.onnx": "--bundle runs/first/tagger.onnx --repeats 2",
     "sample data": "sample data --train 120 --val 40 --size 96",
@@ -97,12 +98,29 @@ def test_no_excuse_is_left_over():
     assert not [pattern for pattern in NOT_RUN if not any(re.search(pattern, command) for command in every)]
 
 
+def anchors(path):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
-        text = (PROJECT / document).read_text(encoding="utf-8")
-        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        here = PROJECT / document
+        for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", here.read_text(encoding="utf-8")):
             if not link.startswith("http"):
-                assert ((PROJECT / document).parent / link).exists(), f"{document}: {link}"
+                page = here.parent / link if link else here
+                assert page.exists(), f"{document}: {link}"
+                assert not anchor or anchor in anchors(page), f"{document}: {link}#{anchor}"
+
+
+def test_the_documents_name_the_tables_and_statuses_that_exist():
+    formats = (PROJECT / "docs" / "formats.md").read_text(encoding="utf-8")
+    tables = set(re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", Path(sqlite.__file__).read_text(encoding="utf-8")))
+    assert tables == set(re.findall(r"`(\w+)`", re.search(r"SQLite: (.*?)\(schema", formats, re.DOTALL)[1]))
+    tagging = (PROJECT / "docs" / "tagging.md").read_text(encoding="utf-8")
+    stated = re.search(r"^`status` is (.*?)\n\n", tagging, re.MULTILINE | re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", stated)) == {"ok", *REASONS}
 
 
 def run(command, capsys):

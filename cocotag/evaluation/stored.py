@@ -71,9 +71,9 @@ def read_evaluation(path: Path | str) -> StoredEvaluation:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{report} is not JSON ({error}). Write it again with: cocotag evaluate", code="not_json") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if isinstance(version, int) and not 1 <= version <= SCHEMA_VERSION:
         raise DataError(
-            f"{report} has schema version {version}, but this cocotag reads versions up to {SCHEMA_VERSION}. "
+            f"{report} has schema version {int(version)}, but this cocotag reads versions 1 to {SCHEMA_VERSION}. "
             "Install a newer cocotag.",
             code="schema_unsupported",
         )

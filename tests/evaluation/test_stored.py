@@ -80,6 +80,7 @@ def test_a_report_that_is_not_json_is_refused(folder, text):
     ("changes", "code", "value"),
     [
         ({"schema_version": 99}, "schema_unsupported", "99"),
+        ({"schema_version": 0}, "schema_unsupported", "0"),
         ({"per_class": None}, "not_a_report", "per_class"),
         ({"per_class": [{"name": "cat"}]}, "not_a_report", "support"),
         ({"per_class": [1], "summary": {"map": 1}}, "not_a_report", "report.json"),

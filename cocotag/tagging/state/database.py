@@ -10,6 +10,7 @@ from pathlib import Path
 from cocotag.errors import DataError, OutputError
 
 _CACHE_KIB = 16_000
+_SMALLEST = 512  # bytes of a page, and so of a database; SQLite takes shorter files for empty ones and would write over them
 _WAIT_SECONDS = 1.0  # for a run that is about to end
 
 
@@ -70,9 +71,14 @@ def connect(path: Path | str, application_id: int, version: int, schema: str) ->
         schema: Statements that create the tables.
 
     Raises:
-        DataError: It is another program's database, or has tables of another version.
+        DataError: It is another program's file, or has tables of another version.
         sqlite3.DatabaseError: See `plain_errors`.
     """
+    if str(path) and Path(path).is_file() and 0 < Path(path).stat().st_size < _SMALLEST:
+        raise DataError(
+            f"{path} is not a state of cocotag; it is left unchanged. Move it away, or choose another state: --state FILE.",
+            code="not_a_state",
+        )
     connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

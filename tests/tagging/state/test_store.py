@@ -257,6 +257,8 @@ def test_another_programs_database_is_left_unchanged(place, marked):
 def test_a_file_that_is_not_a_database_is_left_unchanged(place):
     place.write_text("path,status,tags,scores\n" * 100)
     assert_refused(place, "state_damaged")
+    place.write_text("x")  # SQLite would take it for an empty database
+    assert_refused(place, "not_a_state")
 
 
 def test_a_damaged_state_is_left_unchanged(place, models):
