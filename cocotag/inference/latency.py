@@ -1,4 +1,4 @@
-"""Latency of a network per batch, for several ways to run it. The ways with torch are in `models/ways.py`."""
+"""Latency of a network per batch, for several ways to run it. The ways with torch are in `export/ways.py`."""
 
 from __future__ import annotations
 

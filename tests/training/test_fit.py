@@ -252,7 +252,7 @@ def test_a_loader_that_the_system_kills_is_one_line(sample_dir, tmp_path):
     status, said, out = stopped(sample_dir, tmp_path / "run", kill_workers)
     assert status == 2
     assert [line for line in said.splitlines() if line.startswith("cocotag:")] == [said.splitlines()[-1]]
-    assert said.splitlines()[-1].count("signal") == 1
+    assert "Killed" in said.splitlines()[-1]
     assert f"cocotag train --resume {tmp_path / 'run'}" in said
     assert "Traceback" not in said
     assert out == ""
@@ -263,7 +263,7 @@ def test_nothing_is_left_behind_by_a_run_that_cannot_start(sample_dir, tmp_path)
     late = small(sample_dir, data=DataConfig(root=str(sample_dir), val_split="nope"))
     cases = [
         (wrong, DataError, "split_missing"),
-        (late, DataError, "split_missing"),
+        (late, DataError, "data_faults"),
         (small(sample_dir, batch_size=0), ConfigError, "config_invalid"),
     ]
     if not torch.cuda.is_available():
@@ -381,7 +381,7 @@ def test_precision_is_what_was_asked_for(sample_dir):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError) as caught:
             precision(small(sample_dir, precision="fp16"))
-        assert caught.value.code == "precision_unavailable"
+        assert caught.value.code == "fp16_without_cuda"
 
 
 @pytest.mark.parametrize("keep", [False, True])

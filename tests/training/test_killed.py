@@ -262,7 +262,7 @@ def test_a_full_disk_does_not_put_a_damaged_checkpoint_in_the_place_of_a_sound_o
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     status, said = server.train(run, moment=("full_disk", "last.ckpt", 2)).ended()
     assert status == 2, said
-    assert "Going on from previous.ckpt" in said
+    assert "previous.ckpt" in said
     assert checkpoint(run, "previous")["epoch"] == 1
     resume(run)
     assert_same_run(run, unbroken("plain"))
@@ -277,7 +277,8 @@ def test_a_second_process_is_refused_and_the_first_is_unharmed(sample_dir, tmp_p
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     status, said = server.train(run).ended()
     assert status == 2, said
-    assert said.splitlines() == [f"cocotag: Another cocotag train is at work in {run}. Wait for it, or stop it first."]
+    (line,) = said.splitlines()
+    assert line.startswith("cocotag: Another cocotag train") and str(run) in line
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     (tmp_path / "wait").unlink()
     assert first.ended()[0] == 0
