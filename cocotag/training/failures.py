@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +13,7 @@ from cocotag.config import TrainConfig
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
 from cocotag.training.logging.loggers import NO_SPACE
-from cocotag.training.loop.interrupt import StopOnInterrupt
+from cocotag.training.loop.interrupt import StopOnInterrupt, let_workers_end
 from cocotag.training.loop.module import NotFinite
 
 _CONNECTION = ("Connection closed", "Connection reset", "Timed out waiting", "gloo", "NCCL")
@@ -68,7 +66,7 @@ def plain_errors(
     except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
-        _let_workers_end()
+        let_workers_end()
         raise Interrupted(f"Stopped. {kept()}", code="interrupted") from None
     except RuntimeError as error:
         said = str(error)
@@ -86,19 +84,9 @@ def plain_errors(
         if not said.startswith("DataLoader worker"):
             raise
         if interrupt.pressed or trainer.received_sigterm:  # a batch system sends SIGTERM to the workers too
-            _let_workers_end()
+            let_workers_end()
             raise Interrupted(f"Stopped. {kept()}", code="interrupted") from None
         raise CocotagError(
             f"A process that loads images was killed: {said.rstrip('. ')}. If memory ran out, free some. {kept()}",
             code="loader_killed",
         ) from None
-
-
-def _let_workers_end() -> None:
-    """Stop watching the loader processes.
-
-    When a run is told to stop, so are they, and torch's signal handler would raise wherever the program is by then, even while
-    it exits.
-    """
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)

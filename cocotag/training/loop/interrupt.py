@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -24,6 +26,7 @@ class StopOnInterrupt(NotedInterrupt, Callback):
     def _stop(self, trainer: Trainer, *_: Any, **__: Any) -> None:  # noqa: ANN401 (Lightning's hooks)
         # Several processes stop at the same step: a process that continued would wait forever for the others' gradients.
         if self.pressed if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.pressed, all=False):
+            let_workers_end()
             raise KeyboardInterrupt
 
     on_train_batch_start = _stop
@@ -39,3 +42,13 @@ class StopOnInterrupt(NotedInterrupt, Callback):
         """Several processes may have different numbers of batches here, so they wait for the next epoch."""
         if trainer.world_size == 1:
             self._stop(trainer)
+
+
+def let_workers_end() -> None:
+    """Stop watching the loader processes.
+
+    When a run is told to stop, so are they, and torch's signal handler would raise wherever the program is by then, even while
+    it exits.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
