@@ -302,9 +302,8 @@ def test_little_is_done_before_the_first_row(album, toy_bundle):
 
 def test_copies_do_not_go_where_the_originals_are(tag, album, tmp_path):
     with ends_with("output_is_input"):
-        status, _, err = tag(album, "--embed-into", album / "a" / "..", "--state", tmp_path / "s")
+        status, _, _ = tag(album, "--embed-into", album / "a" / "..", "--state", tmp_path / "s")
     assert status == 2
-    assert "--embed-into" in err
     assert not (tmp_path / "s").exists()
 
 
