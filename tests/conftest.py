@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = os.environ.get("COCOTAG_REQUIRE_ALL") == "1"
+
+
+THREADS = pytest.StashKey[int]()
+
+
+def pytest_runtest_setup(item):
+    """Give torch the same number of threads for every test: with another, a training's last digits differ."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        number = int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads())
+        torch.set_num_threads(item.config.stash.setdefault(THREADS, number))
 
 
 @pytest.hookimpl(hookwrapper=True)
