@@ -2,6 +2,6 @@
 
 import sys
 
-from cocotag.cli.main import main
+from cocotag.cli.guard import main
 
 sys.exit(main())

@@ -147,7 +147,7 @@ def test_the_design_says_which_rooms_each_room_imports():
         room = room_of(name)
         used = {room_of(one) for one in imports(path) if one in MODULES and (name, one) not in LATE}
         if room:
-            real[room] |= used - {room, None}
+            real[room] |= used - {room, None, "process"}  # as the ground floor, all may import it
     assert real == stated
 
 

@@ -92,4 +92,4 @@ def test_the_gallery_is_inside(installed, tmp_path, toy_bundle, sample_dir):
 
 def test_the_console_script_is_declared(installed):
     (entry,) = installed.glob("cocotag-*.dist-info/entry_points.txt")
-    assert "cocotag = cocotag.cli.main:main" in entry.read_text()
+    assert "cocotag = cocotag.cli.guard:main" in entry.read_text()

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cocotag.cores import usable_cores
 from cocotag.errors import ImageError
 from cocotag.photos.decode import decode
 from cocotag.photos.thumbnails import data_uri, shrink
+from cocotag.process.cores import usable_cores
 
 FALSE_POSITIVE, MISS = "false positive", "miss"
 PER_CLASS = 3

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.bundle import open_session, session_metadata
-from cocotag.cores import usable_cores
 from cocotag.errors import BundleError, ConfigError
+from cocotag.process.cores import usable_cores
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -21,10 +21,12 @@ from cocotag.photos.formats.jpeg import HEADROOM as HEADROOM  # part of this int
 from cocotag.photos.formats.limits import MAX_BYTES as MAX_BYTES
 from cocotag.photos.formats.table import FORMATS, identify
 from cocotag.photos.formats.wanted import Rows, Wanted
+from cocotag.process.restarts import decoding
 
 REASONS = (
     *("missing", "not_a_file", "unreadable", "changed", "empty"),
     *("not_an_image", "truncated", "too_large", "too_small", "needs_raw", "no_preview", "unsupported"),
+    "decoder_crashed",
 )
 """Every ``reason`` of an `ImageError` that `decode` raises."""
 
@@ -51,15 +53,23 @@ def decode(
         ImageError: With one of the reasons ``missing``; ``not_a_file`` (a folder or device); ``unreadable`` (permission,
             I/O); ``changed`` (while being read); ``empty`` (0 bytes); ``not_an_image``; ``truncated`` (or damaged);
             ``too_large``; ``too_small``; ``unsupported`` (a sound file of a kind that is not read); ``needs_raw`` (the extra
-            ``raw`` is missing); ``no_preview`` (camera RAW without one).
+            ``raw`` is missing); ``no_preview`` (camera RAW without one); ``decoder_crashed`` (decoding it has ended an
+            earlier process of this run).
     """
-    name, data = ("these bytes", source) if isinstance(source, bytes) else (_printable(source), _read(source))
+    wanted = Wanted(min_side and math.ceil(headroom * min_side), rows)
+    if isinstance(source, bytes):
+        return _decode("these bytes", source, wanted)
+    with decoding(source, min_side=wanted.min_side):
+        return _decode(_printable(source), _read(source), wanted)
+
+
+def _decode(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]:
     if not data:
         raise ImageError("empty", f"{name}: the file is empty (0 bytes). Copy or download it again.")
     kind = identify(data)
     if kind is None:
         raise ImageError("not_an_image", f"{name}: the content is not a supported image format. Leave it out.")
-    return FORMATS[kind].decode(name, data, Wanted(min_side and math.ceil(headroom * min_side), rows))
+    return FORMATS[kind].decode(name, data, wanted)
 
 
 def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from cocotag.photos.formats import heif, jpeg, raw
 from cocotag.photos.formats.limits import MIN_SIDE
 from cocotag.photos.formats.orientation import TRANSPOSED, image_orientation
 from cocotag.photos.formats.table import FORMATS
+from cocotag.process.restarts import decoding
 
 _FORMATS = tuple(name for name, row in FORMATS.items() if row.pillow_reads_size)
 _KEYWORDS, _CHARSET, _UTF8 = (2, 25), (1, 90), b"\x1b%G"
@@ -54,7 +55,7 @@ def read_header(path: Path | str, *, metadata: bool = False) -> Header:
         ImageError: As `decode`.
     """
     # Not only OSError: Pillow's plugins raise many kinds of errors. `decode` then names the fault, or succeeds.
-    with suppress(Exception):
+    with decoding(path, "header"), suppress(Exception):
         if Path(path).is_file():  # opening a pipe would block forever
             return _open(Path(path), metadata)
     height, width = decode(path).shape[:2]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from cocotag.cores import usable_cores
 from cocotag.errors import DataError
 from cocotag.inference.stream import Prediction, predict_with_all
 from cocotag.inference.tagger import Tagger
-from cocotag.interrupt import NotedInterrupt
 from cocotag.photos.walk import Part, Walk
+from cocotag.process.cores import usable_cores
+from cocotag.process.interrupt import NotedInterrupt
 from cocotag.tagging.decisions.failures import FIRST_FAILURES
 from cocotag.tagging.progress import Progress
 from cocotag.tagging.state.models import Model

@@ -12,6 +12,9 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from cocotag.config import TrainConfig
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.errors import CocotagError, ConfigError, DataError, Interrupted, OutputError
+from cocotag.path_text import show
+from cocotag.photos.trial import crash
+from cocotag.process.restarts import attempts, watched
 from cocotag.training.logging.loggers import NO_SPACE
 from cocotag.training.loop.interrupt import StopOnInterrupt, let_workers_end
 from cocotag.training.loop.module import NotFinite
@@ -86,7 +89,19 @@ def plain_errors(
         if interrupt.pressed or trainer.received_sigterm:  # a batch system sends SIGTERM to the workers too
             let_workers_end()
             raise Interrupted(f"Stopped. {kept()}", code="interrupted") from None
+        for image, how in _crashed_decoders():
+            raise DataError(
+                f"{show(image)}: its decoder crashed ({how}). Remove it from the annotations. {kept()}", code="decoder_crashed"
+            ) from None
         raise CocotagError(
             f"A process that loads images was killed: {said.rstrip('. ')}. If memory ran out, free some. {kept()}",
             code="loader_killed",
         ) from None
+
+
+def _crashed_decoders() -> Iterator[tuple[str, str]]:
+    """Yield each image that ended a worker's process, with the name of the signal."""
+    folder = watched()
+    for attempt in [] if folder is None else attempts(folder):
+        if how := crash(attempt):
+            yield attempt.path, how

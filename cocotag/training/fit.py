@@ -23,6 +23,7 @@ from cocotag.export.bundles import export_checkpoint
 from cocotag.export.checkpoint import checkpoint_facts
 from cocotag.files import write_text
 from cocotag.inference.tagger import Tagger
+from cocotag.process.restarts import restart_as
 from cocotag.thresholds import parse_rule
 from cocotag.training.checkpoints import (
     KeepPrevious,
@@ -114,6 +115,7 @@ def fit(config: TrainConfig, directory: Path) -> Run | None:
         ) from None
     try:
         with held(directory):
+            restart_as(["train", "--resume", str(directory)])
             write_text(directory / "config.yaml", yaml.safe_dump(ready.config.to_json(), sort_keys=False))
             return _train(ready, directory)
     except ConfigError:

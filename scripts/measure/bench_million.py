@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cocotag.cores import usable_cores
 from cocotag.inference.stream import Prediction, predict_files
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.walk import Walk
+from cocotag.process.cores import usable_cores
 from cocotag.tagging import folder as folder_module
 from cocotag.tagging.folder import tag_paths
 from cocotag.tagging.progress import Progress

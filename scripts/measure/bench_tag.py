@@ -41,9 +41,9 @@ import onnxruntime
 from phone_photographs import NOISE, enlarge
 from tag_ways import Album, decode, eager, infer, make_network, one_by_one, ours, to_int8
 
-from cocotag.cores import usable_cores
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.walk import find_images
+from cocotag.process.cores import usable_cores
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")

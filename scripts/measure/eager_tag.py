@@ -20,7 +20,6 @@ from torchvision import transforms
 
 from cocotag.bundle import BundleMetadata, read_metadata, write_bundle
 from cocotag.config import ModelConfig
-from cocotag.cores import usable_cores
 from cocotag.export.bundles import export_network
 from cocotag.export.quantize import CALIBRATION_IMAGES, quantize_convolutions
 from cocotag.export.ways import stir
@@ -30,6 +29,7 @@ from cocotag.models.network import TaggerNetwork
 from cocotag.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 from cocotag.models.weights import load_weights
 from cocotag.photos.decode import load_square
+from cocotag.process.cores import usable_cores
 
 BATCH, WORKERS = 32, 2
 CROP = 0.875  # share of the shorter side, as in timm's evaluation

@@ -30,7 +30,6 @@ from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from cocotag.config import ModelConfig
-from cocotag.cores import usable_cores
 from cocotag.export.onnx_graph import to_onnx
 from cocotag.export.quantize import quantize_convolutions
 from cocotag.export.ways import all_ways, cpu_run, stir
@@ -43,6 +42,7 @@ from cocotag.models.summary import summarise
 from cocotag.models.weights import to_torchvision
 from cocotag.pages.drawing import standalone
 from cocotag.pages.plots import scatter
+from cocotag.process.cores import usable_cores
 
 Architecture = Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
 SIDE = 224

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 
-from cocotag.cores import usable_cores
+from cocotag.process.cores import usable_cores
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cocotag.cores import usable_cores
 from cocotag.inference import stream
 from cocotag.inference.tagger import Tagger
 from cocotag.photos.decode import load_square
 from cocotag.photos.walk import Walk, find_images
+from cocotag.process.cores import usable_cores
 from cocotag.tagging.decisions.choice import Wish, choose
 from cocotag.tagging.decisions.rows import Context
 from cocotag.tagging.folder import tag_paths

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cocotag.cores import usable_cores
+from cocotag.process.cores import usable_cores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))
 from measured_run import DATA, IMAGENET, PROJECT, cocotag, measure

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 from cocotag import losses, thresholds
 from cocotag.config import ModelConfig
-from cocotag.cores import usable_cores
 from cocotag.data.annotations import load_split
 from cocotag.files import write_text
 from cocotag.models.build import build_network, load
 from cocotag.photos.decode import load_square
+from cocotag.process.cores import usable_cores
 from cocotag.thresholds import F1, PRIOR_STRENGTH, STRENGTHS, Rule, choose_thresholds, parse_rule
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))

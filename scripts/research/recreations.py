@@ -35,7 +35,6 @@ from torchvision.transforms import v2
 
 from cocotag import metrics
 from cocotag.config import DataConfig, TrainConfig
-from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.data.splits import Splits
@@ -44,6 +43,7 @@ from cocotag.files import atomic_path, write_text
 from cocotag.models.build import build_network, load
 from cocotag.models.network import TaggerNetwork
 from cocotag.photos.decode import decode, load_square
+from cocotag.process.cores import usable_cores
 from cocotag.thresholds import choose_thresholds
 from cocotag.training.loop.runtime import keep_freed_memory, precision
 

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cocotag.cores import usable_cores
 from cocotag.errors import ImageError
 from cocotag.photos.decode import MAX_BYTES, decode, to_square
 from cocotag.photos.formats import jpeg
+from cocotag.process.cores import usable_cores
+from cocotag.process.restarts import decoding
 
 FED_SIDE = 224
 """Side at which images are measured, pixels: the default input size of a network."""
@@ -274,7 +275,8 @@ def _measure(path: Path) -> tuple[_Measured, NDArray[np.int64]]:
     nothing = np.zeros((3, 256), np.int64)
     try:
         data = path.read_bytes()
-        image = decode(data, min_side=FED_SIDE)
+        with decoding(path, min_side=FED_SIDE):
+            image = decode(data, min_side=FED_SIDE)
     except OSError:
         return _Measured("unreadable"), nothing
     except ImageError as error:

@@ -17,7 +17,6 @@ from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.frequency import repeat_factors
 from cocotag.data.loading.dataset import Batch, EpochSampler, InOrder, Share, TaggedImages, to_batch
@@ -25,6 +24,7 @@ from cocotag.data.loading.image_cache import cached_paths
 from cocotag.data.loading.transforms import Augmentation
 from cocotag.data.splits import Splits
 from cocotag.labels import Vocabulary
+from cocotag.process.cores import usable_cores
 
 
 class TaggingData(LightningDataModule):

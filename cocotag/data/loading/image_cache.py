@@ -40,11 +40,11 @@ import simplejpeg
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cocotag.cores import usable_cores
 from cocotag.data.table_cache import user_folder
 from cocotag.errors import DataError, ImageError, Interrupted, OutputError
 from cocotag.files import write_text
 from cocotag.photos.decode import decode
+from cocotag.process.cores import usable_cores
 
 MARGIN = 1.15
 """Shorter side of a copy divided by the side of the network's input."""

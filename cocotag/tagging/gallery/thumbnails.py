@@ -17,10 +17,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from cocotag.cores import usable_cores
 from cocotag.errors import ImageError
 from cocotag.photos.decode import decode
 from cocotag.photos.thumbnails import shrink
+from cocotag.process.cores import usable_cores
 from cocotag.tagging.gallery.place import output_errors, thumb_keys, thumb_name
 
 SIDE, QUALITY = 288, 70

@@ -23,10 +23,10 @@ import torch
 
 import cocotag
 from cocotag.config import TrainConfig
-from cocotag.cores import usable_cores
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.files import write_text
+from cocotag.process.cores import usable_cores
 
 PACKAGES = (
     "torchvision",

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
-from cocotag.interrupt import NotedInterrupt
+from cocotag.process.interrupt import NotedInterrupt
 from cocotag.training.loop.runtime import say
 
 

@@ -10,6 +10,7 @@ from typing import cast
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, INTERRUPTED, NOT_STARTED, Command, Parser
 from cocotag.cli.parsing.tag_flags import add_choice, add_outputs, plan_of
 from cocotag.errors import CocotagError, Interrupted
+from cocotag.process.restarts import replayed
 
 
 def _run(words: list[str]) -> int:
@@ -31,7 +32,7 @@ def _run(words: list[str]) -> int:
             state=args.state,
             rehash=args.rehash,
             retry_failed=args.retry_failed,
-            listed=None if sys.stdin is None else cast(BufferedIOBase, sys.stdin.buffer),
+            listed=None if sys.stdin is None else replayed(cast(BufferedIOBase, sys.stdin.buffer)),
             progress=progress,
             bars=not args.json_log,
         )

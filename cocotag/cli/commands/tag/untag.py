@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
+from typing import cast
 
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command, given_path
 from cocotag.errors import DataError
+from cocotag.process.restarts import replayed
 
 
 def _run(words: list[str]) -> int:
@@ -25,7 +27,7 @@ def _run(words: list[str]) -> int:
         find_exiftool()  # before anything is changed
     if Path("-") in args.paths and sys.stdin is None:
         raise DataError("- is a list on stdin, which is closed. Leave it open, or give the paths.", code="stdin_closed")
-    listed = sys.stdin.buffer.read() if Path("-") in args.paths else b""
+    listed = replayed(cast(BufferedIOBase, sys.stdin.buffer)).read() if Path("-") in args.paths else b""
     show_diff = partial(print, end="") if args.dry_run else None
     summaries = [
         work(args.paths, listed=BytesIO(listed), dry_run=args.dry_run, show_diff=show_diff)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def _run(words: list[str]) -> int:
     from jsonargparse.typing import PositiveInt
 
-    from cocotag.cores import usable_cores
     from cocotag.inference.latency import to_text
+    from cocotag.process.cores import usable_cores
 
     parser = model_parser(COMMAND)
     parser.add_argument("--bundle", type=str | None, metavar="FILE", help="time a bundle instead; this needs no PyTorch")

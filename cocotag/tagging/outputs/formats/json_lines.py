@@ -16,6 +16,7 @@ from typing import TextIO
 from cocotag.errors import OutputError
 from cocotag.files import write_fault
 from cocotag.path_text import path_text
+from cocotag.process.restarts import written
 from cocotag.tagging.decisions.rows import Context, Row
 from cocotag.tagging.outputs.formats.cells import score_text, shortest
 from cocotag.tagging.outputs.formats.text_lines import TextLines
@@ -36,6 +37,7 @@ class JsonStream:
     def __init__(self, stream: TextIO, context: Context) -> None:
         self._line = LineMaker(context)
         self._stream = stream
+        self._written_before = written()  # by a process of this run that has crashed
 
     def write(self, row: Row) -> None:
         """Write one row in one piece, so that an interrupt never cuts it.
@@ -48,8 +50,11 @@ class JsonStream:
 
     def write_all(self, rows: Iterable[Row]) -> None:
         """Write some rows, as `write` does."""
+        lines = list(map(self._line, rows))
+        before = min(self._written_before, len(lines))
+        self._written_before -= before
         try:
-            self._stream.write("".join(map(self._line, rows)))
+            self._stream.write("".join(lines[before:]))
             self._stream.flush()
         except BrokenPipeError:  # the reader, such as head, has exited: the command line handles it
             raise
