@@ -234,7 +234,7 @@ def fiftyone(root, together=False, links=None):
     """FiftyOne's ``COCODetectionDataset``, one export per split: ``SPLIT/data/`` and ``SPLIT/labels.json``.
 
     Odd: neither name says COCO or a split. ``file_name`` lacks the folder ``data``. The classes are those of the export's own
-    objects, sorted and counted from 0, so ids differ by split. ``supercategory``, ``license`` and ``coco_url`` are null.
+    objects, sorted and counted from 1, so ids differ by split. ``supercategory``, ``license`` and ``coco_url`` are null.
 
     Args:
         root: The folder.
@@ -247,7 +247,7 @@ def fiftyone(root, together=False, links=None):
             (folder / "data").mkdir(parents=True)
             for picture in some:
                 (folder / "data" / picture.name).symlink_to((links / picture.name).resolve())
-        ids = numbered(sorted(seen(some)), 0)
+        ids = numbered(sorted(seen(some)))
         document = {
             "info": {"year": "", "version": "", "contributor": "", "url": "https://voxel51.com/fiftyone"},
             "licenses": [],
