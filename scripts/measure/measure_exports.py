@@ -220,7 +220,7 @@ def read_labels(root: Path, export: Export, source: Source) -> tuple[str, str]:
             return "not read", "not read"
         classes.update(table.vocabulary.names)
         for row, path in enumerate(table.paths()):
-            stem = next(stem for stem in stems if stem in path.name)
+            stem = max((stem for stem in stems if stem in path.name), key=len)  # programs add to the name
             if path.is_file():
                 found.add(stem)
             read.update((stem, table.vocabulary.names[column]) for column in (table.targets & table.known)[row].nonzero()[0])
