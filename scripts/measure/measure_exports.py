@@ -45,6 +45,7 @@ TRAINING = (
     *("--stages", '[{"epochs": 1, "train": "all", "lr": 0.001}]'),
 )
 AS_IT_IS = "as it is"
+OWN = "coco"  # the export in COCO's own layout
 
 
 def log(*words: object) -> None:
@@ -141,7 +142,7 @@ def layout(root: Path) -> str:
 
 @dataclass
 class Row:
-    """What was measured of an export: a cell for each command, the labels that were read, and the layout."""
+    """What was measured of an export: a cell for each command, what was read, and cells with what the program wrote."""
 
     name: str
     cells: dict[str, str] = field(default_factory=dict)
@@ -182,6 +183,23 @@ def said(status: int, stdout: str, stderr: str, root: Path) -> str:
     return shorten(lines[0].removeprefix("cocotag: ") if lines else last_line(stderr or stdout), root)
 
 
+def annotation_files(root: Path, export: Export) -> list[Path]:
+    """The annotation files of the splits, as the program wrote them."""
+    return [root / export.files.format(split) for split in export.splits]
+
+
+def contents(root: Path, export: Export) -> str:
+    """Cells with the number of images, annotations, crowds among these, and categories in each annotation file."""
+    documents = [json.loads(file.read_text(encoding="utf-8")) for file in annotation_files(root, export)]
+    lists = [
+        [len(document["images"]) for document in documents],
+        [len(document["annotations"]) for document in documents],
+        [sum(bool(one.get("iscrowd")) for one in document["annotations"]) for document in documents],
+        [len(document["categories"]) for document in documents],
+    ]
+    return " | ".join(" + ".join(map(str, counts)) for counts in lists)
+
+
 def check(root: Path, split: str) -> str:
     """The cell of `cocotag check`: its first error if it has one."""
     status, stdout, stderr = run("check", root, "--split", split, "--json")
@@ -193,9 +211,8 @@ def check(root: Path, split: str) -> str:
 
 def imbalance(root: Path, export: Export, labels: int, out: Path) -> str:
     """The cell of `cocotag imbalance`: what failed, or which part of the labels and images it did not read."""
-    files = [root / export.files.format(split) for split in export.splits]
-    status, stdout, stderr = run("imbalance", *files, "--out", out)
-    if status or not (out / "dataset.json").is_file():
+    status, stdout, stderr = run("imbalance", *annotation_files(root, export), "--out", out)
+    if not (out / "dataset.json").is_file():
         return said(status, stdout, stderr, root)
     document = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     read = sum(one["positives"] for one in document.get("splits", [document]))
@@ -203,7 +220,7 @@ def imbalance(root: Path, export: Export, labels: int, out: Path) -> str:
     if not document["integrity"]["images_read"]:
         missing.append("it does not find the images")
     missing += [one["message"] for one in document["integrity"]["findings"] if one["severity"] == "error"]
-    return shorten("exit status 0, but " + "; ".join(missing), root) if missing else AS_IT_IS
+    return shorten(f"exit status {status}: " + "; ".join(missing), root) if status or missing else AS_IT_IS
 
 
 def read_labels(root: Path, export: Export, source: Source) -> tuple[str, str]:
@@ -235,7 +252,7 @@ def read_labels(root: Path, export: Export, source: Source) -> tuple[str, str]:
 def measure(name: str, root: Path, source: Source, out: Path, ready: Path) -> Row:
     """Run all commands on an exported folder; ``ready`` is a bundle for `evaluate` where training fails."""
     export = EXPORTS[name]
-    row = Row(name, layout=layout(root))
+    row = Row(name, layout=f"{layout(root)} | {contents(root, export)}")
     row.photos, row.labels = read_labels(root, export, source)
     labels = len({(photo.path, one) for photos in source.photos.values() for photo in photos for one, _ in photo.objects})
     row.cells["check"] = check(root, export.splits[0])
@@ -272,7 +289,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 def page(rows: list[Row], source: Source) -> str:
     """The report."""
-    whole = sum(all(row.cells.get(command) == AS_IT_IS for command in COMMANDS) for row in rows)
+    whole = [all(row.cells.get(command) == AS_IT_IS for command in COMMANDS) for row in rows if row.name != OWN]
     labels = len({(photo.path, one) for photos in source.photos.values() for photo in photos for one, _ in photo.objects})
     layouts = "\n".join(f"| {title(row.name)} | {row.layout} |" for row in rows)
     return f"""# COCO as other programs export it
@@ -281,8 +298,8 @@ Written by `.venv/bin/python scripts/measure/measure_exports.py` with cocotag {v
 {platform.python_version()}, {platform.system()} {platform.machine()}.
 
 The same {sum(PHOTOS.values())} photographs of COCO ({PHOTOS["train"]} for train, {PHOTOS["val"]} for val) with \
-{len(source.classes)} classes and {labels} labels (a class on a photograph), exported by each program through its own Python
-interface. Each command ran on the folder as the program wrote it. {whole} of {len(rows)} exports work in all \
+{len(source.classes)} classes and {labels} labels (a class on a photograph), exported by each program through its own
+Python interface. Each command ran on the folder as the program wrote it. {sum(whole)} of {len(whole)} exports work in all \
 {len(COMMANDS)} commands.
 
 {chr(10).join(table(rows))}
@@ -298,8 +315,10 @@ interface. Each command ran on the folder as the program wrote it. {whole} of {l
 
 ## What each program writes
 
-| export | files |
-| --- | --- |
+The numbers are those of each annotation file.
+
+| export | files | images | annotations | of these, `iscrowd` 1 | categories |
+| --- | --- | --- | --- | --- | --- |
 {layouts}
 """
 
@@ -314,7 +333,7 @@ def main() -> None:
     args = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"There are no real photographs in {DATA}. Set COCOTAG_DATA.")
-    names = [name for name in EXPORTS if not args.only or name == "coco" or name.startswith(tuple(args.only))]
+    names = [name for name in EXPORTS if not args.only or name == OWN or name.startswith(tuple(args.only))]
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.keep or Path(temporary) / "work").resolve()
         environments = (args.environments or Path(temporary) / "environments").resolve()
@@ -328,9 +347,9 @@ def main() -> None:
             problem = write_export(name, source.root, folder / name, environments)
             if problem:
                 log(f"  not exported: {problem}")
-                rows.append(Row(name, layout=f"not exported: {problem}"))
+                rows.append(Row(name, layout=f"not exported: {problem} | | | |"))
             else:
-                ready = folder / "out" / "coco" / "run" / "tagger.onnx"
+                ready = folder / "out" / OWN / "run" / "tagger.onnx"
                 rows.append(measure(name, folder / name, source, folder / "out" / name, ready))
         text = page(rows, source)
     write_text(args.report, text)

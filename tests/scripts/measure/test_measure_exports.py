@@ -66,7 +66,7 @@ def test_the_page_has_a_row_for_every_export_and_counts_those_that_work(script, 
     rows = [measuring.Row(name, dict.fromkeys(measuring.COMMANDS, measuring.AS_IT_IS)) for name in tools.EXPORTS]
     rows[3].cells["train"] = "There is no folder"
     text = measuring.page(rows, source)
-    assert f"{len(rows) - 1} of {len(rows)} exports" in text
+    assert f"{len(rows) - 2} of {len(rows) - 1} exports" in text  # without COCO's own layout
     assert all(text.count(f"| {measuring.title(row.name)} |") == 2 for row in rows)
 
 
