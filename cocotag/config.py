@@ -48,6 +48,9 @@ class DataConfig:
     Attributes:
         root: Folder of the data set, with annotations/instances_SPLIT.json and SPLIT/; null takes the first source's.
         train_split: Split for training, if there are no sources.
+        annotations: Annotation file, if it is not found in the data set; {split} in it stands for the name of the split.
+        images: Folder of its images, likewise.
+        crowd_is_object: Whether annotations with iscrowd 1 are objects like any other: some programs write all masks so.
         sources: Several data sets to train on together, instead of train_split; val and tune splits stay those of root.
         classes: Classes to train: own (those of train_split, or of the first source), coco80, union (of all sources), or a
             list of names.
@@ -68,6 +71,9 @@ class DataConfig:
 
     root: str | None = None
     train_split: str = "train"
+    annotations: str | None = None
+    images: str | None = None
+    crowd_is_object: bool = False
     sources: list[SourceConfig] = field(default_factory=list)
     classes: Literal["own", "coco80", "union"] | list[str] = "own"
     fraction: float = 1.0

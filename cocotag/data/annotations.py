@@ -23,14 +23,15 @@ from cocotag.data.coco_fields import (
     box_area,
     id_and_name,
     is_crowd_flag,
-    leaves_folder,
     no_collector,
+    only_groups,
     parse_document,
     side,
     unreadable,
 )
+from cocotag.data.layout import Given, Place, find, locate_images, of_file
 from cocotag.errors import DataError
-from cocotag.labels import Id, Vocabulary
+from cocotag.labels import Id, Vocabulary, read_id
 
 MAX_NAME = 4096
 """Most characters of a file name with its folders: the limit of a path on Linux."""
@@ -105,63 +106,92 @@ PER_IMAGE = ("file_names", "image_ids", "targets", "known", "instances", "sizes"
 """The arrays of a table that have one row per image."""
 
 
-def split_paths(root: Path, split: str) -> tuple[Path, Path]:
-    """Annotation file and image folder of a split in COCO's own layout."""
-    return root / "annotations" / f"instances_{split}.json", root / split
+def load_split(root: Path | str, split: str, given: Given | None = None) -> AnnotationTable:
+    """Read a split of a data set, in COCO's own layout or in that of another program, see `cocotag.data.layout`.
 
-
-def load_split(root: Path | str, split: str) -> AnnotationTable:
-    """Read ``ROOT/annotations/instances_SPLIT.json``; the images are in ``ROOT/SPLIT/``.
+    Args:
+        root: The data set.
+        split: The split.
+        given: What the user says about the data set.
 
     Raises:
-        DataError: The file does not exist (the message names the existing splits), or as `load_annotations`.
+        DataError: There is no such split (the message names the existing ones), or as `load_annotations`.
     """
-    root = Path(root)
-    annotations, image_dir = split_paths(root, split)
-    if not annotations.is_file():
-        splits = sorted(path.stem.removeprefix("instances_") for path in root.glob("annotations/instances_*.json"))
-        have = f"It has: {', '.join(splits)}." if splits else "It does not have any annotations/instances_*.json."
-        raise DataError(
-            f"{annotations} is missing, so {root} has no split {split!r}. {have} Check the root and the split.",
-            code="split_missing",
-        )
-    return load_annotations(annotations, image_dir)
+    place = find(Path(root), split, given)
+    if place.note:
+        _say_once(place.note)
+    return _load(place, crowd_is_object=given is not None and given.crowd_is_object)
 
 
-def load_annotations(path: Path | str, image_dir: Path | str | None = None) -> AnnotationTable:
+def load_annotations(
+    path: Path | str, image_dir: Path | str | None = None, *, crowd_is_object: bool = False
+) -> AnnotationTable:
     """Read a COCO instances file.
 
-    Ids may be integers or strings. Categories with the same name become one class, as in `Vocabulary.merge_json`, and a line on
-    stderr reports it. An invalid or infinite box has no area. A large file is parsed only once, see
+    Ids may be integers or strings; annotations without one are numbered. Categories with the same name become one class, as in
+    `Vocabulary.merge_json`; a category that only names a group of others is no class. A line on stderr reports both, and names
+    of files that are found under other names. An invalid or infinite box has no area. A large file is parsed only once, see
     `cocotag.data.table_cache`.
 
     Args:
         path: The JSON file.
-        image_dir: The folder of its images; by default the one of COCO's layout. The folder is not read.
+        image_dir: The folder of its images; None to find it.
+        crowd_is_object: Whether annotations with ``iscrowd`` 1 are objects like any other.
 
     Raises:
         DataError: The file cannot be read, is not JSON or not COCO's format, or has an annotation of an unknown image or
             category. The message names the entry, such as ``annotations[17]``.
     """
-    path = Path(path)
-    if image_dir is None:
-        image_dir = path.parent.parent / path.stem.removeprefix("instances_")
+    place = of_file(Path(path))
+    place = replace(place, annotations=Path(path))
+    if image_dir is not None:
+        place = replace(place, folders=(Path(image_dir),))
+    return _load(place, crowd_is_object=crowd_is_object)
+
+
+def _load(place: Place, *, crowd_is_object: bool) -> AnnotationTable:
+    path = place.annotations
     stored = table_cache.load(path)
-    table = _unpack(stored, Path(image_dir)) if stored else None
-    if table is None or stored is None:
-        with no_collector():
-            document, stamp = _read_document(path)
-            try:
-                table, notes = _tabulate(document, Path(image_dir))
-            except DataError as error:
-                raise DataError(f"{path}: {error}", code=error.code) from None
-            del document  # while the garbage collector is off
-        stored = _pack(table, notes)
-        if stamp is not None:
-            table_cache.save(path, stamp, stored)
-    for note in stored.facts["notes"]:
-        logger.warning("cocotag: %s: %s", path, note)
-    return table
+    table = _unpack(stored, crowd_is_object=crowd_is_object) if stored else None
+    images = locate_images(table.file_names.tolist(), place) if table else None
+    if table is None or stored is None or images is None or images.outside:  # a cache is not believed in what is refused
+        table, stored = _parse(path, crowd_is_object=crowd_is_object)
+        images = locate_images(table.file_names.tolist(), place)
+    for note in (*stored.facts["notes"], *images.notes):
+        _say_once(f"{path}: {note}")
+    if images.outside:
+        row = images.outside[0]
+        raise DataError(
+            f"{path}: images[{row}] is {reprlib.repr(images.names[row])}, outside the image folder, and {place.root} does not "
+            "have exactly one file of that name. Use relative names.",
+            code="file_outside_folder",
+        )
+    return replace(table, image_dir=images.folder, file_names=np.array(images.names, dtype=np.str_))
+
+
+def _parse(path: Path, *, crowd_is_object: bool) -> tuple[AnnotationTable, table_cache.Stored]:
+    """Read the file itself, and write its cache."""
+    with no_collector():
+        document, stamp = _read_document(path)
+        try:
+            table, notes = _tabulate(document, crowd_is_object=crowd_is_object)
+        except DataError as error:
+            raise DataError(f"{path}: {error}", code=error.code) from None
+        del document  # while the garbage collector is off
+    stored = _pack(table, notes, crowd_is_object=crowd_is_object)
+    if stamp is not None:
+        table_cache.save(path, stamp, stored)
+    return table, stored
+
+
+_said: set[str] = set()
+
+
+def _say_once(note: str) -> None:
+    """Tell the user something; a run reads a split several times."""
+    if note not in _said:
+        _said.add(note)
+        logger.warning("cocotag: %s", note)
 
 
 def _read_document(path: Path) -> tuple[dict[str, list[Any]], table_cache.Stamp | None]:
@@ -174,12 +204,18 @@ def _read_document(path: Path) -> tuple[dict[str, list[Any]], table_cache.Stamp 
     return parse_document(content, path), stamp
 
 
-def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[AnnotationTable, list[str]]:
-    """The table, and notes for the user."""
+def _tabulate(document: dict[str, list[Any]], *, crowd_is_object: bool) -> tuple[AnnotationTable, list[str]]:
+    """The table, with an empty image folder, and notes for the user."""
     categories, images, annotations = document["categories"], document["images"], document["annotations"]
+    groups = only_groups(categories, annotations)
+    notes = []
+    if groups:
+        grouping = [entry for entry in categories if isinstance(entry, dict) and read_id(entry.get("id")) in groups]
+        categories = [entry for entry in categories if entry not in grouping]
+        listed = ", ".join(repr(entry["name"]) for entry in grouping)
+        notes.append(f"{listed} only {'names a group' if len(groups) == 1 else 'name groups'} of other categories: no class.")
     vocabulary, index_of = Vocabulary.merge_json(categories)
     names = [entry["name"] for entry in categories]
-    notes = []
     if merged := len(names) - len(vocabulary):
         first = next(name for position, name in enumerate(names) if name in names[:position])
         notes.append(f"{merged} categories have the name of an earlier category and are merged with it (first: {first!r}).")
@@ -190,6 +226,10 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
                 code="annotations_empty",
             )
     row_of = _image_rows(images)
+    if not all("id" in entry for entry in annotations if isinstance(entry, dict)):
+        for number, entry in enumerate(annotations, 1):
+            if isinstance(entry, dict):
+                entry["id"] = number  # nothing here depends on it, but the index does
     try:
         rows, classes, crowd, area = _annotation_arrays(document, row_of, index_of)
     except (KeyError, TypeError) as error:
@@ -198,6 +238,7 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
             code="annotation_invalid",
         ) from None
 
+    crowd &= not crowd_is_object
     shape = len(images), len(vocabulary)
     cells = rows * len(vocabulary) + classes
     counts = np.bincount(cells[~crowd], minlength=shape[0] * shape[1]).reshape(shape)
@@ -212,7 +253,7 @@ def _tabulate(document: dict[str, list[Any]], image_dir: Path) -> tuple[Annotati
         largest = np.where(pixels > 0, np.minimum(largest / pixels, 1), np.nan)
     table = AnnotationTable(
         vocabulary=vocabulary,
-        image_dir=image_dir,
+        image_dir=Path(),
         file_names=np.array([image["file_name"] for image in images], dtype=np.str_),
         image_ids=np.array(list(row_of)),
         targets=targets,
@@ -235,9 +276,11 @@ def _image_rows(images: list[Any]) -> dict[Id, int]:
                 code="image_entry_invalid",
             )
         number, name = entry
-        if fault := _name_fault(name):
-            code, what = fault
-            raise DataError(f"images[{row}] is {reprlib.repr(name)}, {what}. Use relative names.", code=code)
+        if _is_no_name(name):
+            raise DataError(
+                f"images[{row}] is {reprlib.repr(name)}, which is not a possible file name. Use relative names.",
+                code="file_name_invalid",
+            )
         earlier = row_of.setdefault(number, row)
         if earlier != row:
             raise DataError(
@@ -254,17 +297,8 @@ def _image_rows(images: list[Any]) -> dict[Id, int]:
     return row_of
 
 
-_FAULT_SIGNS = (b"\0/", b"\\", b":", b"..", b"\xed")
-"""Byte strings, one of which is in the UTF-8 (with a NUL in front) of every name that `_name_fault` refuses: a fast check."""
-
-
-def _name_fault(name: str) -> tuple[str, str] | None:
-    """The code and the description of the fault of a file name."""
-    if leaves_folder(name):
-        return "file_outside_folder", "outside the image folder"
-    if len(name) > MAX_NAME or _NO_NAME.search(name):
-        return "file_name_invalid", "which is not a possible file name"
-    return None
+def _is_no_name(name: str) -> bool:
+    return len(name) > MAX_NAME or _NO_NAME.search(name) is not None
 
 
 def _index(document: dict[str, list[Any]]) -> Any:  # noqa: ANN401 (pycocotools is untyped)
@@ -326,12 +360,12 @@ def _first_fault(annotations: list[Any], row_of: dict[Id, int], index_of: dict[I
     return None
 
 
-def _pack(table: AnnotationTable, notes: list[str]) -> table_cache.Stored:
+def _pack(table: AnnotationTable, notes: list[str], *, crowd_is_object: bool) -> table_cache.Stored:
     """A table in the form of the cache: only the cells with instances or unknown labels, names and string ids as text."""
     cells = np.flatnonzero(table.instances)
     ids = table.image_ids
     return table_cache.Stored(
-        facts={"categories": table.vocabulary.to_json(), "notes": notes},
+        facts={"categories": table.vocabulary.to_json(), "notes": notes, "crowd_is_object": crowd_is_object},
         arrays={
             "file_names": _to_text(table.file_names.tolist()),
             "image_ids": ids if ids.dtype.kind == "i" else _to_text(ids.tolist()),
@@ -344,14 +378,16 @@ def _pack(table: AnnotationTable, notes: list[str]) -> table_cache.Stored:
     )
 
 
-def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | None:
-    """The table that was packed; None if `_tabulate` cannot have made it."""
+def _unpack(stored: table_cache.Stored, *, crowd_is_object: bool) -> AnnotationTable | None:
+    """The table that was packed, with an empty image folder; None if `_tabulate` cannot have made it, or made it otherwise."""
     try:
+        if stored.facts["crowd_is_object"] is not crowd_is_object:
+            return None
         arrays = stored.arrays
         vocabulary = Vocabulary.from_json(stored.facts["categories"])
         text, ids = arrays["file_names"], arrays["image_ids"]
         names = _from_text(text)
-        suspect = max(map(len, names)) > MAX_NAME or any(sign in b"\0" + text.tobytes() for sign in _FAULT_SIGNS)
+        suspect = max(map(len, names)) > MAX_NAME or b"\xed" in text.tobytes()  # surrogates in UTF-8
         shape = len(names), len(vocabulary)
         instances, known = np.zeros(shape, np.uint16), np.ones(shape, bool)
         if not (_is_rising(arrays["cells"]) and _is_rising(arrays["unknown"])):
@@ -360,7 +396,7 @@ def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | No
         known.ravel()[arrays["unknown"]] = False
         table = AnnotationTable(
             vocabulary=vocabulary,
-            image_dir=image_dir,
+            image_dir=Path(),
             file_names=np.array(names, dtype=np.str_),
             image_ids=ids if ids.dtype == np.int64 else np.array(_from_text(ids), dtype=np.str_),
             targets=instances > 0,
@@ -369,7 +405,7 @@ def _unpack(stored: table_cache.Stored, image_dir: Path) -> AnnotationTable | No
             sizes=arrays["sizes"],
             largest=arrays["largest"],
         )
-        valid = isinstance(stored.facts["notes"], list) and all(names) and not (suspect and any(map(_name_fault, names)))
+        valid = isinstance(stored.facts["notes"], list) and all(names) and not (suspect and any(map(_is_no_name, names)))
         valid = valid and table.image_ids.shape == table.largest.shape == shape[:1] and table.sizes.shape == (shape[0], 2)
         valid = valid and table.largest.dtype == np.float32 and table.sizes.dtype == np.int32
     except (KeyError, TypeError, ValueError, IndexError, DataError):

@@ -11,7 +11,7 @@ import gc
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +128,32 @@ def box_area(value: object) -> float:
         if width > 0 and height > 0 and width * height < math.inf:
             return width * height
     return 0.0
+
+
+def only_groups(categories: list[Any], annotations: list[Any]) -> set[Id]:
+    """Ids of categories that only name a group: others have them as supercategory, and no annotation has them.
+
+    Roboflow writes the name of the project so, as category 0. Such a category is no class.
+    """
+    names = {parsed: entry for entry in categories if (parsed := id_and_name(entry, "name")) is not None}
+    groups = {entry.get("supercategory") for (_, name), entry in names.items() if entry.get("supercategory") != name}
+    found = {number for number, name in names if name in groups}
+    if found:  # in COCO there are none, so that its annotations need not be looked through
+        found -= {read_id(entry.get("category_id")) for entry in annotations if isinstance(entry, dict)}
+    return found if len(found) < len(names) else set()
+
+
+def only_crowds(names: Sequence[str], images: Sequence[int]) -> str:
+    """What to do about classes whose only annotations are crowds; empty if there are none.
+
+    Args:
+        names: Of the classes without positives.
+        images: On how many images each is a crowd.
+    """
+    found = [f"{name}: on {count} image{'s' * (count != 1)}" for name, count in zip(names, images, strict=True) if count]
+    if not found:
+        return ""
+    return (
+        f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}, always with iscrowd 1. Some programs write masks so: give "
+        "--data.crowd_is_object true, or export polygons."
+    )

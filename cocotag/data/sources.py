@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cocotag.config import SourceConfig
 from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.layout import Given
 from cocotag.data.matching import Aliases, Columns, find_classes, load_aliases, match_classes
 from cocotag.errors import DataError
 from cocotag.labels import Vocabulary
@@ -92,11 +93,13 @@ class Joined:
         table: Their images; ``file_names`` are relative to the common parent of all image folders.
         records: The record of each source.
         members: Which sources have the image, ``(N, S)`` bool.
+        image_dirs: The image folder of each source.
     """
 
     table: AnnotationTable
     records: list[SourceRecord]
     members: Bools
+    image_dirs: list[Path]
 
     def to_lines(self) -> list[str]:
         """Lines for a terminal: one per source, and warnings about classes that cannot be trained."""
@@ -114,13 +117,16 @@ class Joined:
         return lines
 
 
-def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] = "own") -> Joined:
+def join_sources(
+    sources: Sequence[SourceConfig], classes: str | Sequence[str] = "own", *, given: Given | None = None
+) -> Joined:
     """Read several data sets into one table.
 
     Args:
         sources: The data sets, at least one.
         classes: The vocabulary: ``own`` (the classes of the first source), ``union`` (of all), ``coco80``, or names; see
             `match_classes`.
+        given: What the user says about all of them.
 
     Raises:
         ConfigError: An alias file is missing or invalid.
@@ -131,7 +137,7 @@ def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] =
         load_aliases(source.aliases, f"data.sources[{number}].aliases") if source.aliases else Aliases()
         for number, source in enumerate(sources)
     ]
-    tables = [load_split(source.root, source.split) for source in sources]
+    tables = [load_split(source.root, source.split, given) for source in sources]
     vocabulary, columns = match_classes([(t.vocabulary, a) for t, a in zip(tables, aliases, strict=True)], classes)
     image_dir, file_names, rows = _images(tables)
     count, width = len(file_names), len(vocabulary)
@@ -168,7 +174,7 @@ def join_sources(sources: Sequence[SourceConfig], classes: str | Sequence[str] =
         largest=largest,
     )
     records = [replace(record, left_out=int((~use[row]).sum())) for record, row in zip(records, rows, strict=True)]
-    return Joined(joined if use.all() else joined.take(use), records, members[use])
+    return Joined(joined if use.all() else joined.take(use), records, members[use], [table.image_dir for table in tables])
 
 
 def align(
@@ -202,6 +208,28 @@ def align(
         looked = np.isin(np.arange(len(vocabulary)), column) & np.isin(vocabulary.names, looked_for)
     known = part.targets | (looked & ~part.doubtful)
     return replace(table, vocabulary=vocabulary, targets=part.targets, known=known, instances=part.instances)
+
+
+def in_classes_of(
+    main: AnnotationTable, main_name: str, other: AnnotationTable, name: str, *, say: Callable[[str], None]
+) -> AnnotationTable:
+    """The table of another split in the classes of the main one, matched by name; ``say`` hears of classes that differ.
+
+    Raises:
+        DataError: There is no class in common.
+    """
+    if main.vocabulary.ids == other.vocabulary.ids and main.vocabulary.names == other.vocabulary.names:
+        return other
+    aligned = align(other, main.vocabulary, name=f"split {name!r}")
+    column = find_classes(main.vocabulary, other.vocabulary, Aliases())
+    lacking = sorted(set(range(len(main.vocabulary))) - set(column.tolist()))
+    for split, classes in (
+        (name, [main.vocabulary.names[number] for number in lacking]),
+        (main_name, [one for one, number in zip(other.vocabulary.names, column.tolist(), strict=True) if number < 0]),
+    ):
+        if classes:
+            say(f"split {split!r} does not list {_some(classes)}, so nothing is known of them there.")
+    return aligned
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,9 @@ import numpy as np
 
 from cocotag.config import DataConfig, SourceConfig, root_of
 from cocotag.data.annotations import AnnotationTable, load_split
-from cocotag.data.image_files import check_files
+from cocotag.data.coco_fields import only_crowds
+from cocotag.data.image_files import Source, check_files
+from cocotag.data.layout import Given
 from cocotag.data.matching import load_aliases
 from cocotag.data.sources import Joined, align, join_sources
 from cocotag.data.split import stratified_holdout, stratified_sample
@@ -41,11 +43,17 @@ class Splits:
         self.config = config
         self.root = root_of(config) or "."
         self.sources = config.sources or [SourceConfig(self.root, config.train_split)]
+        self.given = Given(config.annotations, config.images, config.crowd_is_object)
         self.joined: Joined | None = None
         if config.sources or config.classes != "own":
-            self.joined = join_sources(self.sources, config.classes)
-        whole = self.joined.table if self.joined else load_split(self.root, config.train_split)
+            self.joined = join_sources(self.sources, config.classes, given=self.given)
+        whole = self.joined.table if self.joined else load_split(self.root, config.train_split, self.given)
+        folders = self.joined.image_dirs if self.joined else [whole.image_dir]
+        self._places = [
+            Source(Path(source.root), source.split, folder) for source, folder in zip(self.sources, folders, strict=True)
+        ]
         self._train_split_sha256 = whole.names_sha256()
+        self._vocabulary = whole.vocabulary
         strata = whole.targets & whole.known
         if self.joined is not None and len(self.sources) > 1:
             strata = np.hstack([strata, self.joined.members])  # stratify by source too: sources annotate different classes
@@ -56,7 +64,13 @@ class Splits:
             held = stratified_holdout(strata, config.tune_fraction, seed)
             self.train, self.tune = whole.take(~held), whole.take(held)
         else:
-            self.train, self.tune = whole, self.of_root(config.tune_split)
+            self.train, self.tune = whole, self._in_trained_classes(self.of_root(config.tune_split), config.tune_split)
+
+    def _in_trained_classes(self, table: AnnotationTable, split: str) -> AnnotationTable:
+        """A split of the root whose file may number the classes otherwise; they are matched by name."""
+        if table.vocabulary.ids == self._vocabulary.ids:
+            return table
+        return align(table, self._vocabulary, name=f"{self.root}, split {split!r},")
 
     def of_root(self, split: str) -> AnnotationTable:
         """A tune or val split, in the classes of the train images.
@@ -66,7 +80,7 @@ class Splits:
         Raises:
             DataError: It is missing, not in COCO's format, or has no class in common with the train images.
         """
-        table = load_split(self.root, split)
+        table = load_split(self.root, split, self.given)
         if self.joined is None:
             return table
         name, here = f"{self.root}, split {split!r},", Path(self.root).resolve()
@@ -86,12 +100,9 @@ class Splits:
         if not config.sources:
             train_name = f"split {config.train_split!r}"
         tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {train_name}"
-        if self.tune.vocabulary.ids != self.train.vocabulary.ids:
-            yield f"The {tune_name} lists other categories than {train_name}. Use one list for both."
-            return
         for name, table in ((train_name, self.train), (tune_name, self.tune)):
             if not table.positives.any():
-                yield (
+                yield only_crowds(table.vocabulary.names, (~table.known).sum(axis=0).tolist()) or (
                     f"The {name} has no positive of any class (images: {len(table)}), so a run cannot use it. "
                     "Check its annotations."
                 )
@@ -101,11 +112,8 @@ class Splits:
                 f"The {tune_name} has no negatives for any class with positives, so it cannot choose a checkpoint. Give a "
                 "data.tune_split with exhaustively annotated classes, or list such classes under known."
             )
-        places = [(source.root, source.split) for source in self.sources]
-        for table, where in (
-            (self.train, places),
-            (self.tune, [(self.root, config.tune_split)] if config.tune_split else places),
-        ):
+        tune_places = [Source(Path(self.root), config.tune_split, self.tune.image_dir)] if config.tune_split else self._places
+        for table, where in ((self.train, self._places), (self.tune, tune_places)):
             try:
                 check_files(table, where)
             except DataError as error:

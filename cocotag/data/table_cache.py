@@ -34,7 +34,7 @@ MIN_BYTES = 8 * 2**20
 SETTLED_NS = 2_000_000_000
 """If a file was changed less than this before it was read, in nanoseconds, a second change may leave the same times: FAT has a
 resolution of two seconds."""
-FIRST_LINE = f"cocotag {cocotag.__version__} table 1\n".encode()
+FIRST_LINE = f"cocotag {cocotag.__version__} table 2\n".encode()
 """Type and version of a cache: another version may parse the file differently."""
 DIGEST_CHARACTERS = 64
 SLACK_BYTES = 2**20

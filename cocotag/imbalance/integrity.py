@@ -7,20 +7,20 @@ caller does not have to read them again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from tqdm import tqdm
 
-from cocotag.data.annotations import split_paths
-from cocotag.data.check.entries import read_entries
+from cocotag.data.check.entries import located, read_entries
 from cocotag.data.check.fed import statistics_of_pixels
 from cocotag.data.check.findings import Case, Finding, Severity
 from cocotag.data.check.images import IMAGE_CHECKS, find_unlisted
 from cocotag.data.check.labels import LABEL_CHECKS
 from cocotag.data.check.survey import Survey, survey
+from cocotag.data.layout import Given, of_file
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,12 @@ class Integrity:
         return f"{self.split}: {found or 'nothing found'} in {what}"
 
 
-def find_images(annotations: Path) -> Path | None:
-    """The image folder ``ROOT/SPLIT`` of ``ROOT/annotations/instances_SPLIT.json``; None if it does not exist."""
-    annotations = annotations.absolute()
-    expected, folder = split_paths(annotations.parent.parent, annotations.stem.removeprefix("instances_"))
-    return folder if annotations == expected and folder.is_dir() else None
-
-
 def look_over(
     annotations: Path,
     split: str,
     image_dir: Path | None = None,
     *,
+    given: Given | None = None,
     others: Mapping[str, tuple[Path, Sequence[str]]] | None = None,
     progress: bool = True,
 ) -> tuple[Integrity, Survey | None]:
@@ -77,6 +71,7 @@ def look_over(
         annotations: Its COCO instances file.
         split: Its name in the report.
         image_dir: The folder of its images; None checks only the labels.
+        given: What the user says about the data set.
         others: Split -> image folder and file names, to find images that are in both splits.
         progress: Show a progress bar if stderr is a terminal.
 
@@ -87,18 +82,20 @@ def look_over(
         DataError: See `cocotag.data.check.entries.read_entries`.
     """
     with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
-        entries = read_entries(annotations)
+        entries = read_entries(annotations, crowd_is_object=given is not None and given.crowd_is_object)
+    place = of_file(annotations)
     if image_dir is None:
         folder, seen, unlisted = annotations.parent, _empty_survey(len(entries.file_names)), []
     else:
-        folder, others = image_dir, others or {}
-        root = image_dir.parent if find_images(annotations) == image_dir.absolute() else image_dir
+        others = others or {}
+        entries, folder = located(entries, replace(place, folders=(image_dir,)))
+        root = place.root if folder.absolute().is_relative_to(place.root) else folder
         seen = survey(root, folder, entries.file_names, entries.outside, others, progress=progress)
         shared = [name for other, names in others.values() if other.resolve() == folder.resolve() for name in names]
         unlisted = find_unlisted(folder, [*entries.file_names, *shared])
     usable = seen.usable & (seen.levels.sum() > 0)
     case = Case(
-        root=annotations.parent.parent,
+        root=place.root,
         split=split,
         image_dir=folder,
         entries=entries,

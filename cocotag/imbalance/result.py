@@ -189,9 +189,10 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
 
 
 def split_names(imbalances: Sequence[Imbalance]) -> list[str]:
-    """A unique name for each split: a repeated name gets a number."""
-    names: list[str] = []
-    for position, entry in enumerate(imbalances, start=1):
-        name = entry.split or f"split {position}"
-        names.append(f"{name} ({position})" if name in names else name)
-    return names
+    """A unique name for each split."""
+    return distinct([entry.split or f"split {position}" for position, entry in enumerate(imbalances, start=1)])
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, each once: a repeated one gets its number."""
+    return [f"{name} ({position})" if name in names[: position - 1] else name for position, name in enumerate(names, start=1)]

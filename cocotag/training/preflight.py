@@ -17,7 +17,8 @@ from cocotag.config import TrainConfig, root_of
 from cocotag.config_problems import problems
 from cocotag.data.annotations import AnnotationTable
 from cocotag.data.frequency import shares
-from cocotag.data.image_files import check_files
+from cocotag.data.image_files import Source, check_files
+from cocotag.data.layout import find
 from cocotag.data.loading.datamodule import TaggingData
 from cocotag.data.matching import find_classes, load_aliases
 from cocotag.data.splits import Splits
@@ -149,7 +150,7 @@ def make_data(config: TrainConfig) -> TaggingData:
     if len(splits.tune) < processes:
         faults.append(f"There are {len(splits.tune)} tune images for {processes} devices. Raise data.tune_fraction.")
     if faults:
-        raise DataError(" ".join(faults), code="data_faults")
+        raise DataError("\n".join(faults), code="data_faults")
     return TaggingData(splits, image_size=config.model.image_size, batch_size=config.batch_size, seed=config.seed)
 
 
@@ -171,13 +172,15 @@ def _val_faults(config: TrainConfig, splits: Splits) -> Iterator[str]:
     except DataError as error:
         yield str(error)
         val = None
+    if val is not None and _is_train_split(config, splits):
+        yield f"data.val_split {config.data.val_split!r} is the train split. Figures measured on training images mean nothing."
     if val is not None:
         if not set(val.vocabulary.names) & set(splits.vocabulary.names):
             yield f"data.val_split {config.data.val_split!r} has none of the train split's classes. Give another split."
         elif not val.positives.any():
             yield f"data.val_split {config.data.val_split!r} has no positive of any class to report on. Give another split."
         try:
-            check_files(val, [(splits.root, str(config.data.val_split))])
+            check_files(val, [Source(Path(splits.root), str(config.data.val_split), val.image_dir)])
         except DataError as error:
             yield str(error)
     for table in (splits.train, splits.tune, val) if config.loss.exclusive else ():
@@ -188,6 +191,13 @@ def _val_faults(config: TrainConfig, splits: Splits) -> Iterator[str]:
                 f"loss.name is {config.loss.name}, which needs exactly one tag per image. {table.path(wrong[0])} has "
                 f"{tags[wrong[0]]}; {len(wrong)} of {len(table)} images do not have one. Use bce, or correct the annotations."
             )
+
+
+def _is_train_split(config: TrainConfig, splits: Splits) -> bool:
+    """Whether two names lead to the same annotation file, as those of the only split do."""
+    root, data = Path(splits.root), config.data
+    same = find(root, str(data.val_split), splits.given).annotations
+    return not data.sources and same == find(root, data.train_split, splits.given).annotations
 
 
 def make_network(config: TrainConfig, data: TaggingData) -> TaggerNetwork:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cocotag.data.annotations import split_paths
+from cocotag.data.layout import split_paths
 from cocotag.errors import CocotagError, DataError, OutputError
 from cocotag.files import write_fault
 

@@ -106,10 +106,10 @@ def with_annotation(**changes):
             "image_ids_mixed",
             r"images\[1\] and images\[0\]",
         ),
-        (document(images=[{"id": 7, "file_name": "../../etc/passwd"}]), "file_outside_folder", r"images\[0\]"),
-        (document(images=[{"id": 7, "file_name": "/etc/passwd"}]), "file_outside_folder", r"images\[0\]"),
-        (document(images=[{"id": 7, "file_name": "a/..\\b.jpg"}]), "file_outside_folder", r"images\[0\]"),
-        (document(images=[{"id": 7, "file_name": "c:b.jpg"}]), "file_outside_folder", r"images\[0\]"),
+        (document(images=[{"id": 7, "file_name": "../../etc/passwd"}], annotations=[]), "file_outside_folder", r"images\[0\]"),
+        (document(images=[{"id": 7, "file_name": "/etc/passwd"}], annotations=[]), "file_outside_folder", r"images\[0\]"),
+        (document(images=[{"id": 7, "file_name": "a/..\\b.jpg"}], annotations=[]), "file_outside_folder", r"images\[0\]"),
+        (document(images=[{"id": 7, "file_name": "c:b.jpg"}], annotations=[]), "file_outside_folder", r"images\[0\]"),
         (document(images=[{"id": 7, "file_name": "b.jpg\0"}]), "file_name_invalid", r"images\[0\]"),
         (document(images=[{"id": 7, "file_name": "\ud800.jpg"}]), "file_name_invalid", r"images\[0\]"),
         (document(images=[{"id": 7, "file_name": "a" * 5000}]), "file_name_invalid", r"images\[0\]"),
@@ -124,7 +124,6 @@ def with_annotation(**changes):
         (with_annotation(category_id=...), "annotation_invalid", r"annotations\[0\] .*names category None"),
         (with_annotation(image_id=...), "annotation_invalid", r"annotations\[0\] .*names image None"),
         (with_annotation(image_id="7"), "annotation_invalid", r"annotations\[0\] .*names image '7', .*lists 7"),
-        (with_annotation(id=...), "annotation_invalid", r"annotations\[0\]"),
         (with_annotation(category_id=[3]), "annotation_invalid", r"annotations\[0\]"),
         (with_annotation(iscrowd="0"), "annotation_invalid", r"annotations\[0\] has iscrowd '0'"),
         (with_annotation(iscrowd=float("nan")), "annotation_invalid", r"annotations\[0\] has iscrowd nan"),
@@ -146,8 +145,9 @@ def test_an_invalid_file_is_refused_in_one_line(tmp_path, content, code, facts):
 
 def test_a_missing_split_names_those_that_are_there(tmp_path):
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "instances_test.json").write_text(json.dumps(document()))
-    with pytest.raises(DataError, match=r"'train'.*test") as caught:
+    for split in ("test", "other"):
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(document()))
+    with pytest.raises(DataError, match=r"'train'.*other, test") as caught:
         load_split(tmp_path, "train")
     assert caught.value.code == "split_missing"
     assert len(load_split(tmp_path, "test")) == 3

@@ -106,7 +106,7 @@ def test_a_fixed_threshold_needs_no_images_and_forgets_none(toy_bundle, sample_d
 
 
 def test_without_a_fixed_threshold_images_are_asked_for(toy_bundle, tmp_path, capsys):
-    for words in ([], ["--thresholds", "recall:0.8", "--root", str(tmp_path)]):
+    for words in ([], ["--thresholds", "recall:0.8", "--split", "val"]):
         with pytest.raises(SystemExit) as stop:
             main(["tune-thresholds", str(toy_bundle), "--out", str(tmp_path / "o"), *words])
         assert stop.value.code == 2

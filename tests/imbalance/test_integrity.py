@@ -5,7 +5,7 @@ import pytest
 from cocotag.data.annotations import load_split
 from cocotag.data.check.doctor import check_split
 from cocotag.errors import DataError
-from cocotag.imbalance.integrity import find_images, look_over
+from cocotag.imbalance.integrity import look_over
 
 
 def annotations(root, split):
@@ -52,18 +52,6 @@ def test_without_images_only_the_labels_are_checked(sample_dir, tmp_path):
     assert not codes & {"missing_images", "empty_images", "leaked_images", "unlisted_files", "dark_images"}
     assert facts(found.findings) == [entry for entry in facts(whole) if entry[1] in codes]
     assert found.to_text().endswith("labels (the images are not available)")
-
-
-def test_images_are_found_beside_the_annotations(sample_dir, tmp_path, monkeypatch):
-    assert find_images(annotations(sample_dir, "train")) == sample_dir / "train"
-    monkeypatch.chdir(sample_dir / "annotations")
-    assert find_images(type(sample_dir)("instances_val.json")) == sample_dir / "val"
-    elsewhere = tmp_path / "annotations" / "instances_val.json"
-    assert find_images(elsewhere) is None  # no folder of images there
-    (tmp_path / "val").mkdir()
-    assert find_images(elsewhere) == tmp_path / "val"
-    assert find_images(tmp_path / "annotations" / "val.json") is None  # not COCO's layout
-    assert find_images(tmp_path / "x" / "instances_val.json") is None
 
 
 def test_a_file_that_is_not_coco_is_refused(tmp_path):

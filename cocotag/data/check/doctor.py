@@ -25,13 +25,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cocotag.data.annotations import load_split, split_paths
-from cocotag.data.check.entries import MAX_EXAMPLES, read_entries
+from cocotag.data.annotations import load_split
+from cocotag.data.check.entries import MAX_EXAMPLES, located, read_entries
 from cocotag.data.check.fed import FedStatistics, statistics_of_pixels
 from cocotag.data.check.findings import Case, Finding, Severity, shown
 from cocotag.data.check.images import IMAGE_CHECKS, find_unlisted
 from cocotag.data.check.labels import FEW_POSITIVES, LABEL_CHECKS
 from cocotag.data.check.survey import FED_SIDE, Survey, survey
+from cocotag.data.layout import Given, Place, find, find_splits
 from cocotag.errors import DataError
 
 __all__ = ["FEW_POSITIVES", "MAX_EXAMPLES", "CheckReport", "Finding", "check_split"]
@@ -119,38 +120,39 @@ class CheckReport:
         return [f"Inputs of the network by channel (R G B, {FED_SIDE} px):", f"{', '.join(parts)}, range {ranges}", ""]
 
 
-def check_split(root: Path | str, split: str, *, progress: bool = True) -> CheckReport:
+def check_split(root: Path | str, split: str, given: Given | None = None, *, progress: bool = True) -> CheckReport:
     """Check a split: its annotation file and all image files, each read once.
 
     Images are compared by their pixels, as decoded for the network, with each other and with the images of the other splits of
     the data set.
 
     Args:
-        root: The data set, in COCO's own layout.
+        root: The data set, in COCO's own layout or another program's.
         split: The split.
+        given: What the user says about the data set.
         progress: Show a progress bar on stderr if that is a terminal.
 
     Raises:
         DataError: The annotation file is missing or not in COCO's format at all, so there is nothing to check.
     """
-    root = Path(root)
-    annotations, image_dir = split_paths(root, split)
+    given = given or Given()
+    place = find(Path(root), split, given)
     refusal = None
     try:
-        load_split(root, split)
+        load_split(root, split, given)
     except DataError as error:
-        if not annotations.is_file():
-            raise
         refusal = str(error)
-    others, unread = _other_splits(root, split)
-    with tqdm(desc=annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
-        entries = read_entries(annotations)
-    images = survey(root, image_dir, entries.file_names, entries.outside, others, progress=progress)
+    others, unread = _other_splits(place, given)
+    with tqdm(desc=place.annotations.name, total=1, unit="file", leave=False, disable=None if progress else True):
+        entries = read_entries(place.annotations, crowd_is_object=given.crowd_is_object)
+    entries, image_dir = located(entries, place)
+    images = survey(place.root, image_dir, entries.file_names, entries.outside, others, progress=progress)
     here = image_dir.resolve()
     shared = [name for folder, names in others.values() if folder.resolve() == here for name in names]
+    root = place.root
     case = Case(
         root=root,
-        split=split,
+        split=place.split,
         image_dir=image_dir,
         entries=entries,
         survey=images,
@@ -173,28 +175,29 @@ def check_split(root: Path | str, split: str, *, progress: bool = True) -> Check
     )
 
 
-def _other_splits(root: Path, split: str) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
+def _other_splits(place: Place, given: Given) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
     """Image folder and file names of the other splits, and the reason for each that cannot be read."""
     others, unread = {}, {}
-    for path in sorted(root.glob("annotations/instances_*.json")):
-        name = path.stem.removeprefix("instances_")
-        if name == split:
+    named = given.annotations is not None and "{split}" not in given.annotations  # one file, so there are no others
+    for name in () if named else sorted(find_splits(place.root)):
+        other = find(place.root, name, given)
+        if other.annotations == place.annotations:
             continue
         try:
-            others[name] = split_paths(root, name)[1], _names(root, name, path)
+            others[name] = _names(other, given)
         except DataError as error:
             unread[name] = str(error)
     return others, unread
 
 
-def _names(root: Path, split: str, annotations: Path) -> list[str]:
-    """The file names of a split; the valid ones of a split that the loader refuses."""
+def _names(place: Place, given: Given) -> tuple[Path, list[str]]:
+    """Image folder and file names of a split; the valid ones of a split that the loader refuses."""
     try:
-        names: list[str] = load_split(root, split).file_names.tolist()
+        table = load_split(place.root, place.split, given)
     except DataError:
-        entries = read_entries(annotations)
-        return [name for name, outside in zip(entries.file_names, entries.outside.tolist(), strict=True) if not outside]
-    return names
+        entries, folder = located(read_entries(place.annotations), place)
+        return folder, [name for name, outside in zip(entries.file_names, entries.outside.tolist(), strict=True) if not outside]
+    return table.image_dir, table.file_names.tolist()
 
 
 def _fed(images: Survey) -> FedStatistics | None:

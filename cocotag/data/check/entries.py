@@ -7,14 +7,25 @@ fault, keeps the valid entries, and reads boxes and annotation ids too, which th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cocotag.data.coco_fields import NO_BOX, box, id_and_name, leaves_folder, no_collector, parse_document, side, unreadable
+from cocotag.data.coco_fields import (
+    NO_BOX,
+    box,
+    id_and_name,
+    leaves_folder,
+    no_collector,
+    only_groups,
+    parse_document,
+    side,
+    unreadable,
+)
+from cocotag.data.layout import Place, locate_images
 from cocotag.errors import DataError
 from cocotag.labels import Id, read_id
 
@@ -83,8 +94,12 @@ class Entries:
         return targets, known | targets
 
 
-def read_entries(path: Path) -> Entries:
+def read_entries(path: Path, *, crowd_is_object: bool = False) -> Entries:
     """Read the valid entries of a COCO instances file.
+
+    Args:
+        path: The file.
+        crowd_is_object: Whether annotations with ``iscrowd`` 1 are objects like any other.
 
     Raises:
         DataError: The file is not JSON, lacks one of the three lists, or has no valid image or class, so there is nothing to
@@ -92,7 +107,8 @@ def read_entries(path: Path) -> Entries:
     """
     document = _read(path)
     faults: dict[str, Tally] = {}
-    index_of, names = _categories(document["categories"], faults)
+    groups = only_groups(document["categories"], document["annotations"])
+    index_of, names = _categories(document["categories"], groups, faults)
     row_of, file_names, sizes = _images(document["images"], faults)
     if not file_names or not names:
         what = "images" if not file_names else "categories"
@@ -120,16 +136,17 @@ def read_entries(path: Path) -> Entries:
             seen.add(own)
         row, index = row_of.get(image, -1), index_of.get(category, -1)
         if row < 0:
-            _add(faults, "annotations_of_unknown_images", f"{name}: image {image}")
+            _add_unknown(faults, "annotations_of_unknown_images", f"{name}: image", image, row_of)
         if index < 0:
-            _add(faults, "annotations_of_unknown_categories", f"{name}: category {category}")
+            _add_unknown(faults, "annotations_of_unknown_categories", f"{name}: category", category, index_of)
         found_box = box(entry.get("bbox"))
         if found_box is None:
             _add(faults, "bad_boxes", f"{name}: {entry['bbox']!r:.60}")
             found_box = NO_BOX
         if row >= 0 and index >= 0:
             number = len(ids)
-            rows[number], classes[number], crowd[number], boxes[number] = row, index, bool(entry.get("iscrowd", 0)), found_box
+            rows[number], classes[number], boxes[number] = row, index, found_box
+            crowd[number] = bool(entry.get("iscrowd", 0)) and not crowd_is_object
             ids.append(own)
     valid = len(ids)
     return Entries(
@@ -147,6 +164,14 @@ def read_entries(path: Path) -> Entries:
     )
 
 
+def located(entries: Entries, place: Place) -> tuple[Entries, Path]:
+    """The entries with the names of the files that they mean, and the folder that these are relative to."""
+    images = locate_images(entries.file_names, place)
+    outside = np.zeros(len(images.names), bool)
+    outside[images.outside] = True
+    return replace(entries, file_names=images.names, outside=outside), images.folder
+
+
 def _read(path: Path) -> dict[str, list[Any]]:
     with no_collector():
         try:
@@ -156,7 +181,15 @@ def _read(path: Path) -> dict[str, list[Any]]:
         return parse_document(content, path)
 
 
-def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, int], list[str]]:
+def _add_unknown(faults: dict[str, Tally], code: str, what: str, number: Id, listed: dict[Id, int]) -> None:
+    """Count an id that is not listed, with a hint if it is listed as another type: the text "5" is not the number 5."""
+    twin = ""
+    if code not in faults or faults[code].count < MAX_EXAMPLES:
+        twin = next((f" (the file lists {other!r})" for other in listed if str(other) == str(number)), "")
+    _add(faults, code, f"{what} {number!r}{twin}")
+
+
+def _categories(entries: list[Any], groups: set[Id], faults: dict[str, Tally]) -> tuple[dict[Id, int], list[str]]:
     """Index by id, and the names. Entries with the same name are one class; of two names with one id the first counts."""
     name_of: dict[Id, str] = {}
     names: dict[str, int] = {}
@@ -166,6 +199,8 @@ def _categories(entries: list[Any], faults: dict[str, Tally]) -> tuple[dict[Id, 
             _add(faults, "bad_category_entries", f"categories[{position}]: {entry!r:.60}")
             continue
         own, name = parsed
+        if own in groups:
+            continue
         if name_of.setdefault(own, name) != name:
             _add(faults, "duplicate_category_ids", f"id {own}: {name} and {name_of[own]}")
         elif name in names:

@@ -53,7 +53,7 @@ class Finding:
     @property
     def message(self) -> str:
         """The finding in one line, with the first three examples."""
-        first = "; ".join(self.examples[:3]) + ("; ..." if self.count > 3 else "")
+        first = "; ".join(self.examples[:3]) + ("; ..." if self.examples and self.count > 3 else "")
         return f"{self.headline} ({first}). {self.advice}" if first else f"{self.headline}. {self.advice}"
 
     def to_json(self) -> dict[str, Any]:

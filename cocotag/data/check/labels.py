@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cocotag.data.check.entries import Tally
 from cocotag.data.check.findings import Case, Finding, Severity, if_any, many, shown
+from cocotag.data.coco_fields import only_crowds
 
 FEW_POSITIVES = 10
 """With fewer positives the F1 of a class is unreliable: one image changes its recall by more than 10 points."""
@@ -114,15 +115,17 @@ def _describe_box(case: Case, number: int, size: NDArray[np.int32] | None = None
 
 
 def _class_support(case: Case) -> Iterator[Finding]:
-    targets, _ = case.entries.labels()
+    targets, known = case.entries.labels()
     names, positives = [shown(name) for name in case.entries.names], targets.sum(axis=0).tolist()
     none = [name for name, count in zip(names, positives, strict=True) if count == 0]
+    unknown = (~known).sum(axis=0).tolist()
+    crowds = only_crowds(none, [count for count, labelled in zip(unknown, positives, strict=True) if labelled == 0])
     few = sorted((count, name) for name, count in zip(names, positives, strict=True) if 0 < count < FEW_POSITIVES)
     if len(none) == len(names):
-        advice = "There is nothing to train on. Check the annotation file."
+        advice = f"There is nothing to train on. {crowds or 'Check the annotation file.'}"
         yield Finding("error", "no_labels", "classes without any labelled image", len(none), len(names), [], advice)
         return
-    advice = "They cannot be trained or scored on this split."
+    advice = f"They cannot be trained or scored on this split. {crowds}".strip()
     yield from if_any("warning", "classes_without_positives", "classes without positives", none, advice, of=len(names))
     what, advice = f"classes with fewer than {FEW_POSITIVES} positives", "Their scores will be uncertain."
     examples = (f"{name}: {count}" for count, name in few)

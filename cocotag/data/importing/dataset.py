@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cocotag.data.annotations import split_paths
 from cocotag.data.importing.labelled import Found, Labelled, first_names
+from cocotag.data.layout import split_paths
 from cocotag.data.split import stratified_holdout
 from cocotag.errors import ConfigError, DataError, OutputError
 from cocotag.files import write_fault

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cocotag.data.annotations import split_paths
+from cocotag.data.layout import split_paths
 from cocotag.data.sample.scenes import SUBJECTS, Scene, draw_scene
 from cocotag.errors import ConfigError, OutputError
 from cocotag.files import write_fault

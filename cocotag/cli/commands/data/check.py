@@ -6,18 +6,21 @@ import json
 from pathlib import Path
 
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command
+from cocotag.cli.parsing.data_flags import add_data, given_of, root_and_split
 
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
-    parser.add_argument("root", metavar="ROOT", type=Path, help="folder with annotations/instances_SPLIT.json and SPLIT/")
-    parser.add_argument("--split", required=True, help="split to check, such as train")
+    about = "folder of the data set, in COCO's layout or as another program exported it"
+    parser.add_argument("root", metavar="ROOT", nargs="?", type=Path, help=about)
+    parser.add_argument("--split", help="split to check, such as train (default: the only one)")
+    add_data(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     args = parser.parse_args(words)
 
     from cocotag.data.check.doctor import check_split
 
-    report = check_split(args.root, args.split)
+    report = check_split(*root_and_split(args, parser), given_of(args))
     print(json.dumps(report.to_json(), indent=2) if args.json else report.to_text())
     return DONE if report.ok else DONE_WITH_FAULTS
 

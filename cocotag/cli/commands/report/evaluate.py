@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command, refuse_existing
+from cocotag.cli.parsing.data_flags import add_data, given_of, root_and_split
 from cocotag.cli.parsing.threshold_flag import add_thresholds
 from cocotag.errors import ConfigError, DataError
 
@@ -13,8 +14,10 @@ from cocotag.errors import ConfigError, DataError
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="tagger.onnx of a training run")
-    parser.add_argument("--root", required=True, metavar="DIR", type=Path, help="data set in COCO's layout")
-    parser.add_argument("--split", required=True, help="split to report on; it must not be a training split")
+    parser.add_argument("--root", metavar="DIR", type=Path, help="data set, in COCO's layout or as another program exported it")
+    about = "split to report on (default: the only one); it must not be a training split"
+    parser.add_argument("--split", help=about)
+    add_data(parser)
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder for report.json, report.html and tables")
     parser.add_argument(
         "--aliases", metavar="FILE", help="names of the data set's classes in the bundle: YAML, or voc, open_images"
@@ -39,7 +42,7 @@ def _run(words: list[str]) -> int:
             code="rule_not_fixed",
         )
     from cocotag.data.annotations import load_split
-    from cocotag.data.image_files import refuse_links
+    from cocotag.data.image_files import Source, refuse_links
     from cocotag.data.matching import load_aliases
     from cocotag.evaluation.compare import optimism
     from cocotag.evaluation.markdown import summary_table
@@ -58,14 +61,15 @@ def _run(words: list[str]) -> int:
             code="predictions_missing",
         )
     tagger = Tagger.load(args.bundle)
-    table = load_split(args.root, args.split)
-    refuse_links(table, [(args.root, args.split)])
+    root, split = root_and_split(args, parser)
+    table = load_split(root, split, given_of(args))
+    refuse_links(table, [Source(root, split, table.image_dir)])
     aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
     probe_folder(args.out)
     evaluation, failures = evaluate_bundle(
         tagger,
         table,
-        split=args.split,
+        split=split,
         aliases=aliases,
         fixed=args.thresholds,
         baseline=stored.predictions if stored else None,

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from cocotag.cli.parsing.command import DONE, DONE_WITH_FAULTS, Command, refuse_existing, without_extra
+from cocotag.cli.parsing.data_flags import add_data, given_of, root_and_split
 from cocotag.cli.parsing.threshold_flag import RULES, add_thresholds
 
 
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="any bundle; with --out its file stays unchanged")
-    parser.add_argument("--root", metavar="DIR", type=Path, help="data set in COCO's layout; fixed:T needs none")
-    parser.add_argument("--split", help="split to tune on; figures measured on it later are optimistic")
+    about = "data set, in COCO's layout or as another program exported it; fixed:T needs none"
+    parser.add_argument("--root", metavar="DIR", type=Path, help=about)
+    about = "split to tune on (default: the only one); figures measured on it later are optimistic"
+    parser.add_argument("--split", help=about)
+    add_data(parser)
     add_thresholds(parser, f"the rule that thresholds are tuned by: {RULES}; default f1")
     parser.add_argument("--out", metavar="FILE", type=Path, help="the bundle with the new thresholds (default: BUNDLE itself)")
     parser.add_argument(
@@ -22,8 +26,8 @@ def _run(words: list[str]) -> int:
     args = parser.parse_args(words)
 
     fixed = args.thresholds is not None and args.thresholds.name == "fixed"
-    if not fixed and (args.root is None or args.split is None):
-        parser.error("thresholds are tuned on labelled images: give --root and --split")
+    if not fixed and args.root is None and args.annotation_file is None:
+        parser.error("thresholds are tuned on labelled images: give --root and --split, or --data.annotations")
     out = args.out or args.bundle
     if args.out is not None:
         refuse_existing(args.overwrite, args.out)
@@ -32,7 +36,7 @@ def _run(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise without_extra("Writing a bundle", error) from None
     from cocotag.data.annotations import load_split
-    from cocotag.data.image_files import refuse_links
+    from cocotag.data.image_files import Source, refuse_links
     from cocotag.data.matching import load_aliases
     from cocotag.export.tune_thresholds import set_thresholds, tune_thresholds
     from cocotag.files import probe_folder
@@ -45,11 +49,12 @@ def _run(words: list[str]) -> int:
         print(set_thresholds(tagger, out, args.thresholds).to_text())
         print(out)
         return DONE
-    table = load_split(args.root, args.split)
-    refuse_links(table, [(args.root, args.split)])
+    root, split = root_and_split(args, parser)
+    table = load_split(root, split, given_of(args))
+    refuse_links(table, [Source(root, split, table.image_dir)])
     probe_folder(out.parent)
     aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
-    tuned = tune_thresholds(tagger, table, out, split=args.split, rule=args.thresholds or F1, aliases=aliases)
+    tuned = tune_thresholds(tagger, table, out, split=split, rule=args.thresholds or F1, aliases=aliases)
     print(tuned.to_text())
     print(out)
     return DONE_WITH_FAULTS if tuned.failures else DONE

@@ -74,8 +74,7 @@ def test_an_image_that_cannot_be_read_is_named(run, sample_dir, tmp_path):
 
 def test_the_commonest_mistakes_are_one_line(mistake, sample_dir, tmp_path):
     out = tmp_path / "out"
-    mistake(sample_dir, "--out", out, code="not_a_file", naming=annotations(sample_dir, "train"))
-    mistake(tmp_path, "--out", out, code="not_a_file", naming=tmp_path)
+    mistake(tmp_path, "--out", out, code="split_missing", naming=tmp_path)
     (tmp_path / "words.json").write_text("hello")
     mistake(tmp_path / "words.json", "--out", out, code="not_json", naming="words.json")
     (tmp_path / "list.json").write_text("[1, 2]")

@@ -1,0 +1,344 @@
+"""Where the annotation file and the images of a split are, as COCO and as other programs lay them out.
+
+`find` looks for files by name. `locate_images` then chooses the folder that has the images, and finds files whose names are
+written otherwise in the annotation file. Neither reads annotations or pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+
+from cocotag.data.coco_fields import leaves_folder
+from cocotag.errors import DataError
+
+_NAMED = (
+    *("annotations/instances_{}.json", "{}/_annotations.coco.json", "{}/labels.json", "{}/result.json"),
+    *("{}/annotations.json", "{}/dataset.json", "annotations/labels_{}.json", "annotations/person_keypoints_{}.json"),
+    *("annotations/{}.json", "{}.json", "instances_{}.json"),
+)
+"""Annotation files of a split below the root: of COCO, Roboflow, FiftyOne, Label Studio, supervision, labelme2coco, Datumaro,
+and names that people give."""
+
+_WHOLE = ("labels.json", "result.json", "_annotations.coco.json", "annotations.json", "dataset.json")
+"""Annotation files of a whole data set without splits; these stand for the split `WHOLE`."""
+
+WHOLE = "default"
+"""The name of the only split of a data set without splits, as Datumaro calls it."""
+
+_SAME = ({"val", "valid", "validation"},)
+"""Names of the same split in different programs."""
+
+_OTHER_TASKS = re.compile(r"(annotations/)?(image_info|stuff|panoptic|captions|person_keypoints|labels|instances)_")
+_COMPANIONS = frozenset({".csv", ".json", ".txt", ".xml", ".xmp"})
+"""Endings of files that lie beside an image of the same name."""
+
+_SAMPLE = 64  # file names that are looked for to choose the folder of the images
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user says about a data set.
+
+    Attributes:
+        annotations: Annotation file; ``{split}`` in it stands for the name of the split. None to find it.
+        images: Folder of the images, likewise.
+        crowd_is_object: Whether an annotation with ``iscrowd`` 1 is an object like any other.
+    """
+
+    annotations: str | None = None
+    images: str | None = None
+    crowd_is_object: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a split is.
+
+    Attributes:
+        split: Its name, as in the file's path.
+        annotations: The annotation file.
+        folders: Folders that may have the images, the most likely first.
+        root: The data set.
+        note: A sentence for the user if the file is not where COCO has it; else empty.
+    """
+
+    split: str
+    annotations: Path
+    folders: tuple[Path, ...]
+    root: Path
+    note: str = ""
+
+
+def split_paths(root: Path, split: str) -> tuple[Path, Path]:
+    """Annotation file and image folder of a split in COCO's own layout."""
+    return root / "annotations" / f"instances_{split}.json", root / split
+
+
+def find(root: Path, split: str, given: Given | None = None) -> Place:
+    """Find the annotation file of a split.
+
+    Args:
+        root: The data set.
+        split: The split. ``val`` is also found as ``valid`` or ``validation``, and ``train`` as the only split.
+        given: What the user says about the files.
+
+    Raises:
+        DataError: ``split_missing``; the message names what is there.
+    """
+    given = given or Given()
+    if given.annotations is not None:
+        file = Path(given.annotations.replace("{split}", split))
+        if not file.is_file():
+            raise DataError(f"data.annotations {file} is missing. Check the path.", code="split_missing")
+        return _with_images(replace(of_file(file), split=split), split, given)
+    splits = find_splits(root)
+    found = next((name for name in (split, *_others(split)) if name in splits), None)
+    if found is None and split == "train" and len(splits) == 1:
+        found = next(iter(splits))
+    if found is None:
+        raise _no_split(root, split, splits)
+    files = splits[found]
+    place = Place(found, files[0], tuple(_image_folders(files[0], root, found)), root, _note(root, split, files))
+    return _with_images(place, split, given)
+
+
+def find_splits(root: Path) -> dict[str, list[Path]]:
+    """The splits of a data set -> their annotation files, the one that is used first."""
+    splits: defaultdict[str, list[Path]] = defaultdict(list)
+    for pattern in _NAMED:
+        before, after = pattern.split("{}")
+        for file in sorted(root.glob(f"{before}*{after}")):
+            relative = file.relative_to(root).as_posix()
+            name = relative.removeprefix(before).removesuffix(after)
+            other_task = pattern in ("annotations/{}.json", "{}.json") and _OTHER_TASKS.match(relative)
+            if file.is_file() and not other_task and relative not in _WHOLE and name and not name.startswith("."):
+                splits[name].append(file)
+    if not splits:
+        splits[WHOLE] = [root / name for name in _WHOLE if (root / name).is_file()]
+    return {name: files for name, files in splits.items() if files}
+
+
+def of_file(annotations: Path) -> Place:
+    """The place of an annotation file that is given by its path."""
+    file = Path(os.path.abspath(annotations))  # noqa: PTH100 (keeps the user's links)
+    root, split = file.parent, file.parent.name
+    if file.name not in _WHOLE:
+        root, split = next(_by_pattern(file), (root, file.stem))
+    return Place(split, file, tuple(_image_folders(file, root, split)), root)
+
+
+def _by_pattern(file: Path) -> Iterator[tuple[Path, str]]:
+    """Root and split of an annotation file by each pattern that its path follows."""
+    for pattern in _NAMED:
+        before, after = pattern.split("{}")
+        depth = pattern.count("/")
+        relative = "/".join(file.parts[-depth - 1 :])
+        if relative.startswith(before) and relative.endswith(after):
+            yield file.parents[depth], relative.removeprefix(before).removesuffix(after)
+
+
+def _others(split: str) -> Iterator[str]:
+    for names in _SAME:
+        if split in names:
+            yield from sorted(names - {split})
+
+
+def _image_folders(file: Path, root: Path, split: str) -> Iterator[Path]:
+    """Folders that may have the images of an annotation file; each once, the most likely first."""
+    beside = file.parent
+    folders = [root / split, root / "images" / split, beside / "images", beside / "data", beside]
+    yield from dict.fromkeys([*folders, root / "images", root / "data", root])
+
+
+def _with_images(place: Place, split: str, given: Given) -> Place:
+    if given.images is None:
+        return place
+    folder = Path(given.images.replace("{split}", split))
+    if not folder.is_dir():
+        raise DataError(f"data.images {folder} is not a folder. Check the path.", code="not_a_folder")
+    return replace(place, folders=(folder,))
+
+
+def _note(root: Path, split: str, files: Sequence[Path]) -> str:
+    """What was taken, if it is not what COCO's layout says; and what else could be meant."""
+    taken = files[0].relative_to(root).as_posix()
+    others = [file.relative_to(root).as_posix() for file in files[1:] if file.parent != files[0].parent]
+    if taken == f"annotations/instances_{split}.json" and not others:
+        return ""
+    rest = f", not {' or '.join(others)}" if others else ""
+    return f"split {split!r} of {root} is read from {taken}{rest}"
+
+
+def _no_split(root: Path, split: str, splits: dict[str, list[Path]]) -> DataError:
+    if list(splits) == [WHOLE]:
+        file = splits[WHOLE][0].relative_to(root)
+        have = f"It has one annotation file, {file}, which is split {WHOLE!r} (in training also the train split)."
+        advice = "To train without a val split, give --data.val_split null."
+    elif len(splits) == 1:
+        have = f"It has only {next(iter(splits))}."
+        advice = "To train without a val split, give --data.val_split null." if split != "train" else "Check the split."
+    elif splits:
+        have, advice = f"It has: {', '.join(sorted(splits))}.", "Check the root and the split."
+    else:
+        files = sorted(path.relative_to(root).as_posix() for path in _json_files(root))
+        have = f"The JSON files there are: {', '.join(files[:5])}{', ...' if len(files) > 5 else ''}." if files else ""
+        have = have or "There are no JSON files in it."
+        advice = (
+            f"Name the right one with --data.annotations FILE --data.images DIR, or call it annotations/instances_{split}.json."
+            if files
+            else "Check the root."
+        )
+    where = root / "annotations" / f"instances_{split}.json"
+    return DataError(f"{root} has no split {split!r} ({where} is missing). {have} {advice}", code="split_missing")
+
+
+def _json_files(root: Path) -> Iterator[Path]:
+    for pattern in ("*.json", "*/*.json"):
+        yield from root.glob(pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of an annotation file.
+
+    Attributes:
+        folder: The folder that ``names`` are relative to.
+        names: File name of each image; as it was listed if there is no such file.
+        outside: Numbers of the names that lead out of the folder, absolute or by ``..``; these are not found.
+        notes: Sentences for the user about names that were written otherwise.
+    """
+
+    folder: Path
+    names: list[str]
+    outside: list[int]
+    notes: list[str]
+
+
+def locate_images(names: Sequence[str], place: Place) -> Images:
+    """Choose the folder of the images, and find files whose names are written otherwise.
+
+    A name is taken as it is if such a file exists. Else a file is looked for that has the same name in another form of Unicode
+    or with a suffix; for a name that leads out of the folder (absolute, or by ``..``), the file at that path if it is in the
+    data set, or the one with this name below it. Where several files could be meant, none is taken.
+
+    Args:
+        names: File names of the annotation file.
+        place: Of the annotation file.
+    """
+    inside = [name for name in names if not leaves_folder(name)]
+    sample = inside[:: max(1, len(inside) // _SAMPLE)][:_SAMPLE]
+    folder, have = _best(place.folders, sample)
+    outside = [number for number, name in enumerate(names) if leaves_folder(name)]
+    if have == len(sample) and not outside:
+        return Images(folder, list(names), [], [])
+    return _found_otherwise(list(names), outside, folder, place.root)
+
+
+def _best(folders: Sequence[Path], sample: Sequence[str]) -> tuple[Path, int]:
+    """The folder with most of some files, and how many it has; the first that has all is taken without looking further."""
+    counts: list[tuple[int, Path]] = []
+    for folder in folders:
+        if folder.is_dir():
+            counts.append((sum(os.path.lexists(folder / name) for name in sample), folder))
+            if counts[-1][0] == len(sample) and sample:
+                break
+    have, best = max(counts, key=lambda one: one[0], default=(0, folders[0]))
+    return (best, have) if have else (folders[0], 0)
+
+
+def _found_otherwise(names: list[str], outside: list[int], folder: Path, root: Path) -> Images:
+    notes = []
+    if outside:
+        found = dict(_by_path(names, outside, root))
+        if found:
+            base = folder if all(path.is_relative_to(folder) for path in found.values()) else root
+            if base != folder:  # then the others are relative to it too
+                prefix = "" if folder == root else f"{os.path.relpath(folder, root)}/"
+                names = [name if number in found else prefix + name for number, name in enumerate(names)]
+            first = next(iter(found))
+            notes.append(
+                f"{len(found)} file names lead out of the folder; the files are found in {root} by their names (first: "
+                f"{names[first]!r} is {found[first].relative_to(root)})"
+            )
+            for number, path in found.items():
+                names[number] = path.relative_to(base).as_posix()
+            folder = base
+            outside = [number for number in outside if number not in found]
+    other = dict(_by_spelling(names, set(outside), folder))
+    if other:
+        first = next(iter(other))
+        notes.append(
+            f"{len(other)} file names are written otherwise than those of the files, which are taken (first: "
+            f"{other[first]!r} for {names[first]!r})"
+        )
+        for number, name in other.items():
+            names[number] = name
+    return Images(folder, names, outside, notes)
+
+
+def _by_path(names: Sequence[str], numbers: Iterable[int], root: Path) -> Iterator[tuple[int, Path]]:
+    """Number of a name that leads out of the folder -> the file in the data set that it means, if there is just one."""
+    real = root.resolve()
+    below: defaultdict[str, list[Path]] = defaultdict(list)
+    for number in numbers:
+        path = Path(names[number])
+        if path.is_absolute() and path.resolve().is_relative_to(real) and path.is_file():
+            yield number, root / path.resolve().relative_to(real)
+            continue
+        if not below:
+            for top, folders, files in os.walk(root):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                for file in files:
+                    below[file].append(Path(top, file))
+        parts = PureWindowsPath(names[number]).parts  # both kinds of slashes
+        candidates = below.get(parts[-1], []) if parts else []
+        alike = [_common_end(parts, one.parts) for one in candidates]
+        if alike and alike.count(max(alike)) == 1:
+            yield number, candidates[alike.index(max(alike))]
+
+
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts two paths have in common, counted from the end."""
+    count = 0
+    for mine, yours in zip(reversed(one), reversed(other), strict=False):
+        if mine != yours:
+            break
+        count += 1
+    return count
+
+
+def _by_spelling(names: Sequence[str], refused: set[int], folder: Path) -> Iterator[tuple[int, str]]:
+    """Number of a missing name -> the one file beside it with that name in another form of Unicode, or with a suffix."""
+    listed: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
+    for number, name in enumerate(names):
+        if number in refused:
+            continue
+        head, slash, tail = name.rpartition("/")
+        if head not in listed:
+            listed[head] = _spellings(folder / head)
+        files, spellings = listed[head]
+        if tail not in files and len(same := spellings.get(unicodedata.normalize("NFC", tail), [])) == 1:
+            yield number, head + slash + same[0]
+
+
+def _spellings(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
+    """The files of a folder, and for each composed name and stem the files that have it."""
+    try:
+        with os.scandir(folder) as entries:
+            files = {entry.name for entry in entries}
+    except OSError:
+        return set(), {}
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for file in sorted(files):
+        composed = unicodedata.normalize("NFC", file)
+        stem, dot, ending = composed.rpartition(".")
+        spellings[composed].append(file)
+        if dot and f".{ending.lower()}" not in _COMPANIONS:
+            spellings[stem].append(file)
+    return files, spellings
