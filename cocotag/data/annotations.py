@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import re
 import reprlib
 import sys
@@ -119,7 +120,7 @@ def load_split(root: Path | str, split: str, given: Given | None = None) -> Anno
     """
     place = find(Path(root), split, given)
     if place.note:
-        _say_once(place.note)
+        _say_once(place.annotations, f"split {split!r} is read from {place.note}")
     return _load(place, crowd_is_object=given is not None and given.crowd_is_object)
 
 
@@ -158,7 +159,7 @@ def _load(place: Place, *, crowd_is_object: bool) -> AnnotationTable:
         table, stored = _parse(path, crowd_is_object=crowd_is_object)
         images = locate_images(table.file_names.tolist(), place)
     for note in (*stored.facts["notes"], *images.notes):
-        _say_once(f"{path}: {note}")
+        _say_once(path, f"{path}: {note}")
     if images.outside:
         row = images.outside[0]
         raise DataError(
@@ -184,13 +185,14 @@ def _parse(path: Path, *, crowd_is_object: bool) -> tuple[AnnotationTable, table
     return table, stored
 
 
-_said: set[str] = set()
+_said: set[tuple[str, str]] = set()
 
 
-def _say_once(note: str) -> None:
-    """Tell the user something; a run reads a split several times."""
-    if note not in _said:
-        _said.add(note)
+def _say_once(file: Path, note: str) -> None:
+    """Tell the user something about a file; a run reads a split several times, by relative and absolute path."""
+    key = os.path.realpath(file), note.removeprefix(str(file))
+    if key not in _said:
+        _said.add(key)
         logger.warning("cocotag: %s", note)
 
 

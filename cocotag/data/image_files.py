@@ -10,6 +10,11 @@ from typing import NamedTuple
 from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import DataError
 
+ON_LINKS = (
+    "Copy the files there, make the image folder itself the link, or give the folder of the files with --data.images DIR."
+)
+"""What to do about links out of a data set."""
+
 
 class Source(NamedTuple):
     """A split that images come from.
@@ -90,7 +95,7 @@ def _refuse_links(table: AnnotationTable, sources: Sequence[Source], links: set[
         first = f"{leaving[0]} -> {os.path.realpath(leaving[0])}"
         raise DataError(
             f"{len(leaving)} images are links to files outside their data set (first: {first}). Such links are not followed. "
-            "Copy the files there, or make the image folder itself the link.",
+            f"{ON_LINKS}",
             code="links_outside",
         )
 

@@ -6,6 +6,7 @@ written otherwise in the annotation file. Neither reads annotations or pixels.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import unicodedata
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from cocotag.data.coco_fields import leaves_folder
+from cocotag.data.coco_fields import LISTS, leaves_folder
 from cocotag.errors import DataError
 
 _NAMED = (
@@ -24,6 +25,9 @@ _NAMED = (
 )
 """Annotation files of a split below the root: of COCO, Roboflow, FiftyOne, Label Studio, supervision, labelme2coco, Datumaro,
 and names that people give."""
+
+_SURE = ("annotations/instances_{}.json", "{}/_annotations.coco.json")
+"""Files with such names are COCO's; others are looked into."""
 
 _WHOLE = ("labels.json", "result.json", "_annotations.coco.json", "annotations.json", "dataset.json")
 """Annotation files of a whole data set without splits; these stand for the split `WHOLE`."""
@@ -65,7 +69,7 @@ class Place:
         annotations: The annotation file.
         folders: Folders that may have the images, the most likely first.
         root: The data set.
-        note: A sentence for the user if the file is not where COCO has it; else empty.
+        note: What the user should know if the file is not where COCO has it, such as ``train/labels.json``; else empty.
     """
 
     split: str
@@ -117,11 +121,22 @@ def find_splits(root: Path) -> dict[str, list[Path]]:
             relative = file.relative_to(root).as_posix()
             name = relative.removeprefix(before).removesuffix(after)
             other_task = pattern in ("annotations/{}.json", "{}.json") and _OTHER_TASKS.match(relative)
-            if file.is_file() and not other_task and relative not in _WHOLE and name and not name.startswith("."):
+            if other_task or relative in _WHOLE or not name or name.startswith("."):
+                continue
+            if file.is_file() and (pattern in _SURE or _looks_like_coco(file)):
                 splits[name].append(file)
     if not splits:
-        splits[WHOLE] = [root / name for name in _WHOLE if (root / name).is_file()]
+        splits[WHOLE] = [root / name for name in _WHOLE if (root / name).is_file() and _looks_like_coco(root / name)]
     return {name: files for name, files in splits.items() if files}
+
+
+def _looks_like_coco(file: Path) -> bool:
+    """Whether a JSON file has COCO's lists, without parsing it."""
+    try:
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return all(content.find(b'"%s"' % name.encode()) >= 0 for name in LISTS)
+    except (OSError, ValueError):  # ValueError: an empty file
+        return False
 
 
 def of_file(annotations: Path) -> Place:
@@ -172,7 +187,7 @@ def _note(root: Path, split: str, files: Sequence[Path]) -> str:
     if taken == f"annotations/instances_{split}.json" and not others:
         return ""
     rest = f", not {' or '.join(others)}" if others else ""
-    return f"split {split!r} of {root} is read from {taken}{rest}"
+    return f"{taken}{rest}"
 
 
 def _no_split(root: Path, split: str, splits: dict[str, list[Path]]) -> DataError:

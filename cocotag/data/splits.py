@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,15 @@ class Splits:
         if not config.sources:
             train_name = f"split {config.train_split!r}"
         tune_name = f"split {config.tune_split!r}" if config.tune_split else f"tune part of {train_name}"
-        for name, table in ((train_name, self.train), (tune_name, self.tune)):
+        parts = [(train_name, self.train)]
+        if config.tune_split or self.train.positives.any():  # else its tune part has none either
+            parts.append((tune_name, self.tune))
+        for name, table in parts:
             if not table.positives.any():
-                yield only_crowds(table.vocabulary.names, (~table.known).sum(axis=0).tolist()) or (
+                crowds = only_crowds(table.vocabulary.names, (~table.known).sum(axis=0).tolist())
+                yield (
                     f"The {name} has no positive of any class (images: {len(table)}), so a run cannot use it. "
-                    "Check its annotations."
+                    f"{crowds or 'Check its annotations.'}"
                 )
         tunable = np.asarray(self.tune.known.all(axis=0) | (self.tune.known & ~self.tune.targets).any(axis=0))
         if self.tune.positives.any() and not (tunable & (self.tune.positives > 0)).any():
@@ -112,8 +117,13 @@ class Splits:
                 f"The {tune_name} has no negatives for any class with positives, so it cannot choose a checkpoint. Give a "
                 "data.tune_split with exhaustively annotated classes, or list such classes under known."
             )
-        tune_places = [Source(Path(self.root), config.tune_split, self.tune.image_dir)] if config.tune_split else self._places
-        for table, where in ((self.train, self._places), (self.tune, tune_places)):
+        tables = [(self.train, self._places), (self.tune, self._places)]
+        if config.tune_split:
+            tables[1] = self.tune, [Source(Path(self.root), config.tune_split, self.tune.image_dir)]
+        else:  # parts of one split, which is named once
+            names = np.concatenate([self.train.file_names, self.tune.file_names])
+            tables = [(replace(self.train, file_names=names), self._places)]
+        for table, where in tables:
             try:
                 check_files(table, where)
             except DataError as error:

@@ -16,6 +16,7 @@ from lightning import seed_everything
 from cocotag.config import TrainConfig, root_of
 from cocotag.config_problems import problems
 from cocotag.data.annotations import AnnotationTable
+from cocotag.data.coco_fields import only_crowds
 from cocotag.data.frequency import shares
 from cocotag.data.image_files import Source, check_files
 from cocotag.data.layout import find
@@ -178,7 +179,11 @@ def _val_faults(config: TrainConfig, splits: Splits) -> Iterator[str]:
         if not set(val.vocabulary.names) & set(splits.vocabulary.names):
             yield f"data.val_split {config.data.val_split!r} has none of the train split's classes. Give another split."
         elif not val.positives.any():
-            yield f"data.val_split {config.data.val_split!r} has no positive of any class to report on. Give another split."
+            crowds = only_crowds(val.vocabulary.names, (~val.known).sum(axis=0).tolist())
+            yield (
+                f"data.val_split {config.data.val_split!r} has no positive of any class to report on. "
+                f"{crowds or 'Give another split.'}"
+            )
         try:
             check_files(val, [Source(Path(splits.root), str(config.data.val_split), val.image_dir)])
         except DataError as error:

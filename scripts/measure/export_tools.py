@@ -347,6 +347,7 @@ class Export:
         files: The annotation file of a split, relative to the folder; ``{}`` is the split.
         options: Keyword arguments of `write`.
         splits: The names of the split to train on and of the one to evaluate on; only one name where there is only one split.
+        flags: Flags of all commands of cocotag.
     """
 
     what: str
@@ -355,6 +356,7 @@ class Export:
     files: str = COCO_FILES
     options: dict[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = SPLITS
+    flags: tuple[str, ...] = ()
 
 
 EXPORTS: dict[str, Export] = {
@@ -362,6 +364,13 @@ EXPORTS: dict[str, Export] = {
     "datumaro": Export("boxes", datumaro, DATUMARO),
     "datumaro-default": Export("boxes, no subsets", datumaro, DATUMARO, options={"one_subset": True}, splits=("default",)),
     "datumaro-masks": Export("masks without `is_crowd`", datumaro, DATUMARO, options={"kind": "masks"}),
+    "datumaro-masks-objects": Export(
+        "masks without `is_crowd`, with `--data.crowd_is_object true`",
+        datumaro,
+        DATUMARO,
+        options={"kind": "masks"},
+        flags=("--data.crowd_is_object", "true"),
+    ),
     "datumaro-masks-false": Export(
         "masks with `is_crowd: False`", datumaro, DATUMARO, options={"kind": "masks", "attributes": {"is_crowd": False}}
     ),
@@ -384,10 +393,10 @@ EXPORTS: dict[str, Export] = {
     "label-studio-uploaded": Export(
         "an export per split, uploaded photographs", label_studio, LABEL_STUDIO, "{}/result.json", {"uploaded": True}
     ),
-    "label-studio-one": Export("one export", label_studio, LABEL_STUDIO, "{}.json", {"together": True}, ("result",)),
+    "label-studio-one": Export("one export", label_studio, LABEL_STUDIO, "result.json", {"together": True}, ("default",)),
     "fiftyone": Export("an export per split", fiftyone, FIFTYONE, "{}/labels.json"),
     "fiftyone-links": Export("an export per split, media as links", fiftyone, FIFTYONE, "{}/labels.json", {"links": True}),
-    "fiftyone-one": Export("one export", fiftyone, FIFTYONE, "{}.json", {"together": True}, ("labels",)),
+    "fiftyone-one": Export("one export", fiftyone, FIFTYONE, "labels.json", {"together": True}, ("default",)),
     "labelformat": Export("from YOLO", labelformat, ("labelformat==0.1.17",)),
     "hotcoco": Export("from YOLO", hotcoco, ("hotcoco==1.3.0", "pillow==13.0.0")),
     "labelme2coco": Export("from labelme, split by it", labelme2coco, LABELME2COCO, "{}.json"),

@@ -27,6 +27,7 @@ from export_source import SPLITS, Source
 from export_tools import EXPORTS, Export
 
 from cocotag.data.annotations import load_split
+from cocotag.data.layout import Given
 from cocotag.errors import DataError
 from cocotag.files import write_text
 
@@ -180,7 +181,7 @@ def said(status: int, stdout: str, stderr: str, root: Path) -> str:
     if status == 0:
         return AS_IT_IS
     lines = [line for line in stderr.splitlines() if line.startswith("cocotag: ")]
-    return shorten(lines[0].removeprefix("cocotag: ") if lines else last_line(stderr or stdout), root)
+    return shorten(lines[-1].removeprefix("cocotag: ") if lines else last_line(stderr or stdout), root)
 
 
 def annotation_files(root: Path, export: Export) -> list[Path]:
@@ -200,9 +201,9 @@ def contents(root: Path, export: Export) -> str:
     return " | ".join(" + ".join(map(str, counts)) for counts in lists)
 
 
-def check(root: Path, split: str) -> str:
+def check(root: Path, export: Export) -> str:
     """The cell of `cocotag check`: its first error if it has one."""
-    status, stdout, stderr = run("check", root, "--split", split, "--json")
+    status, stdout, stderr = run("check", root, "--split", export.splits[0], "--json", *export.flags)
     if status == 1 and stdout.startswith("{"):
         errors = [one["message"] for one in json.loads(stdout)["findings"] if one["severity"] == "error"]
         return shorten(errors[0], root) if errors else "exit status 1"
@@ -211,7 +212,7 @@ def check(root: Path, split: str) -> str:
 
 def imbalance(root: Path, export: Export, labels: int, out: Path) -> str:
     """The cell of `cocotag imbalance`: what failed, or which part of the labels and images it did not read."""
-    status, stdout, stderr = run("imbalance", *annotation_files(root, export), "--out", out)
+    status, stdout, stderr = run("imbalance", root, "--out", out, *export.flags)
     if not (out / "dataset.json").is_file():
         return said(status, stdout, stderr, root)
     document = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
@@ -232,7 +233,7 @@ def read_labels(root: Path, export: Export, source: Source) -> tuple[str, str]:
     classes: set[str] = set()
     for split in export.splits:
         try:
-            table = load_split(root, split)
+            table = load_split(root, split, Given(crowd_is_object=bool(export.flags)))
         except DataError:
             return "not read", "not read"
         classes.update(table.vocabulary.names)
@@ -255,12 +256,12 @@ def measure(name: str, root: Path, source: Source, out: Path, ready: Path) -> Ro
     row = Row(name, layout=f"{layout(root)} | {contents(root, export)}")
     row.photos, row.labels = read_labels(root, export, source)
     labels = len({(photo.path, one) for photos in source.photos.values() for photo in photos for one, _ in photo.objects})
-    row.cells["check"] = check(root, export.splits[0])
+    row.cells["check"] = check(root, export)
     row.cells["imbalance"] = imbalance(root, export, labels, out / "imbalance")
     splits = ("--data.train_split", export.splits[0], "--data.val_split", (*export.splits, "null")[1])
-    row.cells["train"] = said(*run("train", "--data.root", root, *splits, *TRAINING, "--out", out / "run"), root)
+    row.cells["train"] = said(*run("train", "--data.root", root, *splits, *TRAINING, *export.flags, "--out", out / "run"), root)
     bundle = out / "run" / "tagger.onnx"
-    words = ("--root", root, "--split", export.splits[-1], "--out", out / "report")
+    words: tuple[str | Path, ...] = ("--root", root, "--split", export.splits[-1], "--out", out / "report", *export.flags)
     row.cells["evaluate"] = said(*run("evaluate", bundle if bundle.is_file() else ready, *words), root)
     for command in COMMANDS:
         log(f"  {command}: {row.cells[command]}")
@@ -305,7 +306,7 @@ Python interface. Each command ran on the folder as the program wrote it. {sum(w
 {chr(10).join(table(rows))}
 
 - "{AS_IT_IS}": exit status 0; for `imbalance` also all labels and images read. Other cells are what the command printed, cut.
-- `check` reads the first split, `imbalance` gets the annotation files, `train` trains for one epoch, and `evaluate` runs its
+- `check` reads the first split, `imbalance` all, `train` trains for one epoch, and `evaluate` runs its
   bundle on the last split, or, where there is no such bundle, the bundle of the first row.
 - Labels are compared by photograph with the source. One photograph of each split has none of the classes, and
   `{ONLY_IN_TRAIN}` is on photographs of train only.

@@ -15,6 +15,7 @@ from cocotag.data.check.entries import Tally
 from cocotag.data.check.fed import fed_faults
 from cocotag.data.check.findings import Case, Finding, Severity, if_any, many, shown
 from cocotag.data.check.survey import FED_SIDE, OUTSIDE
+from cocotag.data.image_files import ON_LINKS
 
 LEAK_SHARE = 0.001
 """Two splits may share this share of the smaller one, which does not change a figure's last printed digit (a tenth of a
@@ -188,6 +189,9 @@ def _file_names(case: Case) -> Iterator[Finding]:
     yield from if_any("error", "duplicate_file_names", "files that are listed more than once", twice, advice)
     outside = case.names(case.rows_with(OUTSIDE))
     advice = "They were not read. Put the files into the folder and use names relative to it."
+    link = next((case.image_dir / name for name in outside if (case.image_dir / name).is_symlink()), None)
+    if link is not None:
+        advice = f"Links to files outside the data set are not followed (first: {link} -> {os.path.realpath(link)}). {ON_LINKS}"
     what = "names and links that lead out of the data folder"
     yield from if_any("error", "outside_paths", what, outside, advice, of=len(case.entries.file_names))
 

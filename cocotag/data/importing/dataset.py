@@ -331,6 +331,7 @@ def _lists(
             "image_id": of,
             "category_id": category_id[tag],
             "bbox": [0, 0, image.width, image.height],
+            "segmentation": [[0, 0, image.width, 0, image.width, image.height, 0, image.height]],
             "area": image.width * image.height,
             "iscrowd": 0,
         }
