@@ -245,9 +245,13 @@ def test_a_stop_keeps_the_finished_epochs_and_says_how_to_go_on(sample_dir, tmp_
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_loader_that_the_system_kills_is_one_line(sample_dir, tmp_path):
-    def kill_workers(child):
-        for worker in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split():
-            os.kill(int(worker), signal.SIGKILL)
+    def children(number):
+        return [int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+    def kill_workers(command):
+        (trainer,) = children(command.pid)
+        for worker in children(trainer):
+            os.kill(worker, signal.SIGKILL)
 
     status, said, out = stopped(sample_dir, tmp_path / "run", kill_workers)
     assert status == 2
