@@ -1,7 +1,7 @@
 """Writes keywords into photographs with exiftool, by the same rules as sidecars, in XMP and IPTC. Does not decode pixels.
 
-`cocotag.tagging.xmp.packet` makes the packet; exiftool reads and writes it, and writes the IPTC keywords. Pixels are unchanged.
-cocotag edits a copy, reads it back and checks it before it replaces the photograph.
+`cocotag.tagging.xmp.packet` makes the packet; exiftool reads and writes it, and writes the IPTC keywords. In JPEG files,
+cocotag writes the packet itself. Pixels are unchanged. cocotag edits a copy, and checks it before it replaces the photograph.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from cocotag.errors import DataError, MissingExtraError, OutputError
 from cocotag.inference.tags import Tag
 from cocotag.path_text import show
+from cocotag.photos.formats.table import FORMATS, identify
 from cocotag.photos.walk import Walk
 from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
 from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing
-from cocotag.tagging.xmp.jpeg_packet import EXTENDED, exchange_packet
+from cocotag.tagging.xmp.jpeg_packet import exchange_packet
 from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords, own_classes
 from cocotag.tagging.xmp.packet import Update, fits_iptc, strip, update, user_keywords
 from cocotag.tagging.xmp.sidecars import MARKS, Neighbours, SidecarSummary, choose, counted, diff
@@ -276,14 +277,15 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: Path) -> None:
-    """Write the metadata with exiftool, and read them back.
+    """Write the metadata, and read them back.
 
     Raises:
-        LeftAloneError: exiftool cannot write this format, or the file does not have the expected metadata.
+        LeftAloneError: exiftool cannot write this format, the packet is too large, or the file does not have the expected
+            metadata.
     """
     arguments = _iptc_arguments(found, after)
-    in_parts = EXTENDED in found.xmp and after.packet is not None
-    if not in_parts:
+    is_jpeg = identify(path.read_bytes()) == "JPEG"
+    if not is_jpeg:
         arguments = [*_xmp_arguments(tool, found, after), *arguments]
     commands = [arguments] if arguments else []
     if found.unversioned and any(one.startswith("-IPTC:Keywords") for one in arguments):
@@ -294,12 +296,14 @@ def _write(tool: ExifTool, path: Path, found: _Metadata, after: Update, photo: P
             answer, errors = tool.run([*command, "-overwrite_original", tool.link(path, own=True)])
             if b"1 image files updated" not in answer:
                 raise OutputError(errors or "nothing was written", code="exiftool_failed")
-        if in_parts and after.packet is not None:
+        if is_jpeg and not _same(found.xmp, after.packet or b""):
             path.write_bytes(exchange_packet(path.read_bytes(), after.packet))
         now = _read(tool, path)
     except MissingExtraError:
         raise
-    except (OutputError, DataError) as error:
+    except DataError as error:
+        raise LeftAloneError(error.code, f"{show(photo)} cannot hold the keywords ({error}).") from None
+    except OutputError as error:
         raise LeftAloneError("exiftool", f"{show(photo)} cannot be written by exiftool ({error}).") from None
     finally:
         path.with_name(f"{path.name}_exiftool_tmp").unlink(missing_ok=True)
@@ -347,7 +351,13 @@ def _iptc_arguments(found: _Metadata, after: Update) -> list[str]:
 
 
 def _suffix(path: Path) -> str:
-    return path.suffix if path.suffix.isascii() and path.suffix[1:].isalnum() else ".part"
+    """The ending of a temporary file: the photograph's own if its content agrees.
+
+    exiftool refuses to write a file whose ending names another format; with an unknown ending it looks at the content.
+    """
+    kind = identify(path.read_bytes())
+    agrees = kind is None or path.suffix.lower() in FORMATS[kind].endings
+    return path.suffix if agrees and path.suffix.isascii() and path.suffix[1:].isalnum() else ".part"
 
 
 def _common(given: Sequence[Path]) -> Path | None:

@@ -33,7 +33,7 @@ class LeftAloneError(OutputError):
 
     Attributes:
         reason: The same as ``code``: ``read_only``, ``unwritable``, ``other_owner``, ``changed``, ``missing``,
-            ``unreadable``, ``too_large``, ``not_a_file``, ``in_the_way`` or ``exiftool``.
+            ``unreadable``, ``too_large``, ``not_a_file``, ``in_the_way``, ``xmp_too_large`` or ``exiftool``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
