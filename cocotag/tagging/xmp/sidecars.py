@@ -2,9 +2,9 @@
 
 A photograph ``IMG.jpg`` may have ``IMG.jpg.xmp``, as digiKam, darktable and Immich write it, or ``IMG.xmp``, as Adobe's
 programs do. An existing sidecar is updated, whichever name was requested. If both exist, the one with the requested name is
-written; the keywords of the other are the user's too. ``IMG.xmp`` belongs to a photograph only if no other picture in the
-folder has the stem ``IMG``. Beside ``IMG.cr2`` it belongs to the RAW file, as in Adobe's programs, and ``IMG.jpg`` gets its own
-``IMG.jpg.xmp``.
+written; the keywords of the other are the user's too. ``IMG.xmp`` belongs to a photograph only if no other picture or film in
+the folder has the stem ``IMG``. Beside ``IMG.cr2`` it belongs to the RAW file, as in Adobe's programs, and ``IMG.jpg`` gets its
+own ``IMG.jpg.xmp``. If ``IMG.xmp`` names the ending of its file (``photoshop:SidecarForExtension``), that decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from itertools import groupby
@@ -26,7 +26,7 @@ from cocotag.photos.formats.table import FORMATS, IMAGE_ENDINGS
 from cocotag.photos.walk import Walk
 from cocotag.tagging.decisions.failures import failure_lines
 from cocotag.tagging.decisions.rows import Row
-from cocotag.tagging.xmp.document import MAX_BYTES, decode
+from cocotag.tagging.xmp.document import MAX_BYTES, XmpDocument, decode
 from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes
 from cocotag.tagging.xmp.packet import strip, update, user_keywords
@@ -36,7 +36,25 @@ from cocotag.tagging.xmp.record import URI
 Naming = Literal["append", "adobe"]
 FIRST_FAILURES = 5
 
-_RAW = frozenset(FORMATS["RAW"].endings)
+_RAW = frozenset(
+    {
+        *FORMATS["RAW"].endings,
+        *(".bay", ".cap", ".cs1", ".dcr", ".dcs", ".drf", ".eip", ".fff", ".gpr", ".j6i", ".k25"),
+        *(".mdc", ".mfw", ".mos", ".ptx", ".pxn", ".qtk", ".raw", ".rwz", ".srf", ".sti"),
+    }
+)
+"""Endings of camera RAW files, including those that cocotag does not decode."""
+_WITH_SIDECARS = _RAW | {
+    *IMAGE_ENDINGS,
+    *(".afphoto", ".ai", ".clip", ".eps", ".exr", ".hdr", ".insp", ".jxl", ".jxr", ".kra", ".pdf"),
+    *(".psb", ".psd", ".svg", ".wdp", ".xcf"),
+    *(".3g2", ".3gp", ".avi", ".braw", ".crm", ".insv", ".lrv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".r3d", ".webm", ".wmv"),
+}
+"""Endings of files that other programs give sidecars, in lower case."""
+_NAME = "SidecarForExtension"
+_FOR_ENDING = f"{{http://ns.adobe.com/photoshop/1.0/}}{_NAME}"
+"""The property with the ending of the file that a sidecar belongs to, without the dot."""
 MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
 """Bytes in every packet with keywords or notes of cocotag, for each encoding."""
 _ENDINGS = (".xmp", ".XMP")
@@ -241,7 +259,7 @@ class Neighbours:
         if photo.parent != self._folder:
             self._folder, self._stems = photo.parent, {}
             for path in photo.parent.iterdir():
-                if path.suffix.lower() in IMAGE_ENDINGS:
+                if path.suffix.lower() in _WITH_SIDECARS:
                     self._stems.setdefault(path.stem, []).append(path.suffix)
         if photo.stem.endswith(tuple(IMAGE_ENDINGS)) and photo.with_name(photo.stem).exists():
             return False  # IMG.jpg.xmp is the sidecar of IMG.jpg, not of IMG.jpg.png
@@ -264,16 +282,34 @@ def choose(photo: Path, naming: Naming, neighbours: Neighbours) -> tuple[Place, 
     order = (adobe, appended) if naming == "adobe" else (appended, adobe)
     if found := [path for path in order if path is not None]:
         return Place.look(found[0]), found[1] if len(found) > 1 else None
-    stem = photo.stem if naming == "adobe" and neighbours.owns_stem(photo) else photo.name
+    free = _find_named(photo, photo.stem) is None and neighbours.owns_stem(photo)
+    stem = photo.stem if naming == "adobe" and free else photo.name
     return Place.look(photo.with_name(f"{stem}.xmp")), None
 
 
 def _existing_sidecars(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:
     """The existing sidecars that belong to a photograph, by each name."""
     appended, adobe = _find_named(photo, photo.name), _find_named(photo, photo.stem)
-    if adobe == appended or (adobe is not None and not neighbours.owns_stem(photo)):
+    if adobe == appended or (adobe is not None and not _belongs(adobe, photo, neighbours)):
         adobe = None
     return appended, adobe
+
+
+def _belongs(sidecar: Path, photo: Path, neighbours: Neighbours) -> bool:
+    """Whether ``IMG.xmp`` belongs to a photograph ``IMG.jpg``."""
+    ending = _named_ending(sidecar)
+    return ending.casefold() == photo.suffix[1:].casefold() if ending else neighbours.owns_stem(photo)
+
+
+def _named_ending(sidecar: Path) -> str:
+    """The ending that a sidecar names as that of its file, without the dot; empty if it names none or cannot be read."""
+    with suppress(LeftAloneError, DataError):  # writing will name the fault
+        packet = Place.look(sidecar).read(MAX_BYTES) or b""
+        if _NAME in decode(packet):
+            root = XmpDocument.read(packet, str(sidecar)).root
+            values = (one.get(_FOR_ENDING) or (one.text if one.tag == _FOR_ENDING else None) for one in root.iter())
+            return next((value.strip().lstrip(".") for value in values if value), "")
+    return ""
 
 
 def _find_named(photo: Path, stem: str) -> Path | None:

@@ -101,6 +101,42 @@ def test_two_pictures_with_the_same_stem_get_one_sidecar_each(tmp_path):
     assert files(tmp_path / "b") == ["IMG.jpg", "IMG.jpg.png", "IMG.jpg.png.xmp", "IMG.xmp"]
 
 
+@pytest.mark.parametrize("naming", ["append", "adobe"])
+@pytest.mark.parametrize("ending", ["GPR", "mos", "RAW", "dcr", "SRF", "MOV", "psd", "JXL", "mp4", "cr3", "heic"])
+def test_the_sidecar_of_another_file_is_left_alone(photo, ending, naming):
+    photo.with_suffix(f".{ending}").touch()
+    sidecar = photo.with_name("IMG.xmp")
+    sidecar.write_text(DIGIKAM)
+    write_sidecars([row(photo, DOG)], naming=naming)
+    assert sidecar.read_text() == DIGIKAM
+    assert subjects(photo.with_name("IMG.jpg.xmp")) == ["dog"]
+    assert untag([photo]).removed == 1
+    assert files(photo.parent) == sorted(["IMG.jpg", "IMG.xmp", f"IMG.{ending}"])
+
+
+@pytest.mark.parametrize("naming", ["append", "adobe"])
+@pytest.mark.parametrize("form", ["attribute", "element"])
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16"])
+def test_a_sidecar_that_names_its_files_ending_belongs_to_that_file(photo, form, codec, naming):
+    def naming_ending(ending):
+        name = "photoshop:SidecarForExtension"
+        attributes, fields = (f' {name}="{ending}"', "") if form == "attribute" else ("", f"<{name}>{ending}</{name}>")
+        return wrap(fields, f' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"{attributes}')
+
+    sidecar, own = photo.with_name("IMG.xmp"), photo.with_name("IMG.jpg.xmp")
+    sidecar.write_text(naming_ending("CR2"), encoding=codec)
+    before = sidecar.read_bytes()
+    write_sidecars([row(photo, DOG)], naming=naming)
+    assert sidecar.read_bytes() == before
+    assert subjects(own) == ["dog"]
+    own.unlink()
+    photo.with_name("IMG.png").touch()  # without the name of the ending, IMG.xmp would belong to neither picture
+    sidecar.write_text(naming_ending("JPG"), encoding=codec)
+    write_sidecars([row(photo, DOG)], naming=naming)
+    assert subjects(sidecar) == ["dog"]
+    assert not own.exists()
+
+
 def test_the_second_time_nothing_is_touched(photo):
     sidecar = photo.with_name("IMG.jpg.xmp")
     sidecar.write_text(DARKTABLE)
