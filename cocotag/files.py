@@ -9,8 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from cocotag.errors import ConfigError, OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, whose file systems all have locks
+    fcntl = None  # type: ignore[assignment]
 
 _PREFIX_CHARACTERS = 40  # of a name in that of its temporary file: a name has at most 255 bytes, a character up to 4
 
@@ -112,6 +118,28 @@ def probe_folder(folder: Path) -> None:
     finally:
         for one in reversed(created):
             one.rmdir()
+
+
+def has_locks(folder: Path, function: Literal["flock", "lockf"]) -> bool:
+    """Whether the file system of a folder has file locks; some network drives have none, or only one of the two kinds.
+
+    A temporary file is locked, which no other process knows. True if the folder cannot be written.
+
+    Args:
+        folder: An existing folder.
+        function: The kind: ``flock`` for BSD's locks, ``lockf`` for POSIX', which SQLite uses.
+    """
+    if fcntl is None:
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                getattr(fcntl, function)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+    except OSError:
+        pass
+    return True
 
 
 def _umask() -> int:

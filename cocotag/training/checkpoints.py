@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cocotag.errors import BundleError, OutputError
 from cocotag.export.checkpoint import checkpoint_facts
-from cocotag.files import atomic_path
+from cocotag.files import atomic_path, has_locks
 from cocotag.training.loop.runtime import first_process
 
 
@@ -31,7 +31,7 @@ def held(directory: Path) -> Iterator[None]:
     Unfinished files of a killed process are removed.
 
     Raises:
-        OutputError: Another process trains there.
+        OutputError: Another process trains there, or the folder cannot be written or has no file locks.
     """
     if not first_process():
         yield
@@ -39,13 +39,18 @@ def held(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / ".lock", timeout=0)
     try:
         lock.acquire()
-    except Timeout:
+    except OSError as error:  # Timeout is one
+        if not has_locks(directory, "flock"):
+            raise OutputError(
+                f"{directory} cannot be locked: its file system has no file locks. Train on a local disk: --out DIR.",
+                code="no_locks",
+            ) from None
+        if not isinstance(error, Timeout):
+            raise OutputError(
+                f"{directory} cannot be written ({error.strerror}). Check its permissions.", code="folder_not_writable"
+            ) from None
         raise OutputError(
             f"Another cocotag train is running in {directory}. Wait for it, or stop it first.", code="run_in_use"
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"{directory} cannot be written ({error.strerror}). Check its permissions.", code="folder_not_writable"
         ) from None
     try:
         for folder in (directory, directory / "checkpoints"):

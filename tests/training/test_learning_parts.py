@@ -1,6 +1,9 @@
 """The parts of training that stand on their own: moving average, loss weights, order of images, kept features."""
 
 import csv
+import errno
+import fcntl
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -282,3 +285,15 @@ def test_two_runs_never_share_a_directory(sample_dir, tmp_path):
     assert str(tmp_path) in str(caught.value)
     with held(tmp_path):  # let go of
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES, errno.EOPNOTSUPP])
+def test_a_run_directory_without_locks_is_not_called_in_use(tmp_path, monkeypatch, number):
+    def failing(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    with pytest.raises(OutputError) as caught, held(tmp_path):
+        pass
+    assert caught.value.code == "no_locks"
+    assert str(tmp_path) in str(caught.value)

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cocotag.errors import DataError, OutputError
+from cocotag.files import has_locks
 
 _CACHE_KIB = 16_000
 _SMALLEST = 512  # bytes of a page, and so of a database; SQLite takes shorter files for empty ones and would write over them
+_OF_LOCKS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM)
+"""Errors that SQLite gives if a file is locked or cannot be locked."""
 _WAIT_SECONDS = 1.0  # for a run that is about to end
 
 
@@ -19,13 +22,19 @@ def plain_errors(path: Path | str) -> Iterator[None]:
     """Turn SQLite's errors about a state into one-line errors.
 
     Raises:
-        OutputError: Another process uses it, the disk is full, or it cannot be opened or written.
+        OutputError: Another process uses it, its file system has no locks, the disk is full, or it cannot be opened or written.
         DataError: It is damaged, or is not a database.
     """
     try:
         yield
     except sqlite3.DatabaseError as error:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if isinstance(path, Path) and kind in _OF_LOCKS and not has_locks(path.parent, "lockf"):
+            raise OutputError(
+                f"{path} cannot be locked: the file system of its folder has no file locks. Keep the state on a local disk: "
+                "--state FILE.",
+                code="no_locks",
+            ) from None
         if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutputError(
                 f"{path} is in use by another run of cocotag. Wait until it ends, or choose another state: --state FILE.",

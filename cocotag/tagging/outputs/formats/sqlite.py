@@ -89,7 +89,8 @@ class SqliteDatabase:
         self._images = 0
         self._classes: dict[tuple[str, str], int] = {}
         with _as_os_errors():
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            # Without locks, which some network drives lack: no other process knows this temporary file.
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None)
             self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;")
             self._connection.executescript(f"BEGIN; {_TABLES}")
             about = {"schema_version": SCHEMA_VERSION, **{key: json.dumps(value) for key, value in context.about().items()}}
