@@ -129,16 +129,12 @@ def has_locks(folder: Path, function: Literal["flock", "lockf"]) -> bool:
         folder: An existing folder.
         function: The kind: ``flock`` for BSD's locks, ``lockf`` for POSIX', which SQLite uses.
     """
-    if fcntl is None:
-        return True
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            try:
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            if fcntl is not None:
                 getattr(fcntl, function)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-    except OSError:
-        pass
+        except OSError:
+            return False
     return True
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageFile, IptcImagePlugin
+from PIL import ExifTags, Image, ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from cocotag.photos.decode import decode
 from cocotag.photos.formats import heif, jpeg, raw
@@ -70,12 +70,16 @@ def _open(path: Path, metadata: bool) -> Header:
             raise ValueError("too small")
         if image.format in ("JPEG", "MPO") and not jpeg.read_header(path.read_bytes()).complete:
             decode(path)  # without an end marker the pixels may be complete or not
-        if image.format == "TIFF":  # Pillow applies its orientation itself
-            if raw.is_raw(path.read_bytes()):  # otherwise this would be the size of a thumbnail
-                height, width = decode(path).shape[:2]
-        elif image_orientation(image) in TRANSPOSED:  # stored with rows and columns exchanged
+        if image.format == "TIFF" and raw.is_raw(path.read_bytes()):  # otherwise this would be the size of a thumbnail
+            height, width = decode(path).shape[:2]
+        elif image_orientation(image) in TRANSPOSED and not _is_turned(image):  # stored with rows and columns exchanged
             width, height = height, width
         return Header(width, height, *(_metadata(image) if metadata else ()))
+
+
+def _is_turned(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow has exchanged the sides already: it applies a TIFF's orientation itself, unless that has an odd type."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(ExifTags.Base.Orientation) in TRANSPOSED
 
 
 def _metadata(image: ImageFile.ImageFile) -> tuple[bytes, tuple[str, ...]]:

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+_DIGITS = tuple("12345678")
 TRANSPOSED = range(5, 9)
 """Orientations of images that are stored with rows and columns exchanged."""
 
 
 def exif_orientation(exif: Image.Exif, otherwise: int = 1) -> int:
     """The orientation in an EXIF block, 1 to 8.
+
+    EXIF says that it is a 16-bit integer (SHORT). Some programs write another type, which other readers follow too.
 
     Args:
         exif: The loaded block.
@@ -23,7 +26,11 @@ def exif_orientation(exif: Image.Exif, otherwise: int = 1) -> int:
         The number; 1 if it is invalid.
     """
     value = exif.get(ExifTags.Base.Orientation, otherwise)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    if isinstance(value, bytes):  # BYTE or UNDEFINED
+        value = value[0] if len(value) == 1 else 1
+    if isinstance(value, str):  # ASCII
+        value = int(value) if value in _DIGITS else 1
+    return next((number for number in range(1, 9) if number == value), 1)  # 6.0 and 6/1 are 6
 
 
 def block_orientation(block: bytes, otherwise: int = 1) -> int:
