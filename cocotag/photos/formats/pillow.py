@@ -12,7 +12,7 @@ from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from cocotag.errors import ImageError
 from cocotag.photos.formats.limits import check_pixels, check_size
@@ -95,6 +95,9 @@ def decode_with_pillow(
                 image, TiffImagePlugin.TiffImageFile
             ):  # a tile may be larger than the image, and is decoded as a whole
                 check_pixels(name, image.tag_v2.get(_TILE_WIDTH, 0), image.tag_v2.get(_TILE_LENGTH, 0))
+            if isinstance(image, ImageFile.ImageFile):
+                # A JPEG's arithmetic decoder cannot pause at the end of a block, so the file is one block.
+                image.decodermaxblock = max(image.decodermaxblock, len(data))
             if kind == "PNG":
                 _scale_colour_key(image, data[24])
             return from_pillow(image)

@@ -1,15 +1,18 @@
 """Decoding no further than is needed."""
 
+import base64
 import io
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from image_files import draw, saved
+from PIL import Image, ImageFile
 
 from cocotag.data.loading.transforms import Drawn
 from cocotag.photos import decode as images
+from cocotag.photos.decode import decode
 from cocotag.photos.formats import jpeg
 
 WIDTH, HEIGHT = 203, 157
@@ -142,3 +145,22 @@ def test_the_limit_of_pixels_is_on_what_is_decoded(monkeypatch):
         assert caught.value.code == "too_large"
     with pytest.raises(images.ImageError):  # a progressive file is held whole
         images.decode(photo(size=(800, 800), progressive=True), min_side=100, headroom=1)
+
+
+ARITHMETIC_CMYK = base64.b64decode(
+    b"/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAKBwcIBwYKCAgICwoKCw4YEA4NDQ4dFRYRGCMfJSQiHyIhJis3LyYpNCkhIjBBMTQ5Oz4+PiUuRElDPE"
+    b"g3PT47/8kAFAgAIAAgBEMRAE0RAFkRAEsRAP/MAAYAEBAF/9oADgRDAE0AWQBLAAA/ALAWR173sY/rX0T0sJ6QUtmKZWgdeYjP6wiars3dsJEk"
+    b"7cs9IWNEts62j+gulSzT6zB7LupGd/vFDX52609R6XQxF125Vj1BqWivRd17L3yvh8bosSs6/wDRzH+c+aA0yPoQVSWYjInmaIRTmuIKjd0iSa"
+    b"7pdvCtX+fvSnVKqZi8ptjSbc9nM2bFRE6XvSZjTGliO0cHjBBNBnrOSF+CJOeHfTvDUJG3OhW4LmI7eMUVF8CT/dW8osoJ+7A041dzbAI4y9mI"
+    b"PsahDweVOmOb5OML4kRUFvFWBsVB1vL3JVtVVX7XvUC1gqCbn7SIfQcG6eqjfmiYCHK+xDorzE3OhJRObUodvDFlCbj+WWT0fYZm84n2X0sWah"
+    b"WnAvELwF2iPRFrZS77aywof2vIrDpnKeC30wbrFBUnAEE2NRe8SDj9I9vQKvZUuiteRCoBM7XHW/Pc47zYbaIKRuiuset+wpqNhj9Bw+PpxTuD"
+    b"qc2J0/49+jOKPv8ACqAUij3/2Q=="
+)
+"""`draw(32, 32)` in CMYK, quality 70, transcoded by ``jpegtran -arithmetic``: no library here writes such files."""
+
+
+@pytest.mark.parametrize("block", [64, 200, 65536])
+def test_an_arithmetic_coded_cmyk_file_larger_than_a_block_is_a_picture(monkeypatch, block):
+    huffman = decode(saved(Image.fromarray(draw(32, 32)).convert("CMYK"), "JPEG", quality=70))
+    monkeypatch.setattr(ImageFile, "MAXBLOCK", block)  # Pillow decodes so many bytes at a time; its default is 65536
+    np.testing.assert_array_equal(decode(ARITHMETIC_CMYK), huffman)
