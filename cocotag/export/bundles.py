@@ -17,7 +17,7 @@ from cocotag.bundle import BundleMetadata, write_bundle
 from cocotag.data.annotations import AnnotationTable
 from cocotag.errors import BundleError, DataError, ImageError
 from cocotag.export.checkpoint import load_checkpoint, versions
-from cocotag.export.onnx_graph import both_probs, differences, to_onnx
+from cocotag.export.onnx_graph import OPSETS, both_probs, differences, set_oldest_format, to_onnx
 from cocotag.export.quantize import CALIBRATION_IMAGES, quantize_convolutions
 from cocotag.inference.stream import predict_files
 from cocotag.inference.tagger import Tagger
@@ -53,6 +53,7 @@ def export_checkpoint(
     tune: AnnotationTable | None = None,
     calibration: Iterable[Path] | None = None,
     rule: Rule = F1,
+    opset: int = OPSETS[0],
 ) -> BundleMetadata:
     """Export a checkpoint to a bundle. The bundle is compared with its network before the file is written.
 
@@ -64,6 +65,7 @@ def export_checkpoint(
         calibration: Calibration images. The convolutions become 8-bit integers, with ranges from the first readable images,
             at most `CALIBRATION_IMAGES`. None keeps the convolutions in float32.
         rule: The rule that thresholds are tuned by.
+        opset: As for `to_onnx`.
 
     Returns:
         The bundle's metadata.
@@ -86,7 +88,7 @@ def export_checkpoint(
     else:
         choose = partial(_thresholds, tune=tune, rule=rule)
     photographs = None if calibration is None else _calibration_images(calibration, metadata.image_size)
-    return export_network(network, metadata, out, images, choose, photographs)
+    return export_network(network, metadata, out, images, choose, photographs, opset)
 
 
 def export_network(
@@ -96,6 +98,7 @@ def export_network(
     images: NDArray[np.uint8] | None = None,
     choose: Callable[[Path], tuple[tuple[float, ...], dict[str, Any], dict[str, Any]]] | None = None,
     calibration: NDArray[np.uint8] | None = None,
+    opset: int = OPSETS[0],
 ) -> BundleMetadata:
     """Export a network to a bundle. The bundle is compared with the network before the file is written.
 
@@ -108,6 +111,7 @@ def export_network(
             precisions.
         calibration: Calibration images, as ``images``; the convolutions become 8-bit integers with the ranges of the features
             on these.
+        opset: As for `to_onnx`.
 
     Returns:
         The bundle's metadata.
@@ -117,7 +121,7 @@ def export_network(
             `MAX_MEAN_DIFFERENCE_INT8` or `MAX_SHARE_INT8` on average in 8-bit integers.
         OutputError: The file cannot be written.
     """
-    model = to_onnx(network, metadata.image_size)
+    model = to_onnx(network, metadata.image_size, opset)
     real, images = images, np.concatenate([_noise(metadata.image_size), *([] if images is None else [images])])
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
@@ -131,6 +135,7 @@ def export_network(
             )
         if calibration is not None:
             model = quantize_convolutions(model, calibration)
+            set_oldest_format(model)
             write_bundle(model, metadata, trial)
             images = calibration if real is None else real
             ours, theirs = both_probs(network, trial, images)

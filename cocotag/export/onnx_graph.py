@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+OPSETS = range(18, 24)
+"""Versions of ONNX's operator set that a network can be exported in. torch's operators are written in the lowest."""
+
+
 class ProbabilityNetwork(nn.Module):
     """A network with the sigmoid or softmax that a bundle contains."""
 
@@ -39,12 +43,15 @@ def _giving_probs(network: nn.Module) -> nn.Module:
     return (ProbabilityNetwork(network) if isinstance(network, TaggerNetwork) else network).eval()
 
 
-def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
+def to_onnx(network: nn.Module, image_size: int, opset: int = OPSETS[0]) -> onnx.ModelProto:
     """The graph ``images -> probs`` of a network in evaluation mode, with a dynamic batch size.
+
+    Its file format (IR version) is the oldest that has this operator set, so that older runtimes load it.
 
     Args:
         network: A `TaggerNetwork`, or any module that maps uint8 RGB ``(N, S, S, 3)`` to probs ``(N, C)``.
         image_size: Side of the input, pixels.
+        opset: Version of the operator set, one of `OPSETS`.
 
     Raises:
         BundleError: The exporter returned no graph.
@@ -62,6 +69,7 @@ def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
                 model,
                 (example,),
                 dynamo=True,
+                opset_version=opset,
                 external_data=False,
                 input_names=["images"],
                 output_names=["probs"],
@@ -75,7 +83,22 @@ def to_onnx(network: nn.Module, image_size: int) -> onnx.ModelProto:
             f"torch {torch.__version__} exported no graph. Install a version of onnxscript that fits it.", code="export_failed"
         )
     proto: onnx.ModelProto = program.model_proto
+    set_oldest_format(proto)
     return proto
+
+
+def set_oldest_format(model: onnx.ModelProto) -> None:
+    """Declare the oldest IR version that has the model's operators, and no operator set without a node.
+
+    A runtime refuses a newer version than it knows. ONNX Runtime's quantiser declares operator sets that it does not use.
+    """
+    import onnx
+
+    used = {node.domain for node in model.graph.node}
+    sets = [one for one in model.opset_import if one.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(sets)
+    model.ir_version = onnx.helper.find_min_ir_version_for([one for one in sets if not one.domain])
 
 
 def differences(network: nn.Module, bundle: Path | str, images: NDArray[np.uint8]) -> NDArray[np.float32]:

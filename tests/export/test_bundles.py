@@ -3,15 +3,19 @@
 import copy
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from error_codes import ends_with
 
 from cocotag.bundle import read_metadata
+from cocotag.cli.main import main
 from cocotag.config import DataConfig, ModelConfig, TrainConfig
 from cocotag.data.annotations import load_split
 from cocotag.export import bundles as export
 from cocotag.export.bundles import export_checkpoint
 from cocotag.export.checkpoint import load_checkpoint
+from cocotag.export.onnx_graph import OPSETS, to_onnx
 from cocotag.export.ways import stir
 from cocotag.inference.tagger import Tagger
 from cocotag.models.build import build_network
@@ -56,7 +60,11 @@ def graph(checkpoint):
 @pytest.fixture(autouse=True)
 def made_once(graph, monkeypatch):
     """Torch's exporter takes ten seconds for the same graph."""
-    monkeypatch.setattr(export, "to_onnx", lambda network, image_size: copy.deepcopy(graph))
+
+    def made(network, image_size, opset):
+        return copy.deepcopy(graph) if opset == OPSETS[0] else to_onnx(network, image_size, opset)
+
+    monkeypatch.setattr(export, "to_onnx", made)
 
 
 def chosen_on(bundle, tune, text="f1"):
@@ -90,3 +98,27 @@ def test_without_images_nothing_is_chosen_and_that_is_said(checkpoint, tmp_path,
     made = export_checkpoint(checkpoint, tmp_path / "a.onnx", rule=parse_rule(text))
     assert made.thresholds == (threshold,) * len(before.vocabulary)
     assert made.chosen_by == {"rule": f"fixed:{threshold}"}
+
+
+def versions(bundle):
+    model = onnx.load(bundle)
+    return model.ir_version, [(one.domain, one.version) for one in model.opset_import]
+
+
+def test_a_bundle_declares_the_oldest_versions_that_it_needs(checkpoint, tune, tmp_path):
+    """ONNX Runtime 1.14 knows IR 8 and opset 18: https://onnxruntime.ai/docs/reference/compatibility.html."""
+    plain, int8, newer = (tmp_path / f"{name}.onnx" for name in ("plain", "int8", "newer"))
+    export_checkpoint(checkpoint, plain, tune)
+    export_checkpoint(checkpoint, int8, tune, tune.paths())
+    export_checkpoint(checkpoint, newer, tune, opset=20)
+    assert versions(plain) == versions(int8) == (8, [("", 18)])
+    assert versions(newer) == (9, [("", 20)])
+    images = np.stack([load_square(path, SIDE) for path in tune.paths()])
+    np.testing.assert_allclose(Tagger.load(newer).predict(images), Tagger.load(plain).predict(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [OPSETS[0] - 1, OPSETS[-1] + 1])
+def test_an_operator_set_that_cannot_be_exported_is_refused(checkpoint, tmp_path, opset):
+    with ends_with("opset_unsupported"):
+        assert main(["export", str(checkpoint), "--out", str(tmp_path / "a.onnx"), "--opset", str(opset)]) == 2
+    assert not (tmp_path / "a.onnx").exists()

@@ -22,6 +22,8 @@ def _run(words: list[str]) -> int:
     )
     images = parser.add_argument("--calibration-images", "--calibrate", metavar="DIR", type=Path, dest="calibration")
     images.help = "for --int8: a folder of about 100 photographs like those that will be tagged, without labels"
+    operators = parser.add_argument("--opset", metavar="N", type=int)
+    operators.help = "version of ONNX's operator set, 18 to 23; default: 18, which the most runtimes load (see docs/formats.md)"
     add_thresholds(parser, f"the rule that thresholds are tuned by, on the run's tune images: {RULES}; default: the config's")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     args = parser.parse_args(words)
@@ -38,9 +40,17 @@ def _run(words: list[str]) -> int:
         from cocotag.export.run import export_run
     except ModuleNotFoundError as error:
         raise without_extra("Exporting", error) from None
+    from cocotag.export.onnx_graph import OPSETS
     from cocotag.thresholds import describe
 
-    metadata, warning = export_run(args.checkpoint, args.out, photographs, args.thresholds)
+    opset = OPSETS[0] if args.opset is None else args.opset
+    if opset not in OPSETS:
+        raise ConfigError(
+            f"--opset {opset} cannot be exported. Choose {OPSETS[0]} to {OPSETS[-1]}; runtimes that load a newer one load an "
+            "older one too.",
+            code="opset_unsupported",
+        )
+    metadata, warning = export_run(args.checkpoint, args.out, photographs, args.thresholds, opset)
     if warning:
         print(f"cocotag: {warning}", file=sys.stderr)
     parity = metadata.parity
