@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
@@ -248,6 +249,7 @@ def locate_images(names: Sequence[str], place: Place) -> Images:
     """
     inside = [name for name in names if not leaves_folder(name)]
     sample = inside[:: max(1, len(inside) // _SAMPLE)][:_SAMPLE]
+    sample += [name for name in inside if not name.isascii()]  # they may be written otherwise, each by itself
     folder, have = _best(place.folders, sample)
     outside = [number for number, name in enumerate(names) if leaves_folder(name)]
     if have == len(sample) and not outside:
@@ -329,31 +331,34 @@ def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _by_spelling(names: Sequence[str], refused: set[int], folder: Path) -> Iterator[tuple[int, str]]:
-    """Number of a missing name -> the one file beside it with that name in another form of Unicode, or with a suffix."""
-    listed: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
+    """Number of a missing name -> the one file with that name in another form of Unicode, or with a suffix.
+
+    macOS and unpacked archives often write ``é`` as two characters (decomposed, NFD), annotation tools as one (composed, NFC):
+    Unicode Standard Annex 15. A file that is listed by its own name is not taken for another.
+    """
+    listed = set(names)
+    below: dict[str, dict[str, list[str]]] = {}
     for number, name in enumerate(names):
-        if number in refused:
+        if number in refused or os.path.lexists(folder / name):
             continue
-        head, slash, tail = name.rpartition("/")
-        if head not in listed:
-            listed[head] = _spellings(folder / head)
-        files, spellings = listed[head]
-        if tail not in files and len(same := spellings.get(unicodedata.normalize("NFC", tail), [])) == 1:
-            yield number, head + slash + same[0]
+        candidates = [""]
+        for part in name.split("/"):
+            candidates = [
+                f"{above}/{own}".lstrip("/") for above in candidates for own in _spelled_alike(folder, above, part, below)
+            ]
+        if len(candidates) == 1 and candidates[0] not in listed:
+            yield number, candidates[0]
 
 
-def _spellings(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
-    """The files of a folder, and for each composed name and stem the files that have it."""
-    try:
-        with os.scandir(folder) as entries:
-            files = {entry.name for entry in entries}
-    except OSError:
-        return set(), {}
-    spellings: defaultdict[str, list[str]] = defaultdict(list)
-    for file in sorted(files):
-        composed = unicodedata.normalize("NFC", file)
-        stem, dot, ending = composed.rpartition(".")
-        spellings[composed].append(file)
-        if dot and f".{ending.lower()}" not in _COMPANIONS:
-            spellings[stem].append(file)
-    return files, spellings
+def _spelled_alike(folder: Path, above: str, name: str, below: dict[str, dict[str, list[str]]]) -> list[str]:
+    """The entries of a folder with a name in any form of Unicode, or with that stem; ``below`` keeps the listings."""
+    if above not in below:
+        below[above] = defaultdict(list)
+        with suppress(OSError):
+            for entry in sorted(os.listdir(folder / above)):  # noqa: PTH208 (names only)
+                composed = unicodedata.normalize("NFC", entry)
+                stem, dot, ending = composed.rpartition(".")
+                below[above][composed].append(entry)
+                if dot and f".{ending.lower()}" not in _COMPANIONS:
+                    below[above][stem].append(entry)
+    return below[above].get(unicodedata.normalize("NFC", name), [])

@@ -140,14 +140,59 @@ def test_a_sidecar_is_not_taken_for_a_missing_image(tmp_path):
     assert not load_split(tmp_path, "train").path(0).exists()
 
 
-def test_names_in_another_form_of_unicode_are_found(tmp_path):
-    exports.supervision(tmp_path)
-    file = tmp_path / "annotations" / "instances_train.json"
+# Names in another form of Unicode
+
+
+def with_names(root, listed, *stored):
+    """A split whose annotation file lists some names, and whose folder has others."""
+    exports.supervision(root)
+    file = root / "annotations" / "instances_train.json"
     document = json.loads(file.read_text())
-    document["images"][0]["file_name"] = "Café.jpg"
+    document["images"] = [image | {"file_name": name} for image, name in zip(document["images"], listed, strict=False)]
+    document["annotations"] = [one for one in document["annotations"] if one["image_id"] <= len(listed)]
     file.write_text(json.dumps(document))
-    (tmp_path / "train" / "train0.jpg").rename(tmp_path / "train" / unicodedata.normalize("NFD", "Café.jpg"))
-    assert load_split(tmp_path, "train").path(0).is_file()
+    picture = (root / "train" / "train0.jpg").read_bytes()
+    shutil.rmtree(root / "train")
+    for name in stored:
+        (root / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "train" / name).write_bytes(picture)
+    return root
+
+
+def missing(root):
+    found = {finding.code: finding for finding in check_split(root, "train", progress=False).findings}
+    return found.get("missing_images")
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("listed", ["NFC", "NFD"])
+def test_a_file_is_found_in_either_form_also_among_many(tmp_path, listed, on_disk):
+    plain = [f"{number}.jpg" for number in range(8)]
+    name = "Čaj/Café Ås.jpg"
+    listed, stored = unicodedata.normalize(listed, name), unicodedata.normalize(on_disk, name)
+    root = with_names(tmp_path, [*plain, listed], *plain, stored)
+    assert load_split(root, "train").file_names.tolist() == [*plain, stored]
+    assert missing(root) is None
+
+
+def test_two_files_that_look_alike_are_told_apart_in_words(tmp_path):
+    neither = "Cafe\u0301 A\u030as.jpg"  # decomposed
+    mixed = ["Caf\u00e9 A\u030as.jpg", "Cafe\u0301 \u00c5s.jpg"]
+    root = with_names(tmp_path, [neither], *mixed)
+    assert load_split(root, "train").file_names.tolist() == [neither]
+    advice = missing(root).advice
+    assert ascii(neither) in advice
+    assert any(ascii(name) in advice for name in mixed)
+
+
+def test_a_listed_file_is_not_taken_for_another(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
+    root = with_names(tmp_path, [composed, decomposed], decomposed)
+    assert load_split(root, "train").file_names.tolist() == [composed, decomposed]
+    assert missing(root).count == 1
+
+
+# What the user says
 
 
 def test_what_the_user_says_is_taken(tmp_path):

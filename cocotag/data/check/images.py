@@ -69,7 +69,10 @@ def _missing_advice(case: Case, missing: list[str]) -> str:
     if not renamed:
         return "Check the split, or copy the files there."
     listed, found = renamed[0]
-    return f"{len(renamed)} of them exist under another name ({shown(found)} for {shown(listed)}): rename them."
+    words = f"{shown(found)} for {shown(listed)}"
+    if unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", listed):  # they look the same
+        words = f"{found!a} for {listed!a}, the same text in another Unicode form"
+    return f"{len(renamed)} of them exist under another name ({words}): rename them."
 
 
 def _size_mismatch(case: Case) -> Iterator[Finding]:
