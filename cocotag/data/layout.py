@@ -6,6 +6,7 @@ written otherwise in the annotation file. Neither reads annotations or pixels.
 
 from __future__ import annotations
 
+import glob
 import mmap
 import os
 import re
@@ -113,9 +114,14 @@ def find(root: Path, split: str, given: Given | None = None) -> Place:
     return _with_images(place, split, given)
 
 
-def find_splits(root: Path) -> dict[str, list[Path]]:
+def find_splits(root: Path, given: Given | None = None) -> dict[str, list[Path]]:
     """The splits of a data set -> their annotation files, the one that is used first."""
     splits: defaultdict[str, list[Path]] = defaultdict(list)
+    if given is not None and given.annotations is not None:
+        before, placeholder, after = given.annotations.partition("{split}")
+        for file in sorted(glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")) if placeholder else ():
+            splits[file.removeprefix(before).removesuffix(after)].append(Path(file))
+        return splits
     for pattern in _NAMED:
         before, after = pattern.split("{}")
         for file in sorted(root.glob(f"{before}*{after}")):

@@ -44,7 +44,7 @@ def root_and_split(args: argparse.Namespace, parser: Parser) -> tuple[Path, str]
     if root is None:
         parser.error("give the data set, or its annotation file with --data.annotations FILE")
     if split is None:
-        splits = sorted(find_splits(root))
+        splits = sorted(find_splits(root, given))
         if len(splits) > 1:
             parser.error(f"{root} has the splits {', '.join(splits)}: give one with --split")
         split = splits[0] if splits else "train"

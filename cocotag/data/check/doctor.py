@@ -178,8 +178,7 @@ def check_split(root: Path | str, split: str, given: Given | None = None, *, pro
 def _other_splits(place: Place, given: Given) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
     """Image folder and file names of the other splits, and the reason for each that cannot be read."""
     others, unread = {}, {}
-    named = given.annotations is not None and "{split}" not in given.annotations  # one file, so there are no others
-    for name in () if named else sorted(find_splits(place.root)):
+    for name in sorted(find_splits(place.root, given)):
         other = find(place.root, name, given)
         if other.annotations == place.annotations:
             continue
