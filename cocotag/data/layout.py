@@ -118,9 +118,8 @@ def find_splits(root: Path, given: Given | None = None) -> dict[str, list[Path]]
     """The splits of a data set -> their annotation files, the one that is used first."""
     splits: defaultdict[str, list[Path]] = defaultdict(list)
     if given is not None and given.annotations is not None:
-        before, placeholder, after = given.annotations.partition("{split}")
-        for file in sorted(glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")) if placeholder else ():
-            splits[file.removeprefix(before).removesuffix(after)].append(Path(file))
+        for name, path in _by_placeholder(given.annotations):
+            splits[name].append(path)
         return splits
     for pattern in _NAMED:
         before, after = pattern.split("{}")
@@ -135,6 +134,17 @@ def find_splits(root: Path, given: Given | None = None) -> dict[str, list[Path]]
     if not splits:
         splits[WHOLE] = [root / name for name in _WHOLE if (root / name).is_file() and _looks_like_coco(root / name)]
     return {name: files for name, files in splits.items() if files}
+
+
+def _by_placeholder(pattern: str) -> Iterator[tuple[str, Path]]:
+    """The splits whose annotation files a pattern with ``{split}`` names; none if it has no placeholder."""
+    before, *rest = map(re.escape, pattern.split("{split}"))
+    if not rest:
+        return
+    name = re.compile(before + "(?P<split>[^/]+)" + "(?P=split)".join(rest))
+    for path in sorted(glob.glob("*".join(map(glob.escape, pattern.split("{split}"))))):  # noqa: PTH207 (any folder)
+        if match := name.fullmatch(path):
+            yield match["split"], Path(path)
 
 
 def _looks_like_coco(file: Path) -> bool:
