@@ -6,6 +6,7 @@ COCO or torch.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -91,9 +92,10 @@ def read_csv(
 ) -> Found:
     """Read a table with the columns ``path`` and ``tags``, and optionally ``split``; other columns are ignored.
 
-    The table is UTF-8, with commas, semicolons or tabs between the columns; Excel's first line ``sep=;`` is read. A row without
-    tags is an image that shows none of the classes. A cell may be a list, see `cocotag.data.importing.cells.tags_of_list`.
-    The output of ``cocotag tag`` can be read: its rows with another ``status`` than ``ok`` are left out.
+    The table is UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs between the columns; Excel's first line
+    ``sep=;`` is read. A row without tags is an image that shows none of the classes. A cell may be a list, see
+    `cocotag.data.importing.cells.tags_of_list`. The output of ``cocotag tag`` can be read: its rows with another ``status`` than
+    ``ok`` are left out.
 
     Instead of ``tags``, the table may have one column per class with 0 and 1, behind a column with the file names.
 
@@ -311,10 +313,13 @@ def _matrix_rows(header: Sequence[str], table: Sequence[Sequence[str]], found: F
 
 
 def _text(path: Path) -> str:
+    """The text of a table in UTF-8, or in UTF-16 with a byte order mark, as Excel and PowerShell write it."""
     try:
         data = path.read_bytes()
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if error.encoding != "utf-8":
+            raise DataError(f"{path} begins as UTF-16, but is not ({error}). Save it as UTF-8.", code="not_utf8") from None
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8, so names would be wrong. "

@@ -73,7 +73,7 @@ def test_every_row_that_cannot_be_used_is_left_out_by_name(photos, tmp_path):
         (b"path,tags,tags\n0.png,dog,cat\n", "columns_missing", "path, tags, tags"),
         (b"", "columns_missing", "none"),
         ("path,tags\n0.png,café\n".encode("latin-1"), "not_utf8", "line 2: byte 0xe9.*CSV UTF-8"),
-        ("path,tags\n0.png,dog\n".encode("utf-16"), "not_utf8", "line 1: byte 0xff"),
+        ("path,tags\n0.png,dog\n".encode("utf-16")[:-1], "not_utf8", "UTF-16"),
         (b'path,tags\n0.png,"dog\n1.png,cat\n', "not_csv", "line 3"),
         (b"path,tags\n", "no_tagged_images", r"l\.csv"),
         (b"path,tags\n0.png,\n", "no_tagged_images", r"l\.csv"),
@@ -165,6 +165,14 @@ def test_a_cell_that_only_looks_like_a_list_is_left_out_with_its_row(photos):
 def test_the_first_line_of_excel_names_the_delimiter(photos, first):
     found = read_csv(table(photos / "l.csv", f"{first}path;tags\n0.png;a, b|c\n"), progress=False)
     assert tags_of(found) == {"0.png": {"a, b", "c"}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_table_in_utf_16_as_excel_saves_unicode_text(photos, encoding):
+    content = "path\ttags\r\n0.png\tcafé;日本\r\n"
+    mark = "" if encoding == "utf-16" else "\ufeff"  # Python writes the mark of the first itself
+    (photos / "l.txt").write_bytes((mark + content).encode(encoding))
+    assert tags_of(read_csv(photos / "l.txt", progress=False)) == {"0.png": {"café", "日本"}}
 
 
 def test_one_column_per_class_with_zeros_and_ones(photos):
