@@ -79,9 +79,9 @@ class SourceRecord:
         parts = [f"{self.images} images, {len(self.looked_for) + len(self.only_positive)} of the trained classes"]
         parts += [f"{self.shared} images are also in an earlier source"] * bool(self.shared)
         parts += [f"{self.left_out} images left out, because none of their labels is known"] * bool(self.left_out)
-        parts += [f"only labels count, not missing labels: {_some(self.only_positive)}"] * bool(self.only_positive)
-        parts += [f"unknown here: {_some(self.unknown)}"] * bool(self.unknown)
-        parts += [f"not trained, with number of objects: {_some(unmapped)}"] * bool(unmapped)
+        parts += [f"only labels count, not missing labels: {some_classes(self.only_positive)}"] * bool(self.only_positive)
+        parts += [f"unknown here: {some_classes(self.unknown)}"] * bool(self.unknown)
+        parts += [f"not trained, with number of objects: {some_classes(unmapped)}"] * bool(unmapped)
         return f"{self.name}: {'; '.join(parts)}."
 
 
@@ -108,10 +108,10 @@ class Joined:
         always = names[(table.positives > 0) & ~(table.known & ~table.targets).any(axis=0)].tolist()
         lines = [f"source {record.to_text()}" for record in self.records]
         if never:
-            lines.append(f"No source labels {_some(never)}, so training cannot learn them.")
+            lines.append(f"No source labels {some_classes(never)}, so training cannot learn them.")
         if always:
             lines.append(
-                f"No source has negatives of {_some(always)}, so the network would predict them on every image. "
+                f"No source has negatives of {some_classes(always)}, so the network would predict them on every image. "
                 "Add a source that annotates them exhaustively, or list them under its known."
             )
         return lines
@@ -228,7 +228,7 @@ def in_classes_of(
         (main_name, [one for one, number in zip(other.vocabulary.names, column.tolist(), strict=True) if number < 0]),
     ):
         if classes:
-            say(f"split {split!r} does not list {_some(classes)}, so nothing is known of them there.")
+            say(f"split {split!r} does not list {some_classes(classes)}, so nothing is known of them there.")
     return aligned
 
 
@@ -244,8 +244,8 @@ class _Part:
     def of(cls, table: AnnotationTable, column: Columns, vocabulary: Vocabulary, name: str) -> _Part:
         if (column < 0).all():
             raise DataError(
-                f"{name} has no class in common with the trained classes: it has {_some(table.vocabulary.names, 3)}, "
-                f"training has {_some(vocabulary.names, 3)}. Give it an alias file, or change data.classes.",
+                f"{name} has no class in common with the trained classes: it has {some_classes(table.vocabulary.names, 3)}, "
+                f"training has {some_classes(vocabulary.names, 3)}. Give it an alias file, or change data.classes.",
                 code="no_common_class",
             )
         shape = len(table), len(vocabulary)
@@ -353,6 +353,7 @@ def _image_ids(tables: Sequence[AnnotationTable], rows: Sequence[NDArray[np.int6
     return np.array([ids[row] for row in range(count)]) if distinct else np.arange(count)
 
 
-def _some(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
+def some_classes(names: Sequence[str], most: int = SHOWN_CLASSES) -> str:
+    """The number of some classes, with the first names."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)} class{'es' if len(names) != 1 else ''} ({', '.join(names[:most])}{rest})"

@@ -15,7 +15,7 @@ from cocotag.data.coco_fields import only_crowds
 from cocotag.data.image_files import Source, check_files
 from cocotag.data.layout import Given
 from cocotag.data.matching import load_aliases
-from cocotag.data.sources import Joined, align, join_sources
+from cocotag.data.sources import Joined, align, join_sources, some_classes
 from cocotag.data.split import stratified_holdout, stratified_sample
 from cocotag.errors import DataError
 from cocotag.labels import Vocabulary
@@ -130,6 +130,13 @@ class Splits:
                 yield str(error)
         if len(self.train) < batch_size:
             yield f"The {train_name} has too few images for batch_size {batch_size}: {len(self.train)}. Lower batch_size."
+
+    def remarks(self) -> list[str]:
+        """Lines about the classes that training cannot learn, and about the sources if there are several."""
+        if self.joined is not None:
+            return self.joined.to_lines()
+        never = [name for name, count in zip(self.vocabulary.names, self.train.positives.tolist(), strict=True) if not count]
+        return [f"{some_classes(never)} on no train image: training cannot learn them."] if never else []
 
     @property
     def vocabulary(self) -> Vocabulary:

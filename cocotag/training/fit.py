@@ -195,7 +195,8 @@ def _train(ready: Prepared, directory: Path, start: Path | None = None) -> Run |
     joined = data.splits.joined
     if joined is not None and first_process():
         write_text(directory / "sources.json", json.dumps([record.to_json() for record in joined.records], indent=2) + "\n")
-        say("\n".join(joined.to_lines()))
+    for remark in data.splits.remarks():
+        say(remark)
     together = f" x {processes}" if processes > 1 else ""
     say(
         f"{len(data.train)} train images, {len(data.tune)} tune images, {len(data.vocabulary)} classes; "

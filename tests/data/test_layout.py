@@ -118,6 +118,12 @@ def test_a_category_that_only_groups_others_is_no_class(tmp_path, caplog):
     assert "animals" in load_split(tmp_path, "train").vocabulary.names
 
 
+def test_categories_that_nobody_annotated_are_said(tmp_path):
+    exports.label_studio(tmp_path)
+    (line,) = Splits(DataConfig(root=str(tmp_path)), seed=0).remarks()
+    assert "2 classes (blurred, sharp)" in line
+
+
 def test_absolute_names_of_another_machine_are_found_by_name(tmp_path, caplog):
     exports.sahi(tmp_path, home="C:\\Users\\someone\\pictures")
     assert labels(load_split(tmp_path, "train")) == exports.truth("train")

@@ -92,10 +92,10 @@ def read_csv(
 ) -> Found:
     """Read a table with the columns ``path`` and ``tags``, and optionally ``split``; other columns are ignored.
 
-    The table is UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs between the columns; Excel's first line
-    ``sep=;`` is read. A row without tags is an image that shows none of the classes. A cell may be a list, see
-    `cocotag.data.importing.cells.tags_of_list`. The output of ``cocotag tag`` can be read: its rows with another ``status`` than
-    ``ok`` are left out.
+    The table is UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs between the columns; Excel's first
+    line ``sep=;`` is read. A row without tags is an image that shows none of the classes. A cell may be a list, see
+    `cocotag.data.importing.cells.tags_of_list`. The output of ``cocotag tag`` can be read: its rows with another ``status``
+    than ``ok`` are left out.
 
     Instead of ``tags``, the table may have one column per class with 0 and 1, behind a column with the file names.
 
