@@ -5,7 +5,6 @@ Both are measured on the same draws of images (paired bootstrap), so the difficu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from cocotag.errors import DataError
 from cocotag.evaluation.predictions import FILE, Bools, Predictions
 from cocotag.evaluation.stored import StoredEvaluation
-from cocotag.metrics import LOWER_IS_BETTER, difference, score
+from cocotag.metrics import LOWER_IS_BETTER, difference, score, significant
 from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.pages.values import plain
 
 VERDICTS = ("worse", "unclear", "few positives", "better", "undefined")
-"""Verdicts by the interval of the F1 difference: below 0, includes 0, not judged, above 0, no F1. `compare` sorts in this
-order."""
+"""Verdicts. `compare` sorts classes in this order. A measure is better or worse if its interval does not include 0; a class, if
+its F1 differs by more than chance explains, of all classes with that verdict at most `FALSE_SHARE` by chance."""
+
+FALSE_SHARE = 0.1
+"""Share of the classes called better or worse that is expected to be chance."""
 
 ENOUGH_SUPPORT = 10
 """Positives that a class needs before its F1 is named in a finding, or its change is called better or worse: with fewer, the
@@ -110,9 +112,7 @@ def compare(
     sides = [(run.probs, run.predicted) for run in (baseline, other)]
     gaps = difference([sides[0]], [sides[1]], targets, known, resamples=resamples, seed=seed)
     unused = np.zeros(targets.shape[1])  # thresholds, since the decisions are given
-    first, second = (
-        score(probs, targets, known, unused, predicted=predicted, resamples=0).summary for probs, predicted in sides
-    )
+    first, second = (score(probs, targets, known, unused, predicted=predicted, groups=0).summary for probs, predicted in sides)
     summary = pd.DataFrame(
         {
             "baseline": first["value"],
@@ -131,7 +131,9 @@ def compare(
     support = (targets & known).sum(axis=0)
     found = gaps.per_class
     per_class = pd.DataFrame({"index": np.arange(len(support)), "name": baseline.class_names, "support": support})
-    per_class["verdict"] = [_verdict(*row) for row in zip(found["f1"], found["f1_lo"], found["f1_hi"], support, strict=True)]
+    judged = support >= ENOUGH_SUPPORT
+    clear = significant(found["f1_p"].where(judged), FALSE_SHARE)
+    per_class["verdict"] = [_class_verdict(*row) for row in zip(found["f1"], judged, clear, strict=True)]
     for measure in ("f1", "ap"):
         per_class[f"{measure}_baseline"] = found[f"{measure}_first"].to_numpy()
         per_class[f"{measure}_other"] = found[f"{measure}_second"].to_numpy()
@@ -184,12 +186,18 @@ def _side_by_side(
     return Comparison(names, None, summary, per_class[columns].reset_index(), note, warnings)
 
 
-def _verdict(gap: float, low: float, high: float, support: float = math.inf) -> str:
+def _verdict(gap: float, low: float, high: float) -> str:
+    if np.isnan(gap) or np.isnan(low):
+        return "undefined"
+    return "worse" if high < 0 else "better" if low > 0 else "unclear"
+
+
+def _class_verdict(gap: float, judged: bool, clear: bool) -> str:
     if np.isnan(gap):
         return "undefined"
-    if support < ENOUGH_SUPPORT or np.isnan(low) or np.isnan(high):
+    if not judged:
         return "few positives"
-    return "worse" if high < 0 else "better" if low > 0 else "unclear"
+    return "unclear" if not clear else "worse" if gap < 0 else "better"
 
 
 def check_same(

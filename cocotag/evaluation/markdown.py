@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cocotag.evaluation.compare import ENOUGH_SUPPORT, Comparison
+from cocotag.evaluation.compare import ENOUGH_SUPPORT, FALSE_SHARE, Comparison
 from cocotag.evaluation.stored import StoredEvaluation
 from cocotag.metrics import NOT_FRACTIONS
 from cocotag.pages.values import UNDEFINED, interval, number, percent, signed
@@ -119,8 +119,8 @@ def comparison_text(comparison: Comparison, *, markdown: bool) -> str:
         comparison.warnings,
         table(["measure", "A", "B", "B - A", "95% interval", "B is"], measures, markdown=markdown),
         (["class", "positives", "F1 A", "F1 B", "B - A", "95% interval", "AP, B - A", "F1 is"], classes),
-        f"Classes, regressions first: {text}. Worse and better mean that the interval does not include 0, which happens to one "
-        f"class in twenty by chance. Classes with fewer than {ENOUGH_SUPPORT} positives are not judged",
+        f"Classes, regressions first: {text}. Of the classes called worse or better at most one in "
+        f"{round(1 / FALSE_SHARE)} is so by chance. Classes with fewer than {ENOUGH_SUPPORT} positives are not judged",
         markdown=markdown,
     )
 

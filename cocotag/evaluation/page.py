@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from cocotag.evaluation.compare import ENOUGH_SUPPORT
-from cocotag.evaluation.findings import findings
+from cocotag.evaluation.findings import MIN_PAIR_IMAGES, findings
 from cocotag.evaluation.mistakes import MANY_CLASSES, Example, load_examples
 from cocotag.evaluation.result import HEADLINES
 from cocotag.metrics import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, ClassCurves
@@ -101,6 +101,7 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "run": _pairs(evaluation.run),
         "data": _pairs(evaluation.data),
         "images": evaluation.data["images"],
+        "expected": evaluation.expected,
         "split": evaluation.data.get("split"),
         "tuned_on": evaluation.config["tuned_on"],
         "config": _pairs(evaluation.config),
@@ -243,6 +244,7 @@ def _co_errors(evaluation: Evaluation) -> dict[str, Any]:
     top = pairs[:PAIR_ROWS].assign(
         missed=[shorten(name) for name in pairs["missed"][:PAIR_ROWS]],
         said=[shorten(name) for name in pairs["said"][:PAIR_ROWS]],
+        lift=pairs["lift"][:PAIR_ROWS].where(pairs["images"][:PAIR_ROWS] >= MIN_PAIR_IMAGES),  # with fewer it is chance itself
     )
     missed = evaluation.per_class["fn"].to_numpy()
     enough = pairs[pairs["of"] >= MIN_MISSES]

@@ -27,6 +27,7 @@ from cocotag.evaluation.stored import SCHEMA_VERSION
 from cocotag.labels import Vocabulary
 from cocotag.metrics import TOP1, ClassCurves, class_curves, co_errors, score
 from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.metrics.intervals import GROUPS
 from cocotag.pages.values import percent, plain
 from cocotag.thresholds import best_thresholds
 
@@ -93,6 +94,14 @@ class Evaluation:
         values: dict[str, Any] = plain(document)
         return values
 
+    @property
+    def expected(self) -> str:
+        """What mAP is to be expected on many images, in words; empty if it is undefined or rounds to the figure here."""
+        here, there = (self.summary["value"].get(name, np.nan) for name in ("map", "map_expected"))
+        if np.isnan(there) or percent(here) == percent(there):
+            return ""
+        return f"about {round(100 * there)} is to be expected on many images"
+
     def to_text(self) -> str:
         """The main measures for a terminal, in percent with one decimal, with their 95% intervals."""
         optimism = ", optimistic: checkpoint or thresholds were chosen on them" if self.optimistic else ""
@@ -102,7 +111,8 @@ class Evaluation:
                 continue
             row: dict[Any, Any] = self.summary.loc[metric].to_dict()
             value, low, high = (percent(row[name]) for name in ("value", "lo", "hi"))
-            lines.append(f"  {label:<9} {value:>5}   ({low} to {high}), {row['n_classes']:.0f} classes")
+            more = f"; {self.expected}" if metric == "map" and self.expected else ""
+            lines.append(f"  {label:<9} {value:>5}   ({low} to {high}), {row['n_classes']:.0f} classes{more}")
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
 
@@ -198,7 +208,7 @@ def evaluate_aligned(
         notes.insert(0, "Optimistic: checkpoint or thresholds were chosen on these images. Report results on other images.")
 
     predicted = probs.astype(np.float16) >= thresholds
-    scores = score(probs, targets, known, thresholds, predicted=predicted, resamples=RESAMPLES, seed=seed)
+    scores = score(probs, targets, known, thresholds, predicted=predicted, seed=seed)
     best_threshold, best_f1 = best_thresholds(probs, targets, known)
     best_threshold[scores.per_class["f1"].isna()] = best_f1[scores.per_class["f1"].isna()] = np.nan
     notes += _unmeasured(table, scores.per_class)
@@ -210,7 +220,7 @@ def evaluate_aligned(
     }
     more = {"train_positives": metadata.positives, "optimistic_best_f1": best_f1, "optimistic_best_threshold": best_threshold}
     config = {
-        "intervals": f"95%, bootstrap over images, {RESAMPLES} draws",
+        "intervals": f"95%: Wilson's per class, the jackknife over {GROUPS} groups of images in the summary",
         "seed": seed,
         "decided_on": "probabilities rounded to float16",
         "image_size": metadata.image_size,

@@ -166,7 +166,7 @@ def drift(imbalances: Sequence[Imbalance]) -> pd.DataFrame:
     Returns:
         One row per class: ``class_id``, ``name``, ``frequency_SPLIT`` for every split, then for every split but the first
         ``difference_SPLIT`` (its frequency minus that of the first) and ``z_SPLIT`` (this difference in standard errors;
-        beyond about 3 it is not chance).
+        beyond about 4 it is not chance: there are many classes).
 
     Raises:
         DataError: The splits have different classes.

@@ -12,7 +12,7 @@ they can be compared with other tools.
 from cocotag.metrics.calibration import CalibrationBins
 from cocotag.metrics.confusions import co_errors
 from cocotag.metrics.curves import ClassCurves, class_curves
-from cocotag.metrics.differences import Differences, difference
+from cocotag.metrics.differences import Differences, difference, significant
 from cocotag.metrics.names import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, OVER_SUPPORTED, SUMMARY, TOP1
 from cocotag.metrics.scores import Scores, per_class, score, summary
 
@@ -32,5 +32,6 @@ __all__ = [
     "difference",
     "per_class",
     "score",
+    "significant",
     "summary",
 ]

@@ -78,6 +78,12 @@ class Prepared:
             [Ranking.of(probs[:, c], targets[:, c], known[:, c]) for c in range(probs.shape[1])],
         )
 
+    def expected_map(self, weights: Weights) -> Floats:
+        """The mean of `Ranking.expected_precision` over classes with positives, under weights of 0 or 1, ``(B,)``."""
+        values = np.stack([ranking.expected_precision(weights) for ranking in self.rankings], axis=1)
+        has = ~np.isnan(values) & self.judged
+        return ratio(np.where(has, values, 0).sum(axis=1), has.sum(axis=1))
+
 
 def _means(
     probs: NDArray[np.floating], targets: Bools, known: Bools, decisions: Bools, judged: Bools
@@ -145,6 +151,7 @@ def measure(data: Prepared, weights: Weights) -> Measures:
     brier, ece_overall = data.calibration.over_all(transposed @ data.pooled)
     values = {
         "map": mean(ap),
+        "map_expected": np.full(len(ap), np.nan),  # not for images that are drawn twice: see `Prepared.expected_map`
         "macro_f1": mean(f1),
         "micro_f1": np.where(total_support > 0, ratio(2 * total_tp, 2 * total_tp + total_fp + total_fn), np.nan),
         "weighted_f1": ratio(np.where(has, support * f1, 0).sum(axis=1), total_support),

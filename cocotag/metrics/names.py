@@ -10,6 +10,7 @@ TOP_K = 3
 
 DEFINITIONS = {
     "map": "Mean over classes with positives of average precision.",
+    "map_expected": "mAP to expect on many further images: average precision in which no positive counts itself.",
     "macro_f1": "Mean over classes with positives of F1.",
     "micro_f1": "F1 of all cells counted together.",
     "weighted_f1": "Mean over classes of F1, weighted by the number of positives.",
@@ -49,6 +50,10 @@ LOWER_IS_BETTER = frozenset({"hamming_loss", "coverage", "ranking_loss", "brier"
 """The rows of the summary that are better when lower; the others are better when higher."""
 
 OVER_SUPPORTED = frozenset(
-    {"map", "macro_f1", "weighted_f1", "cf1", "macro_precision", "macro_recall", "macro_ece"},
+    {"map", "map_expected", "macro_f1", "weighted_f1", "cf1", "macro_precision", "macro_recall", "macro_ece"},
 )
 """The rows that are means over classes with positives; the others use every class with a known cell."""
+
+WITHOUT_INTERVAL = frozenset({"macro_ece"})
+"""The rows of the summary without an interval: with few cells in each bin the error is mostly chance, and far above that of
+many images."""

@@ -40,10 +40,27 @@ class Ranking:
         """Average precision under weights ``(N, B)``: ``(B,)``, NaN where no positive has weight."""
         if not len(self.starts):
             return np.full(weights.shape[1], np.nan)
+        gained, found, seen = self._steps(weights)
+        return ratio((gained * found / np.maximum(seen, 1)).sum(axis=0), found[-1])
+
+    def expected_precision(self, weights: Weights) -> Floats:
+        """Average precision in which no positive counts itself, under weights of 0 or 1: ``(B,)``, NaN without positives.
+
+        With F positives among the S images that score at least as high as a positive, its precision is F / S, in which it
+        counts itself: with few positives this is too high. The other images give (F - 1) / (S - 1), which does not depend on
+        that and so estimates the precision on further images. A positive above all other images counts 1.
+        """
+        if not len(self.starts):
+            return np.full(weights.shape[1], np.nan)
+        gained, found, seen = self._steps(weights)
+        others = np.where(seen > 1, (found - 1) / np.maximum(seen - 1, 1), 1.0)
+        return ratio((gained * others).sum(axis=0), found[-1])
+
+    def _steps(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
+        """At the end of each segment the positives in it, the positives so far and the images so far, ``(segments, B)``."""
         seen = np.add.reduceat(weights[self.rows], self.starts, axis=0).cumsum(axis=0)
         gained = np.add.reduceat(weights[self.positive_rows], self.positive_starts, axis=0).astype(np.float64)
-        found = gained.cumsum(axis=0)
-        return ratio((gained * found / np.maximum(seen, 1)).sum(axis=0), found[-1])
+        return gained, gained.cumsum(axis=0), seen.astype(np.float64)
 
 
 def hits_in_top(probs: NDArray[np.floating], targets: Bools, known: Bools, *, k: int) -> tuple[Floats, Floats]:

@@ -55,9 +55,11 @@ def bars(
 ) -> Markup:
     """Horizontal bars in the given order (sort them first), each with its value at its end.
 
+    On a logarithmic axis they are dots, because the length of a bar from an arbitrary start would say nothing.
+
     Args:
         labels: One per row.
-        values: On a logarithmic axis, zero has no bar, only its number.
+        values: On a logarithmic axis, zero has no dot, only its number.
         title: Text alternative of the drawing, for screen readers.
         x_label: Quantity and unit.
         log: Logarithmic axis.
@@ -76,12 +78,16 @@ def bars(
     for row, (label, value, color) in enumerate(zip(labels, values, _colors(labels, colors), strict=True)):
         y = top + ROW * row
         end = axis.at(value) if is_number(value) and (value > 0 or not log) else base
-        beside = words(end - 4, y + 13, figure(value), "end", "muted") if end < base else ""
+        css = escape(color)
+        shape = f'<rect class="{css}" x="{px(min(base, end))}" y="{y + 3}" width="{px(abs(end - base))}" height="12"/>'
+        if log:
+            shape = f'<circle class="{css}" cx="{px(end)}" cy="{y + 9}" r="4"/>' if end > base else ""
+        number_at = words(end - 4, y + 13, figure(value), "end", "muted") if end < base else ""
         parts += [
             f"<g><title>{clean(label)}: {figure(value)}</title>",
             words(left - 6, y + 13, short(label), "end"),
-            f'<rect class="{escape(color)}" x="{px(min(base, end))}" y="{y + 3}" width="{px(abs(end - base))}" height="12"/>',
-            beside or words(end + 4, y + 13, figure(value), css="muted"),
+            shape,
+            number_at or words(end + (4 if log else 0) + 4, y + 13, figure(value), css="muted"),
             "</g>",
         ]
     return svg(WIDTH, bottom + BOTTOM, title, parts)

@@ -34,7 +34,7 @@ from cocotag.evaluation.result import evaluate
 from cocotag.evaluation.write import write_evaluation
 from cocotag.imbalance.result import imbalance
 from cocotag.imbalance.write import write as write_imbalance
-from cocotag.metrics.bootstrap import RESAMPLES
+from cocotag.metrics.intervals import GROUPS
 from cocotag.thresholds import choose_thresholds
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -112,7 +112,7 @@ def measure(table: AnnotationTable, clock: Clock, out: Path) -> dict[str, int]:
     )
     thresholds = metadata.threshold_array()
     names = iter(STEPS)
-    clock.time(next(names), lambda: metrics.score(probs, table.targets, table.known, thresholds, resamples=RESAMPLES))
+    clock.time(next(names), lambda: metrics.score(probs, table.targets, table.known, thresholds))
     brightness = np.random.default_rng(2).uniform(40, 200, len(table))
     run, data = {"bundle": "made up"}, {"split": "val2017"}
     whole = partial(evaluate, table, probs, metadata, run=run, data=data, brightness=brightness)
@@ -160,8 +160,8 @@ def main() -> None:
 Written by `.venv/bin/python scripts/measure/bench_reports.py --repeats {args.repeats}` on {os.cpu_count()} CPU cores \
 ({platform.machine()}), Python {platform.python_version()}. {others}
 
-{shape[0]:,} images, {shape[1]} classes: the labels of COCO's val2017, probabilities derived from them, {RESAMPLES:,} draws
-of the bootstrap. Median of {args.repeats} runs, range in brackets; processor time is the sum over all threads.
+{shape[0]:,} images, {shape[1]} classes: the labels of COCO's val2017, probabilities derived from them. Intervals by the
+jackknife over {GROUPS} groups of images. Median of {args.repeats} runs, range in brackets; processor time is the sum over all threads.
 
 | step | time | processor time | target |
 | --- | --- | --- | --- |

@@ -156,7 +156,7 @@ def predict(tagger: Tagger, images: NDArray[np.uint8]) -> Probs:
 def mean_ap(table: AnnotationTable, probs: Probs) -> float:
     """Mean average precision, 0 to 1."""
     thresholds = np.full(len(table.vocabulary), 0.5)
-    summary = metrics.score(probs, table.targets, table.known, thresholds, resamples=0).summary
+    summary = metrics.score(probs, table.targets, table.known, thresholds, groups=0).summary
     return float(summary["value"].astype(float)["map"])
 
 

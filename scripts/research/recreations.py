@@ -103,7 +103,7 @@ class Chosen:
     def map_of(self, network: nn.Module) -> float:
         """Mean average precision, a fraction."""
         probs = predict(network, self.images)
-        rows = metrics.summary(probs, self.table.targets, self.table.known, np.full(probs.shape[1], 0.5), resamples=0)
+        rows = metrics.summary(probs, self.table.targets, self.table.known, np.full(probs.shape[1], 0.5), groups=0)
         return float(rows.to_dict("index")["map"]["value"])
 
     def report(self, network: nn.Module, val: AnnotationTable) -> tuple[dict[str, float], NDArray[np.float32]]:

@@ -46,7 +46,7 @@ class Question:
 def measures(probs: NDArray[np.float32], decisions: NDArray[np.bool_], table: AnnotationTable) -> dict[str, float]:
     """MAP and F1, and mAP over the head, medium and tail classes of the table."""
     nowhere = np.zeros(table.targets.shape[1])
-    found = metrics.score(probs, table.targets, table.known, nowhere, predicted=decisions, resamples=0)
+    found = metrics.score(probs, table.targets, table.known, nowhere, predicted=decisions, groups=0)
     values = found.summary["value"]
     group = np.array(groups(table.positives))
     of_group = {

@@ -48,7 +48,7 @@ def shuffled(run, seed=1):
 
 def test_values_equal_the_evaluations_and_differences_equal_the_metrics(runs, found):
     for side, run in zip(("baseline", "other"), runs, strict=True):
-        alone = score(run.probs, run.targets, run.known, np.full(5, 0.5), resamples=0)
+        alone = score(run.probs, run.targets, run.known, np.full(5, 0.5), groups=0)
         np.testing.assert_allclose(found.summary[side], alone.summary["value"])
         by_name = found.per_class.set_index("name").loc[list(CLASSES)]
         np.testing.assert_allclose(by_name[f"f1_{side}"], alone.per_class["f1"])

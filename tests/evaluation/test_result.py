@@ -81,7 +81,8 @@ def test_csv_and_json_have_the_same_numbers(found, tmp_path):
     assert from_csv["name"].tolist() == NAMES
     summary = pd.read_csv(tmp_path / "summary.csv").set_index("metric")
     for name, entry in document["summary"].items():
-        assert summary.loc[name, ["value", "lo", "hi", "n_classes"]].tolist() == pytest.approx(list(entry.values()))
+        stored = [np.nan if value is None else value for value in entry.values()]
+        assert summary.loc[name, ["value", "lo", "hi", "n_classes"]].tolist() == pytest.approx(stored, nan_ok=True)
     for name in ("slices", "co_errors"):
         expected = pd.DataFrame(document[name]).replace({None: np.nan})
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"{name}.csv"), expected, check_dtype=False)

@@ -26,7 +26,7 @@ def slow_ece(scores, labels):
 @given(cases, seeds)
 def test_every_class_and_all_cells_together_equal_a_slower_road(case, seed):
     probs, targets, known, thresholds = with_holes(case, seed)
-    scores = metrics.score(probs, targets, known, thresholds, resamples=0)
+    scores = metrics.score(probs, targets, known, thresholds, groups=0)
     frame, found = scores.per_class, scores.summary["value"]
     judged = (frame["status"] != "no_negatives").to_numpy()
     for c, row in frame.iterrows():
@@ -52,7 +52,7 @@ def test_torchmetrics_has_the_same_error_away_from_the_edges_of_bins(seed, image
     """On an edge it takes the bin above, and gives 1.0 one of its own; we take the one below, as scikit-learn does."""
     rng = np.random.default_rng(seed)
     probs, targets = rng.random((images, 1)), rng.random((images, 1)) < rate
-    found = metrics.score(probs, targets, np.ones_like(targets), [0.5], resamples=0)
+    found = metrics.score(probs, targets, np.ones_like(targets), [0.5], groups=0)
     theirs = binary_calibration_error(torch.from_numpy(probs[:, 0]), torch.from_numpy(targets[:, 0].astype(int)), n_bins=BINS)
     assert found.per_class.loc[0, "ece"] == pytest.approx(theirs.item(), abs=1e-6)
     assert found.summary.loc["ece", "value"] == pytest.approx(theirs.item(), abs=1e-6)
@@ -77,8 +77,8 @@ def test_the_bins_are_those_of_scikit_learn(seed, images, levels):
 
 def test_probabilities_that_mean_what_they_say_have_no_error_and_certain_wrong_ones_all():
     targets = np.repeat([[True], [False]], [3, 7], axis=0)
-    honest = metrics.score(np.full((10, 1), 0.3), targets, np.ones((10, 1)), [0.5], resamples=0).per_class.iloc[0]
-    wrong = metrics.score(1.0 - targets, targets, np.ones((10, 1)), [0.5], resamples=0).per_class.iloc[0]
+    honest = metrics.score(np.full((10, 1), 0.3), targets, np.ones((10, 1)), [0.5], groups=0).per_class.iloc[0]
+    wrong = metrics.score(1.0 - targets, targets, np.ones((10, 1)), [0.5], groups=0).per_class.iloc[0]
     assert honest.ece == pytest.approx(0, abs=1e-12)
     assert honest.brier == pytest.approx(0.3 * 0.7)
     assert (wrong.ece, wrong.brier) == (1, 1)
@@ -87,7 +87,7 @@ def test_probabilities_that_mean_what_they_say_have_no_error_and_certain_wrong_o
 def test_errors_of_classes_do_not_cancel_in_their_mean_as_they_do_over_all_cells():
     """One class is said too often and one too rarely, by as much."""
     targets = np.column_stack([np.arange(10) < 2, np.arange(10) < 8])
-    found = metrics.summary(np.full((10, 2), 0.5), targets, np.ones((10, 2)), [0.5, 0.5], resamples=0)["value"]
+    found = metrics.summary(np.full((10, 2), 0.5), targets, np.ones((10, 2)), [0.5, 0.5], groups=0)["value"]
     assert found["ece"] == pytest.approx(0, abs=1e-12)
     assert found["macro_ece"] == pytest.approx(0.3)
 
@@ -102,7 +102,7 @@ def test_a_class_without_positives_has_a_brier_score_and_one_with_only_positives
 def test_scores_that_are_no_probabilities_have_neither():
     probs, targets, known, thresholds = random_case(3)
     probs[0, 0], probs[1, 1], known[1, 1] = 1.5, -3.0, False
-    scores = metrics.score(probs, targets, known, thresholds, resamples=10)
+    scores = metrics.score(probs, targets, known, thresholds, groups=10)
     assert scores.per_class.loc[0, ["brier", "ece"]].isna().all()
     assert scores.per_class.loc[1:, ["brier", "ece"]].notna().all(axis=None)  # the other is where nobody looked
     assert scores.summary.loc[["brier", "ece"], ["value", "lo", "hi"]].isna().all(axis=None)

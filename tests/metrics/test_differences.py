@@ -13,7 +13,7 @@ def test_a_difference_is_that_of_the_scores_and_runs_are_averaged(seed):
     other, third = (np.clip(probs + rng.normal(0, 0.2, probs.shape), 0, 1) for _ in range(2))
     first, second = [(probs, probs >= thresholds)], [(one, one >= thresholds) for one in (other, third)]
     found = metrics.difference(first, second, targets, known, resamples=200).summary
-    scores = [metrics.summary(one, targets, known, thresholds, resamples=0)["value"] for one in (probs, other, third)]
+    scores = [metrics.summary(one, targets, known, thresholds, groups=0)["value"] for one in (probs, other, third)]
     expected = (scores[1] + scores[2]) / 2 - scores[0]
     for name in ("map", "macro_f1", "micro_f1", "cf1"):
         assert found.loc[name, "value"] == pytest.approx(expected[name])

@@ -76,7 +76,7 @@ def slow_summary(probs, targets, known, thresholds):
 @given(cases, seeds)
 def test_the_summary_equals_a_slower_road_where_not_all_is_known(case, seed):
     probs, targets, known, thresholds = with_holes(case, seed)
-    found = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    found = metrics.summary(probs, targets, known, thresholds, groups=0)["value"]
     for name, expected in slow_summary(probs, targets, known, thresholds).items():
         expected = np.nan if expected is None else expected
         assert found[name] == pytest.approx(expected, abs=1e-12, nan_ok=True), name
@@ -88,7 +88,7 @@ def test_averages_that_count_the_undefined_as_0_are_scikit_learns(case):
     probs, targets, known, thresholds = case
     if targets.shape[1] == 1:  # it reads one column as two classes
         return
-    found = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    found = metrics.summary(probs, targets, known, thresholds, groups=0)["value"]
     decisions = probs >= thresholds
     for average, ours in (("macro", "macro_{}_zero0"), ("samples", "samples_{}_zero0")):
         parts = sk.precision_recall_fscore_support(targets, decisions, average=average, zero_division=0.0)[:3]
@@ -106,7 +106,7 @@ def test_a_mean_says_over_how_many_classes_it_is():
     probs, known = np.full((4, 3), 0.9), np.ones((4, 3), bool)
     targets = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], bool)
     known[:, 2] = False
-    rows = metrics.summary(probs, targets, known, np.full(3, 0.5), resamples=0)
+    rows = metrics.summary(probs, targets, known, np.full(3, 0.5), groups=0)
     assert rows.loc[["map", "macro_precision", "macro_ece"], "n_classes"].tolist() == [1, 1, 1]
     assert rows.loc[["map_zero0", "macro_precision_zero0", "ece", "coverage"], "n_classes"].tolist() == [2, 2, 2, 2]
     assert rows.loc["macro_precision", "value"] == 2 * rows.loc["macro_precision_zero0", "value"] == 0.5
@@ -119,15 +119,15 @@ def test_without_positives_every_row_of_them_is_undefined_and_without_prediction
     assert {"map", "macro_precision", "macro_recall", "micro_recall", "recall_at_3", "coverage", "ranking_loss"} <= {*undefined}
     assert none.loc[undefined, ["lo", "hi"]].isna().all(axis=None)
     assert none.loc[["micro_precision", "precision_at_3", "map_zero0", "cell_accuracy"], "value"].tolist() == [0, 0, 0, 0]
-    silent = metrics.summary(np.full((3, 2), 0.1), np.ones((3, 2)), known, [0.5, 0.5], resamples=0)["value"]
+    silent = metrics.summary(np.full((3, 2), 0.1), np.ones((3, 2)), known, [0.5, 0.5], groups=0)["value"]
     assert silent.index[silent.isna()].tolist() == ["micro_precision", "ranking_loss"]
     assert silent[["macro_precision", "macro_recall", "micro_recall", "cf1", "of1"]].tolist() == [0, 0, 0, 0, 0]
 
 
 def test_one_image_is_enough():
-    rows = metrics.summary([[0.9, 0.2, 0.6]], [[1, 0, 1]], np.ones((1, 3)), np.full(3, 0.5), resamples=10)
-    assert rows[["value", "lo", "hi"]].notna().all(axis=None)
-    assert (rows["lo"] == rows["hi"]).all()
+    rows = metrics.summary([[0.9, 0.2, 0.6]], [[1, 0, 1]], np.ones((1, 3)), np.full(3, 0.5))
+    assert rows["value"].notna().all()
+    assert rows[["lo", "hi"]].isna().all(axis=None)  # one image says nothing of others
     assert rows.loc[["coverage", "ranking_loss", "recall_at_3"], "value"].tolist() == [2, 0, 1]
 
 
@@ -135,8 +135,8 @@ def test_the_names_of_the_rows_are_all_told_and_sorted_into_better_and_worse():
     assert list(metrics.DEFINITIONS) == list(metrics.SUMMARY)
     assert set(metrics.SUMMARY) >= metrics.LOWER_IS_BETTER | metrics.OVER_SUPPORTED
     probs, targets, known, thresholds = random_case(7, 60, rate=0.4)
-    perfect = metrics.summary(targets.astype(float), targets, known, np.full(6, 0.5), resamples=0)["value"]
-    other = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    perfect = metrics.summary(targets.astype(float), targets, known, np.full(6, 0.5), groups=0)["value"]
+    other = metrics.summary(probs, targets, known, thresholds, groups=0)["value"]
     for name in metrics.SUMMARY:
         better = perfect[name] - other[name]
         assert (-better if name in metrics.LOWER_IS_BETTER else better) > 0, name

@@ -18,7 +18,7 @@ from cocotag.metrics.ranking import Ranking, coverage_depth, hits_in_top, misord
 @given(cases)
 def test_coverage_and_ranking_loss_equal_scikit_learn_on_images_with_labels(case):
     probs, targets, known, thresholds = case
-    found = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    found = metrics.summary(probs, targets, known, thresholds, groups=0)["value"]
     some = targets.any(axis=1)
     if not some.any():
         assert found[["coverage", "ranking_loss", "recall_at_3"]].isna().all()
@@ -54,7 +54,7 @@ def test_torchmetrics_has_the_same_where_nothing_ties():
     rng = np.random.default_rng(0)
     probs, targets = rng.random((80, 9)), rng.random((80, 9)) < 0.3
     targets[:, 0] |= ~targets.any(axis=1)
-    found = metrics.summary(probs, targets, np.ones_like(targets), np.full(9, 0.5), resamples=0)["value"]
+    found = metrics.summary(probs, targets, np.ones_like(targets), np.full(9, 0.5), groups=0)["value"]
     scores, labels = torch.from_numpy(probs), torch.from_numpy(targets.astype(int))
     assert found["coverage"] == pytest.approx(multilabel_coverage_error(scores, labels, 9).item())
     assert found["ranking_loss"] == pytest.approx(multilabel_ranking_loss(scores, labels, 9).item())
@@ -81,7 +81,7 @@ def test_tied_places_are_what_breaking_ties_by_lot_gives(seed, classes, k):
 def test_closed_form_at_depth():
     probs = [[0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6]]
     targets = [[0, 1, 0, 1], [0, 0, 0, 0]]
-    found = metrics.summary(probs, targets, np.ones((2, 4)), np.full(4, 0.5), resamples=0)["value"]
+    found = metrics.summary(probs, targets, np.ones((2, 4)), np.full(4, 0.5), groups=0)["value"]
     assert found["precision_at_3"] == pytest.approx((1 / 3 + 0) / 2)
     assert found["recall_at_3"] == pytest.approx(1 / 2)  # the second image has nothing to find
     assert found["coverage"] == 4
@@ -90,7 +90,7 @@ def test_closed_form_at_depth():
 
 def test_all_scores_tied():
     targets = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]], bool)
-    found = metrics.summary(np.full((2, 6), 0.5), targets, np.ones((2, 6)), np.full(6, 0.5), resamples=0)["value"]
+    found = metrics.summary(np.full((2, 6), 0.5), targets, np.ones((2, 6)), np.full(6, 0.5), groups=0)["value"]
     assert found["precision_at_3"] == pytest.approx(targets.mean())
     assert found["recall_at_3"] == 0.5
     assert found["coverage"] == 6
@@ -102,8 +102,8 @@ def test_the_order_of_the_classes_does_not_matter():
     turned = np.random.default_rng(0).permutation(probs.shape[1])
     columns = [part[:, turned] for part in (probs, targets, known)]
     np.testing.assert_allclose(
-        metrics.summary(probs, targets, known, thresholds, resamples=20),
-        metrics.summary(*columns, thresholds[turned], resamples=20),
+        metrics.summary(probs, targets, known, thresholds, groups=20),
+        metrics.summary(*columns, thresholds[turned], groups=20),
         atol=1e-12,
     )
 

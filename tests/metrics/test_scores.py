@@ -8,7 +8,6 @@ from sklearn import metrics as sk
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
 from cocotag import metrics
-from cocotag.metrics import bootstrap
 from cocotag.metrics.measures import Prepared, measure
 
 
@@ -43,7 +42,7 @@ def test_per_class_equals_scikit_learn_on_the_known_rows(case, seed):
 @given(cases)
 def test_the_summary_equals_scikit_learn(case):
     probs, targets, known, thresholds = case
-    found = metrics.summary(probs, targets, known, thresholds, resamples=0)["value"]
+    found = metrics.summary(probs, targets, known, thresholds, groups=0)["value"]
     decisions, has = probs >= thresholds, targets.any(axis=0)
     assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(targets, decisions))
     assert found["subset_accuracy"] == pytest.approx((targets == decisions).all(axis=1).mean())
@@ -69,7 +68,7 @@ def test_the_summary_equals_scikit_learn(case):
 def test_torchmetrics_agrees_where_every_class_has_support():
     rng = np.random.default_rng(0)
     probs, targets = rng.random((200, 12)).astype(np.float32), rng.random((200, 12)) < 0.2
-    found = metrics.summary(probs, targets, np.ones_like(targets), np.full(12, 0.4, np.float32), resamples=0)["value"]
+    found = metrics.summary(probs, targets, np.ones_like(targets), np.full(12, 0.4, np.float32), groups=0)["value"]
     scores, labels = torch.from_numpy(probs), torch.from_numpy(targets.astype(int))
     assert found["map"] == pytest.approx(multilabel_average_precision(scores, labels, 12).item(), abs=1e-6)
     for average in ("macro", "micro", "weighted"):
@@ -80,7 +79,7 @@ def test_torchmetrics_agrees_where_every_class_has_support():
 def test_closed_form():
     probs = [[0.9, 0.9], [0.8, 0.1], [0.7, 0.2], [0.1, 0.3]]
     targets = [[1, 0], [0, 0], [1, 0], [1, 0]]
-    scores = metrics.score(probs, targets, np.ones((4, 2)), [0.75, 0.95], resamples=0)
+    scores = metrics.score(probs, targets, np.ones((4, 2)), [0.75, 0.95], groups=0)
     first, second = (row for _, row in scores.per_class.iterrows())
     assert (first.tp, first.fp, first.fn, first.tn) == (1, 1, 2, 0)
     assert first.ap == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
@@ -92,7 +91,7 @@ def test_closed_form():
 
 
 def test_a_class_with_support_that_is_never_predicted_counts_zero():
-    scores = metrics.score([[0.2, 0.9], [0.1, 0.1]], [[1, 1], [0, 0]], np.ones((2, 2)), [0.5, 0.5], resamples=0)
+    scores = metrics.score([[0.2, 0.9], [0.1, 0.1]], [[1, 1], [0, 0]], np.ones((2, 2)), [0.5, 0.5], groups=0)
     row = scores.per_class.iloc[0]
     assert np.isnan(row.precision)
     assert (row.f1, row.status) == (0, "no_predictions")
@@ -103,8 +102,8 @@ def test_a_class_with_support_that_is_never_predicted_counts_zero():
 def test_a_class_of_which_only_positives_are_known_is_in_no_figure():
     probs, targets, known, thresholds = random_case(3, images=30, classes=4)
     targets[:, 0], known[:, 0] = True, np.arange(30) < 12
-    with_it = metrics.score(probs, targets, known, thresholds, resamples=20)
-    without = metrics.score(probs[:, 1:], targets[:, 1:], known[:, 1:], thresholds[1:], resamples=20)
+    with_it = metrics.score(probs, targets, known, thresholds, groups=20)
+    without = metrics.score(probs[:, 1:], targets[:, 1:], known[:, 1:], thresholds[1:], groups=20)
     assert with_it.per_class.loc[0, "status"] == "no_negatives"
     assert with_it.per_class.loc[0, ["precision", "f1", "ap", "f1_lo", "ap_hi"]].isna().all()
     assert with_it.per_class.loc[0, "support"] == 12
@@ -112,7 +111,7 @@ def test_a_class_of_which_only_positives_are_known_is_in_no_figure():
 
 
 def test_a_class_that_is_on_every_image_is_measured():
-    scores = metrics.score([[0.9], [0.2]], [[1], [1]], [[1], [1]], [0.5], resamples=0)
+    scores = metrics.score([[0.9], [0.2]], [[1], [1]], [[1], [1]], [0.5], groups=0)
     assert scores.per_class.loc[0, "status"] == "ok"
     assert scores.summary["value"]["map"] == 1
 
@@ -124,7 +123,7 @@ def test_a_score_on_the_threshold_is_a_prediction():
 def test_decisions_made_elsewhere_are_counted_and_the_ranking_is_kept():
     probs, targets, known, thresholds = random_case(1)
     plain = metrics.per_class(probs, targets, known, thresholds)
-    scores = metrics.score(probs, targets, known, thresholds, predicted=np.ones_like(known), resamples=0)
+    scores = metrics.score(probs, targets, known, thresholds, predicted=np.ones_like(known), groups=0)
     assert (scores.per_class["predicted"] == len(probs)).all()
     np.testing.assert_array_equal(scores.per_class["ap"], plain["ap"])
 
@@ -134,17 +133,17 @@ def test_decisions_made_elsewhere_are_counted_and_the_ranking_is_kept():
 def test_what_is_in_unknown_cells_changes_nothing(case, seed):
     probs, targets, known, thresholds = case
     known = np.random.default_rng(seed).random(known.shape) < 0.6
-    a = metrics.score(probs, targets, known, thresholds, resamples=5)
-    b = metrics.score(np.where(known, probs, 1 - probs), targets ^ ~known, known, thresholds, resamples=5)
+    a = metrics.score(probs, targets, known, thresholds, groups=5)
+    b = metrics.score(np.where(known, probs, 1 - probs), targets ^ ~known, known, thresholds, groups=5)
     np.testing.assert_array_equal(a.summary, b.summary)
     assert a.per_class.equals(b.per_class)
 
 
 def test_images_and_classes_that_nobody_looked_at_are_left_out():
     probs, targets, known, thresholds = random_case(4, images=30)
-    fewer = metrics.summary(probs[:20], targets[:20], known[:20], thresholds, resamples=0)
+    fewer = metrics.summary(probs[:20], targets[:20], known[:20], thresholds, groups=0)
     known[20:] = False
-    np.testing.assert_allclose(metrics.summary(probs, targets, known, thresholds, resamples=0), fewer)
+    np.testing.assert_allclose(metrics.summary(probs, targets, known, thresholds, groups=0), fewer)
     known[:] = False
     assert metrics.summary(probs, targets, known, thresholds)["value"].isna().all()
 
@@ -162,11 +161,13 @@ def test_weighing_images_is_repeating_them(case, seed):
     found = measure(prepared, weights)
     whole = metrics.per_class(probs, targets, known, thresholds)
     for draw, column in enumerate(rows.T):
-        repeated = metrics.score(probs[column], targets[column], known[column], thresholds, resamples=0)
+        repeated = metrics.score(probs[column], targets[column], known[column], thresholds, groups=0)
         if "no_negatives" in {*repeated.per_class["status"], *whole["status"]}:  # which is decided once, on all images
             continue
         both = min(len(found.summary[draw]), len(repeated.summary))  # the last, top1_accuracy, needs one label on every image
-        np.testing.assert_allclose(found.summary[draw][:both], repeated.summary["value"][:both], rtol=1e-9, atol=1e-12)
+        values = repeated.summary["value"][:both]
+        values["map_expected"] = np.nan  # not for images that are drawn twice
+        np.testing.assert_allclose(found.summary[draw][:both], values, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.ap[draw], repeated.per_class["ap"], rtol=1e-9)
         for name in ("precision", "recall", "f1"):
             np.testing.assert_allclose(getattr(found, name)[draw], repeated.per_class[name], rtol=1e-9)
@@ -179,8 +180,10 @@ def test_intervals_hold_the_value_and_shrink_with_images():
     probs = 1 / (1 + np.exp(-(rng.normal(size=(800, 5)) + 2 * targets - 1)))
     widths = []
     for images in (100, 800):
-        scores = metrics.score(probs[:images], targets[:images], np.ones((images, 5)), np.full(5, 0.5), resamples=300)
+        scores = metrics.score(probs[:images], targets[:images], np.ones((images, 5)), np.full(5, 0.5), groups=300)
         summary, frame = scores.summary, scores.per_class
+        assert summary.index[summary["lo"].isna()].tolist() == ["macro_ece"]
+        summary = summary.drop(index="macro_ece")
         assert (summary["lo"] <= summary["value"]).all()
         assert (summary["value"] <= summary["hi"]).all()
         for name in ("precision", "recall", "f1", "ap"):
@@ -190,23 +193,65 @@ def test_intervals_hold_the_value_and_shrink_with_images():
 
 
 def test_the_interval_of_map_holds_the_truth_where_classes_are_rare():
-    """Percentiles of the draws alone leave it out nearly always: repeated positives raise AP."""
+    """Images drawn twice would raise AP, and a positive that counts itself does so on few images."""
     rng = np.random.default_rng(0)
 
     def sample(images):
         targets = rng.random((images, 40)) < 0.015
         return rng.normal(size=targets.shape) + 1.5 * targets, targets
 
-    truth = metrics.summary(*sample(60_000), np.ones((60_000, 40)), np.ones(40), resamples=0).loc["map", "value"]
-    rows = [metrics.summary(*sample(1500), np.ones((1500, 40)), np.ones(40), resamples=100).loc["map"] for _ in range(20)]
-    assert sum(row.lo <= truth <= row.hi for row in rows) >= 15
+    truth = metrics.summary(*sample(60_000), np.ones((60_000, 40)), np.ones(40), groups=0).loc["map", "value"]
+    rows = [metrics.summary(*sample(1500), np.ones((1500, 40)), np.ones(40)) for _ in range(20)]
+    for name in ("map", "map_expected"):
+        assert sum(row.loc[name, "lo"] <= truth <= row.loc[name, "hi"] for row in rows) >= 17
+    bias = [np.mean([row.loc[name, "value"] for row in rows]) - truth for name in ("map", "map_expected")]
+    assert abs(bias[1]) < 0.01 < 0.02 < bias[0]
+
+
+def test_expected_map_leaves_a_positive_out_of_its_own_precision():
+    probs, targets = [[0.9], [0.8], [0.7], [0.6], [0.5]], [[1], [0], [1], [0], [1]]
+    row = metrics.summary(probs, targets, np.ones((5, 1)), [0.5], groups=0).loc["map_expected"]
+    assert row["value"] == pytest.approx((1 + 1 / 2 + 2 / 4) / 3)  # of the others at least as high: none, 1 of 2, 2 of 4
+    tied = metrics.summary([[0.5], [0.5], [0.5]], [[1], [1], [0]], np.ones((3, 1)), [0.5], groups=0)["value"]
+    assert tied["map_expected"] == pytest.approx(1 / 2)
+    assert tied["map"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("positives", [1, 2, 5, 150])
+def test_no_interval_of_a_class_is_without_width(positives):
+    rng = np.random.default_rng(positives)
+    targets = (np.arange(200) < positives)[:, None]
+    for probs in (targets * 1.0, 1.0 - targets, rng.random(targets.shape)):
+        frame = metrics.score(probs, targets, np.ones_like(targets), [0.5]).per_class
+        for name in ("precision", "recall", "f1", "ap"):
+            wide = frame[f"{name}_hi"] - frame[f"{name}_lo"]
+            assert ((wide > 0.005) | frame[name].isna()).all(), (name, positives)
+
+
+def test_per_class_intervals_hold_the_truth_at_every_support():
+    """Of a class whose truth is known, over many samples: for one positive as for hundreds."""
+    rng = np.random.default_rng(0)
+
+    def sample(images):
+        targets = rng.random((images, 1)) < 0.02
+        return rng.normal(size=targets.shape) + 2 * targets, targets, np.ones((images, 1)), [2.2]
+
+    truth = metrics.per_class(*sample(400_000)).iloc[0]
+    for images in (100, 500, 5000):
+        held = {name: [] for name in ("precision", "recall", "f1", "ap")}
+        for _ in range(150):
+            row = metrics.score(*sample(images)).per_class.iloc[0]
+            for name, found in held.items():
+                if not np.isnan(row[name]):
+                    found.append(row[f"{name}_lo"] <= truth[name] <= row[f"{name}_hi"])
+        assert all(np.mean(found) >= 0.88 for found in held.values()), (images, {k: np.mean(v) for k, v in held.items()})
 
 
 @quick
 @given(cases, st.sampled_from([1, 20]))
 def test_every_interval_holds_its_value_within_its_limits_and_is_missing_with_it(case, resamples):
     probs, targets, known, thresholds = case
-    scores = metrics.score(probs, targets, known, thresholds, resamples=resamples)
+    scores = metrics.score(probs, targets, known, thresholds, groups=resamples)
     value, lo, hi = (scores.summary[name].to_numpy() for name in ("value", "lo", "hi"))
     limit = np.where(scores.summary.index == "coverage", probs.shape[1], 1)
     np.testing.assert_array_equal(np.isnan(lo), np.isnan(hi))
@@ -224,19 +269,16 @@ def test_every_interval_holds_its_value_within_its_limits_and_is_missing_with_it
         assert (ends[f"{name}_lo"] <= ends[f"{name}_hi"]).all()
 
 
-def test_the_seed_decides_the_intervals_and_chunks_do_not(monkeypatch):
+def test_the_seed_decides_the_intervals():
     probs, targets, known, thresholds = random_case(2)
-    first = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
-    other = metrics.score(probs, targets, known, thresholds, resamples=50, seed=2)
-    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 7 * len(probs))
-    again = metrics.score(probs, targets, known, thresholds, resamples=50, seed=1)
-    np.testing.assert_allclose(first.summary, again.summary, rtol=1e-12)
+    first, other, again = (metrics.score(probs, targets, known, thresholds, groups=10, seed=seed) for seed in (1, 2, 1))
+    assert first.summary.equals(again.summary)
     assert first.summary["value"].equals(other.summary["value"])
     assert not first.summary["lo"].equals(other.summary["lo"])
 
 
 def test_without_draws_there_are_no_intervals():
-    found = metrics.summary(*random_case(2), resamples=0)
+    found = metrics.summary(*random_case(2), groups=0)
     assert found[["lo", "hi"]].isna().all(axis=None)
 
 

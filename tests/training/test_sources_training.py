@@ -94,8 +94,8 @@ def bundle(run, toy_bundle):
 def lies(monkeypatch):
     """Fills every unknown cell of a joined table with a label or none, by chance."""
 
-    def join(*arguments):
-        joined = join_sources(*arguments)
+    def join(*arguments, **options):
+        joined = join_sources(*arguments, **options)
         noise = np.random.default_rng(0).random(joined.table.known.shape) < 0.5
         assert (noise & ~joined.table.known).sum() > 400
         return replace(joined, table=replace(joined.table, targets=np.where(joined.table.known, joined.table.targets, noise)))
