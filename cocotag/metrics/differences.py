@@ -114,8 +114,8 @@ def _probability(value: Floats, drawn: list[Floats]) -> Floats:
     """Two-sided probability of differences ``(K,)`` if the truth were 0: normal, with the spread of the draws."""
     if not drawn:
         return np.full(value.shape, np.nan)
-    spread = np.nanstd(np.concatenate(drawn), axis=0)
-    z = np.abs(ratio(value, spread))
+    every = np.ma.masked_invalid(np.concatenate(drawn))
+    z = np.abs(ratio(value, every.std(axis=0).filled(0)))
     return np.array([math.erfc(one / math.sqrt(2)) for one in z.tolist()])
 
 

@@ -161,7 +161,8 @@ Written by `.venv/bin/python scripts/measure/bench_reports.py --repeats {args.re
 ({platform.machine()}), Python {platform.python_version()}. {others}
 
 {shape[0]:,} images, {shape[1]} classes: the labels of COCO's val2017, probabilities derived from them. Intervals by the
-jackknife over {GROUPS} groups of images. Median of {args.repeats} runs, range in brackets; processor time is the sum over all threads.
+jackknife over {GROUPS} groups of images. Median of {args.repeats} runs, range in brackets; processor time is the sum over all
+threads.
 
 | step | time | processor time | target |
 | --- | --- | --- | --- |
