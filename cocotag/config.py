@@ -27,7 +27,7 @@ class SourceConfig:
     """One of several data sets for training.
 
     Attributes:
-        root: Folder of the data set, with annotations/instances_SPLIT.json and SPLIT/.
+        root: Folder of the data set, in COCO's layout or as another program exported it.
         split: Split for training.
         aliases: Alias file that translates its class names: a YAML file, or one that comes with cocotag (voc, open_images).
             null matches equal names only, ignoring case and spaces.

@@ -15,19 +15,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
-from cocotag.process.restarts import VARIABLE, Attempt, add_crashed, attempts, restart_command, set_written
-
-ABRUPT = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
-"""Signals after which a run is restarted."""
+from cocotag.process.restarts import (
+    CRASHES,
+    VARIABLE,
+    Attempt,
+    add_crashed,
+    attempts,
+    end_with,
+    restart_command,
+    set_written,
+)
 
 MOST_UNEXPLAINED = 3
 """Abrupt ends without a guilty file after which the command gives up."""
 
-_FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_FORWARDED = (*_STOPPING, "SIGUSR1", "SIGUSR2")
 
 
 def main() -> int:
@@ -40,9 +47,7 @@ def main() -> int:
     status = _watch(words, folder)
     if status is None:  # this is the child
         return _run(restart_command(folder) or words)
-    for file in folder.iterdir():
-        file.unlink(missing_ok=True)
-    folder.rmdir()
+    _remove(folder)
     if os.WIFSIGNALED(status):  # end as the command did, for whoever waits for it
         signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {os.WTERMSIG(status)})
@@ -63,7 +68,12 @@ def _shared_folder() -> Path | None:
     """
     if sys.platform != "linux" or VARIABLE in os.environ:
         return None
-    folder = Path(os.environ.get("TMPDIR") or "/tmp", f"cocotag-{os.getpid()}-{os.urandom(4).hex()}")
+    place = Path(os.environ.get("TMPDIR") or "/tmp")
+    for old in place.glob("cocotag-*-????????"):  # of runs that were killed together with their parent
+        number = old.name.split("-")[1]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            _remove(old)
+    folder = place / f"cocotag-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         folder.mkdir(mode=0o700)
     except OSError:
@@ -71,48 +81,64 @@ def _shared_folder() -> Path | None:
     return folder
 
 
+def _remove(folder: Path) -> None:
+    with suppress(OSError):  # another program may clean up too
+        for file in folder.iterdir():
+            file.unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _watch(words: Sequence[str], folder: Path) -> int | None:
     """Start children until one ends by itself; return its wait status, or None in a child."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
+    forwarded = {number for name in _FORWARDED if signal.getsignal(number := getattr(signal, name)) is not signal.SIG_IGN}
+    stopping = forwarded & {getattr(signal, name) for name in _STOPPING}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
+    children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no child could be waited for
     parent = os.getpid()
-    relay = _Relay() if sys.stdout is not None and ("-" in words or "--out=-" in words) else None
+    relay = _Relay(stopping) if sys.stdout is not None and ("-" in words or "--out=-" in words) else None
     suspects: set[str] = set()
     unexplained = 0
     while True:
         if relay:
-            set_written(folder, relay.lines)
             relay.open()
         child = os.fork()
         if child == 0:
-            _end_with(parent)
+            end_with(parent)
+            signal.signal(signal.SIGCHLD, children)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if relay:
                 relay.use()
             return None
         if relay:
             relay.start()
-        status = _wait(child)
+        status, seen = _wait(child, forwarded)
         if relay and relay.finish(whole=not os.WIFSIGNALED(status)):
             return 2 << 8
-        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in ABRUPT:
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in CRASHES:
             return status
         how = signal.Signals(os.WTERMSIG(status)).name
         tried = attempts(folder)
         guilty = _guilty(tried, how, suspects)
-        for path, its in guilty.items():
-            add_crashed(folder, path, its)
+        stop = (seen | signal.sigpending()) & stopping
+        if stop:  # the user has stopped it
+            return int(min(stop))
         suspects = {attempt.path for attempt in tried}
         unexplained = 0 if guilty else unexplained + 1
-        if signal.sigpending() & _FORWARDED:  # the user has stopped it meanwhile
-            return signal.SIGINT
         if unexplained == MOST_UNEXPLAINED:
             memory = " Perhaps memory ran out." if how == "SIGKILL" else ""
             text = f"The command was ended by {how} {unexplained} times, and no image was found to be the cause.{memory}"
             _say(words, f"cocotag: {text} What was finished is kept.", how)
             return 2 << 8
+        try:
+            for path, its in guilty.items():
+                add_crashed(folder, path, its)
+            set_written(folder, relay.lines if relay else 0)
+        except OSError as error:
+            _say(words, f"cocotag: {folder} cannot be written ({error.strerror}), so the command cannot go on.", how)
+            return 2 << 8
         named = ", ".join(repr(path) if not path.isprintable() else path for path in guilty)
         about = f"Decoding {named} ended the process ({how})" if guilty else f"The process was ended by {how}"
-        _say(words, f"cocotag: {about}. The command goes on{' without it' if guilty else ''}.", how)
+        _say(words, f"cocotag: {about}. The command starts again{' and leaves it out' if guilty else ''}.", how)
 
 
 class _Relay:
@@ -122,8 +148,10 @@ class _Relay:
         lines: How many were written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: Set[int]) -> None:
+        """Set the signals after which a reader is no longer waited for."""
         self.lines = 0
+        self._stopping = stopping
         self._rest = b""
         self._error: OSError | None = None
 
@@ -142,7 +170,7 @@ class _Relay:
     def start(self) -> None:
         """In the parent, after the fork: pass lines on, in a thread."""
         os.close(self._target)
-        self._thread = threading.Thread(target=self._pass_on)
+        self._thread = threading.Thread(target=self._pass_on, daemon=True)
         self._thread.start()
 
     def finish(self, *, whole: bool) -> bool:
@@ -151,7 +179,10 @@ class _Relay:
         Returns:
             Whether stdout could not be written, and this was said.
         """
-        self._thread.join()
+        while self._thread.is_alive() and not signal.sigpending() & self._stopping:  # the reader may take its time
+            self._thread.join(0.1)
+        if self._thread.is_alive():
+            return False
         if whole and self._rest and not self._error:
             self._write(self._rest)
         self._rest = b""
@@ -185,25 +216,23 @@ def _guilty(tried: Sequence[Attempt], how: str, suspects: set[str]) -> dict[str,
     return alone or {attempt.path: how for attempt in tried if attempt.path in suspects}
 
 
-def _wait(child: int) -> int:
-    """Wait for a child; meanwhile forward signals that were sent to this process alone."""
+def _wait(child: int, forwarded: Set[int]) -> tuple[int, set[int]]:
+    """Wait for a child; meanwhile forward signals that were sent to this process alone.
+
+    Returns:
+        Its wait status, and the signals that came.
+    """
+    seen: set[int] = set()
     while True:
-        info = signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, 1.0)
+        info = signal.sigtimedwait(forwarded | {signal.SIGCHLD}, 1.0)
         if info is None or info.si_signo == signal.SIGCHLD:
             process, status = os.waitpid(child, os.WNOHANG)
             if process:
-                return status
-        elif info.si_code <= 0:  # sent by a process; a terminal's Ctrl-C has reached the child too
+                return status, seen
+            continue
+        seen.add(info.si_signo)
+        if info.si_code <= 0:  # sent by a process; a terminal's Ctrl-C has reached the child too
             os.kill(child, info.si_signo)
-
-
-def _end_with(parent: int) -> None:
-    """Let this process be killed when its parent ends, even if that is killed itself."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _say(words: Sequence[str], text: str, how: str) -> None:

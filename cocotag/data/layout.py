@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from cocotag.data.coco_fields import LISTS, leaves_folder
+from cocotag.data.coco_fields import LISTS, leaves_folder, unreadable
 from cocotag.errors import DataError
 
 _NAMED = (
@@ -41,9 +41,28 @@ _SAME = ({"val", "valid", "validation"},)
 """Names of the same split in different programs."""
 
 _OTHER_TASKS = re.compile(r"(annotations/)?(image_info|stuff|panoptic|captions|person_keypoints|labels|instances)_")
-_COMPANIONS = frozenset({".csv", ".json", ".txt", ".xml", ".xmp"})
-"""Endings of files that lie beside an image of the same name."""
+_IMAGES = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".jp2",
+        ".png",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
+)
+"""Endings of images, one of which a name may lack."""
 
+_END_PARTS = 4  # of a path that are compared to find a file of another machine
 _SAMPLE = 64  # file names that are looked for to choose the folder of the images
 
 
@@ -71,6 +90,7 @@ class Place:
         annotations: The annotation file.
         folders: Folders that may have the images, the most likely first.
         root: The data set.
+        search: Where files are looked for whose names lead elsewhere: the data set, or the folder that the user gave.
         note: What the user should know if the file is not where COCO has it, such as ``train/labels.json``; else empty.
     """
 
@@ -78,6 +98,7 @@ class Place:
     annotations: Path
     folders: tuple[Path, ...]
     root: Path
+    search: Path
     note: str = ""
 
 
@@ -91,7 +112,7 @@ def find(root: Path, split: str, given: Given | None = None) -> Place:
 
     Args:
         root: The data set.
-        split: The split. ``val`` is also found as ``valid`` or ``validation``, and ``train`` as the only split.
+        split: The split. ``val`` is also found as ``valid`` or ``validation``, and ``train`` as a data set without splits.
         given: What the user says about the files.
 
     Raises:
@@ -103,14 +124,23 @@ def find(root: Path, split: str, given: Given | None = None) -> Place:
         if not file.is_file():
             raise DataError(f"data.annotations {file} is missing. Check the path.", code="split_missing")
         return _with_images(replace(of_file(file), split=split), split, given)
+    own, _ = split_paths(root, split)
+    try:
+        os.stat(own)  # noqa: PTH116 (tells a folder that may not be read from one without the file)
+    except PermissionError as error:
+        raise unreadable(own, error) from None
+    except OSError:
+        pass
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. Check the root.", code="split_missing")
     splits = find_splits(root)
     found = next((name for name in (split, *_others(split)) if name in splits), None)
-    if found is None and split == "train" and len(splits) == 1:
-        found = next(iter(splits))
+    if found is None and split == "train" and list(splits) == [WHOLE]:
+        found = WHOLE
     if found is None:
         raise _no_split(root, split, splits)
     files = splits[found]
-    place = Place(found, files[0], tuple(_image_folders(files[0], root, found)), root, _note(root, split, files))
+    place = Place(found, files[0], tuple(_image_folders(files[0], root, found)), root, root, _note(root, split, files))
     return _with_images(place, split, given)
 
 
@@ -129,7 +159,9 @@ def find_splits(root: Path, given: Given | None = None) -> dict[str, list[Path]]
             other_task = pattern in ("annotations/{}.json", "{}.json") and _OTHER_TASKS.match(relative)
             if other_task or relative in _WHOLE or not name or name.startswith("."):
                 continue
-            if file.is_file() and (pattern in _SURE or _looks_like_coco(file)):
+            # A file of another task beside COCO's own need not be looked into: COCO's have hundreds of megabytes.
+            beside = any(file.parent == other.parent for other in splits[name])
+            if not beside and file.is_file() and (pattern in _SURE or _looks_like_coco(file)):
                 splits[name].append(file)
     if not splits:
         splits[WHOLE] = [root / name for name in _WHOLE if (root / name).is_file() and _looks_like_coco(root / name)]
@@ -162,7 +194,7 @@ def of_file(annotations: Path) -> Place:
     root, split = file.parent, file.parent.name
     if file.name not in _WHOLE:
         root, split = next(_by_pattern(file), (root, file.stem))
-    return Place(split, file, tuple(_image_folders(file, root, split)), root)
+    return Place(split, file, tuple(_image_folders(file, root, split)), root, root)
 
 
 def _by_pattern(file: Path) -> Iterator[tuple[Path, str]]:
@@ -194,7 +226,7 @@ def _with_images(place: Place, split: str, given: Given) -> Place:
     folder = Path(given.images.replace("{split}", split))
     if not folder.is_dir():
         raise DataError(f"data.images {folder} is not a folder. Check the path.", code="not_a_folder")
-    return replace(place, folders=(folder,))
+    return replace(place, folders=(folder,), search=folder)
 
 
 def _note(root: Path, split: str, files: Sequence[Path]) -> str:
@@ -214,7 +246,7 @@ def _no_split(root: Path, split: str, splits: dict[str, list[Path]]) -> DataErro
         advice = "To train without a val split, give --data.val_split null."
     elif len(splits) == 1:
         have = f"It has only {next(iter(splits))}."
-        advice = "To train without a val split, give --data.val_split null." if split != "train" else "Check the split."
+        advice = f"Check the split.{' To train without a val split, give --data.val_split null.' if split == 'val' else ''}"
     elif splits:
         have, advice = f"It has: {', '.join(sorted(splits))}.", "Check the root and the split."
     else:
@@ -270,7 +302,7 @@ def locate_images(names: Sequence[str], place: Place) -> Images:
     outside = [number for number, name in enumerate(names) if leaves_folder(name)]
     if have == len(sample) and not outside:
         return Images(folder, list(names), [], [])
-    return _found_otherwise(list(names), outside, folder, place.root)
+    return _found_otherwise(list(names), outside, folder, place.search)
 
 
 def _best(folders: Sequence[Path], sample: Sequence[str]) -> tuple[Path, int]:
@@ -318,32 +350,31 @@ def _found_otherwise(names: list[str], outside: list[int], folder: Path, root: P
 def _by_path(names: Sequence[str], numbers: Iterable[int], root: Path) -> Iterator[tuple[int, Path]]:
     """Number of a name that leads out of the folder -> the file in the data set that it means, if there is just one."""
     real = root.resolve()
-    below: defaultdict[str, list[Path]] = defaultdict(list)
+    below: defaultdict[tuple[str, ...], list[Path]] | None = None
     for number in numbers:
         path = Path(names[number])
         if path.is_absolute() and path.resolve().is_relative_to(real) and path.is_file():
             yield number, root / path.resolve().relative_to(real)
             continue
-        if not below:
-            for top, folders, files in os.walk(root):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                for file in files:
-                    below[file].append(Path(top, file))
+        below = _ends(root) if below is None else below
         parts = PureWindowsPath(names[number]).parts  # both kinds of slashes
-        candidates = below.get(parts[-1], []) if parts else []
-        alike = [_common_end(parts, one.parts) for one in candidates]
-        if alike and alike.count(max(alike)) == 1:
-            yield number, candidates[alike.index(max(alike))]
+        for length in range(min(len(parts), _END_PARTS), 0, -1):
+            if found := below.get(parts[-length:]):
+                if len(found) == 1:
+                    yield number, found[0]
+                break
 
 
-def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many parts two paths have in common, counted from the end."""
-    count = 0
-    for mine, yours in zip(reversed(one), reversed(other), strict=False):
-        if mine != yours:
-            break
-        count += 1
-    return count
+def _ends(root: Path) -> defaultdict[tuple[str, ...], list[Path]]:
+    """The last one to `_END_PARTS` parts of each path below a folder -> the files."""
+    ends: defaultdict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for top, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            path = Path(top, file)
+            for length in range(1, _END_PARTS + 1):
+                ends[path.parts[-length:]].append(path)
+    return ends
 
 
 def _by_spelling(names: Sequence[str], refused: set[int], folder: Path) -> Iterator[tuple[int, str]]:
@@ -375,6 +406,6 @@ def _spelled_alike(folder: Path, above: str, name: str, below: dict[str, dict[st
                 composed = unicodedata.normalize("NFC", entry)
                 stem, dot, ending = composed.rpartition(".")
                 below[above][composed].append(entry)
-                if dot and f".{ending.lower()}" not in _COMPANIONS:
+                if dot and f".{ending.lower()}" in _IMAGES and Path(stem).suffix.lower() not in _IMAGES:
                     below[above][stem].append(entry)
     return below[above].get(unicodedata.normalize("NFC", name), [])

@@ -131,6 +131,14 @@ class Splits:
         if len(self.train) < batch_size:
             yield f"The {train_name} has too few images for batch_size {batch_size}: {len(self.train)}. Lower batch_size."
 
+    @property
+    def folders(self) -> list[Path]:
+        """Folders that have all images of train and tune: the data sets, and image folders elsewhere."""
+        roots = [Path(self.root), *(Path(source.root) for source in self.sources)]
+        images = [place.image_dir for place in self._places] + ([self.tune.image_dir] if self.config.tune_split else [])
+        inside = [root.absolute() for root in roots]
+        return roots + [one for one in images if not any(one.absolute().is_relative_to(root) for root in inside)]
+
     def remarks(self) -> list[str]:
         """Lines about the classes that training cannot learn, and about the sources if there are several."""
         if self.joined is not None:

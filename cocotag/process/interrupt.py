@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_ONCE_SECONDS = 0.3  # a signal to the whole process group arrives twice: by itself, and forwarded by the parent
 
 
 class NotedInterrupt:
@@ -23,6 +26,7 @@ class NotedInterrupt:
         self._say = say
         self._what = what
         self._before: Any = None
+        self._noted = 0.0
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -34,8 +38,11 @@ class NotedInterrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
+            if now - self._noted > _ONCE_SECONDS:
+                raise KeyboardInterrupt
+            return
+        self.pressed, self._noted = True, now
         with suppress(RuntimeError):  # stderr was being written to at this moment
             self._say(f"Stopping after {self._what}. Press Ctrl-C again to stop at once.")

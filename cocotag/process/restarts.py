@@ -12,6 +12,7 @@ import io
 import json
 import mmap
 import os
+import signal
 import struct
 import threading
 from collections import deque
@@ -24,11 +25,19 @@ from typing import NamedTuple
 from cocotag.errors import ImageError
 from cocotag.path_text import show
 
+CRASHES = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
+    if hasattr(signal, name)  # Windows lacks some
+)
+"""Signals that end a process abruptly: a fault in native code, or the system when memory runs out."""
+
 VARIABLE = "COCOTAG_WATCHED"
 """Environment variable with the folder that a run shares with the process that watches it."""
 
-_SLOTS, _SLOT_BYTES = 256, 4608  # decodes at once in a process; a path has at most 4,096 bytes on Linux
+_SLOTS, _SLOT_BYTES = 64, 4608  # decodes at once in a process; a path has at most 4,096 bytes on Linux
 _LENGTH = struct.Struct("<I")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CRASHED, _LIST, _LINES, _COMMAND = "crashed.jsonl", "list", "lines", "command.json"
 
 
@@ -51,7 +60,7 @@ class Attempt(NamedTuple):
 def watched() -> Path | None:
     """The folder that this run shares with the process that watches it; None without one."""
     folder = os.environ.get(VARIABLE)
-    return Path(folder) if folder else None
+    return Path(folder) if folder and os.path.isdir(folder) else None  # noqa: PTH112 (looked at often)
 
 
 @contextmanager
@@ -109,7 +118,7 @@ def _mapped(file: Path, size: int) -> mmap.mmap:
     """A file as memory, which outlives the process."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        os.ftruncate(descriptor, size)
+        os.posix_fallocate(descriptor, 0, size)  # a sparse file on a full disk would end the process at the first note
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
@@ -189,8 +198,9 @@ def restart_as(words: Sequence[str]) -> None:
     """Set the command with which this run is restarted, without the program's name."""
     if (folder := watched()) is not None:
         part = folder / f"{_COMMAND}.part"
-        part.write_text(json.dumps(list(words)), encoding="utf-8")
-        part.replace(folder / _COMMAND)
+        with suppress(OSError):  # then it is restarted as it was started
+            part.write_text(json.dumps(list(words)), encoding="utf-8")
+            part.replace(folder / _COMMAND)
 
 
 def restart_command(folder: Path) -> list[str] | None:
@@ -202,7 +212,8 @@ def restart_command(folder: Path) -> list[str] | None:
 
 def set_written(folder: Path, lines: int) -> None:
     """Tell the run, before a restart, how many lines of earlier processes have reached stdout."""
-    (folder / _LINES).write_text(f"{lines}\n")
+    if lines:
+        (folder / _LINES).write_text(f"{lines}\n")
 
 
 def written() -> int:
@@ -217,33 +228,48 @@ def written() -> int:
 def replayed(stream: BufferedIOBase) -> BufferedIOBase:
     """A list that is read from a pipe; after a restart it begins again with what earlier processes have read of it."""
     folder = watched()
-    return stream if folder is None else io.BufferedReader(_Replayed(stream, folder / _LIST))
+    if folder is None:
+        return stream
+    try:
+        return io.BufferedReader(_Replayed(stream, folder / _LIST))
+    except OSError:
+        return stream
 
 
 class _Replayed(io.RawIOBase):
-    """Reads a stream and keeps a copy of what was read; begins with the copy of an earlier process."""
+    """Reads a stream, begins with the copy of an earlier process, and keeps a copy itself as long as there is room."""
 
     def __init__(self, stream: BufferedIOBase, copy: Path) -> None:
         self._stream = stream
         self._copy = copy.open("ab+", buffering=0)
         self._copy.seek(0)
-        self._again = True
+        self._again = self._copying = True
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any writable buffer
-        if self._again:
-            data = self._copy.read(len(buffer))
-            if data:
-                buffer[: len(data)] = data
-                return len(data)
+        data = self._copy.read(len(buffer)) if self._again else b""
+        if not data:
             self._again = False
-        data = self._stream.read1(len(buffer))
-        self._copy.write(data)
+            data = self._stream.read1(len(buffer))
+            if self._copying:
+                try:
+                    self._copy.write(data)
+                except OSError:  # the disk is full: a restart would miss this part
+                    self._copying = False
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
         self._copy.close()
         super().close()
+
+
+def end_with(parent: int) -> None:
+    """Let this process be killed when its parent ends, even if that is killed itself (Linux)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

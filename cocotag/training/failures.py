@@ -78,6 +78,10 @@ def plain_errors(
             raise ConfigError(
                 f"compile is true, but the network cannot be compiled here ({reason}). Leave it false.", code="not_compilable"
             ) from None
+        for image, how in _crashed_decoders():
+            raise DataError(
+                f"{show(image)}: its decoder crashed ({how}). Remove it from the annotations. {kept()}", code="decoder_crashed"
+            ) from None
         if trainer.world_size > 1 and any(word in said for word in _CONNECTION):
             raise CocotagError(
                 f"Another of the {trainer.world_size} training processes has ended. Its message is above, or on its machine. "
@@ -89,10 +93,6 @@ def plain_errors(
         if interrupt.pressed or trainer.received_sigterm:  # a batch system sends SIGTERM to the workers too
             let_workers_end()
             raise Interrupted(f"Stopped. {kept()}", code="interrupted") from None
-        for image, how in _crashed_decoders():
-            raise DataError(
-                f"{show(image)}: its decoder crashed ({how}). Remove it from the annotations. {kept()}", code="decoder_crashed"
-            ) from None
         raise CocotagError(
             f"A process that loads images was killed: {said.rstrip('. ')}. If memory ran out, free some. {kept()}",
             code="loader_killed",

@@ -200,6 +200,14 @@ def wait_for(path, seconds=60):
     assert path.exists()
 
 
+def begin_list(process, photos, tmp_path):
+    """Give a command the first file of a list, so that it works and waits for more."""
+    process.stdin.write(f"{photos / 'a.jpg'}\n")
+    process.stdin.flush()
+    wait_for(tmp_path / "tags.csv.state")
+    time.sleep(1)
+
+
 @pytest.fixture
 def waiting(toy_bundle, tmp_path):
     """A run that waits for more of a list, and the number of its child."""
@@ -218,6 +226,73 @@ def test_interrupt_sent_to_the_parent_reaches_the_command(waiting):
     process.send_signal(signal.SIGINT)
     process.stdin.close()
     assert process.wait(30) in (130, 2)
+
+
+def test_a_signal_to_the_whole_group_counts_once(photos, toy_bundle, tmp_path):
+    """Ctrl-C that reaches both processes, as by ``timeout``, is not a second one that stops at once."""
+    words = ("tag", "-", "--model", toy_bundle, "--out", tmp_path / "tags.csv")
+    process = start(*words, stdin=subprocess.PIPE, start_new_session=True)
+    begin_list(process, photos, tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    process.stdin.close()
+    assert process.wait(30) in (0, 130)  # 0 if the list had ended
+    said = process.stderr.read()
+    assert said.count("Stopping after") == 1
+    assert "no unfinished files" not in said  # what a second Ctrl-C says
+
+
+def test_a_stopped_command_is_not_started_again_after_a_crash(photos, toy_bundle, tmp_path):
+    words = [sys.executable, str(PLANTED), "tag", "-", "--model", str(toy_bundle), "--out", str(tmp_path / "tags.csv")]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begin_list(process, photos, tmp_path)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(int(child), signal.SIGABRT)
+    process.stdin.close()
+    assert process.wait(30) == -signal.SIGINT
+    assert "starts again" not in process.stderr.read()
+
+
+def test_it_ends_though_nobody_reads_what_it_wrote(photos, toy_bundle):
+    many = sorted(photos.iterdir())
+    words = ("tag", *many, "--model", toy_bundle, "--out", "-", "--all-scores")
+    process = start(*words, stdout=subprocess.PIPE, pipesize=4096)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) is not None
+
+
+def test_children_that_the_caller_ignores_are_waited_for():
+    done = subprocess.run(
+        [sys.executable, "-m", "cocotag", "--version"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_room_for_notes_nothing_is_noted(tmp_path, monkeypatch):
+    from cocotag.process import restarts
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv(restarts.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(restarts, "_opened", None)
+    with restarts.decoding("a.jpg"):
+        pass
+    assert restarts.watched() is None
+
+
+def test_notes_of_runs_that_were_killed_are_removed(tmp_path):
+    left = tmp_path / "cocotag-4194304-0badc0de"  # no process has such a number
+    left.mkdir()
+    (left / "1.decoding").touch()
+    subprocess.run([sys.executable, "-m", "cocotag", "--version"], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_parent_takes_its_command_with_it(waiting):

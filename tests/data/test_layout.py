@@ -139,10 +139,11 @@ def test_an_absolute_name_that_two_files_have_is_refused(tmp_path):
     assert caught.value.code == "file_outside_folder"
 
 
-def test_a_sidecar_is_not_taken_for_a_missing_image(tmp_path):
+@pytest.mark.parametrize("ending", ["xmp", "png", "part"])
+def test_a_file_beside_a_missing_image_is_not_taken_for_it(tmp_path, ending):
     exports.supervision(tmp_path)
     missing = tmp_path / "train" / "train0.jpg"
-    missing.rename(tmp_path / "train" / "train0.jpg.xmp")
+    missing.rename(tmp_path / "train" / f"train0.jpg.{ending}")
     assert not load_split(tmp_path, "train").path(0).exists()
 
 
@@ -199,6 +200,34 @@ def test_a_listed_file_is_not_taken_for_another(tmp_path):
 
 
 # What the user says
+
+
+def test_a_test_split_is_never_taken_for_the_train_split(tmp_path):
+    exports.supervision(tmp_path)
+    (tmp_path / "annotations" / "instances_train.json").unlink()
+    with pytest.raises(DataError) as caught:
+        load_split(tmp_path, "train")
+    assert caught.value.code == "split_missing"
+
+
+def test_names_of_another_machine_are_found_in_the_folder_that_is_given(tmp_path):
+    exports.sahi(tmp_path / "data", home="C:\\data\\set")
+    shutil.move(tmp_path / "data" / "train", tmp_path / "pictures")
+    table = load_split(tmp_path / "data", "train", Given(images=str(tmp_path / "pictures")))
+    assert labels(table) == exports.truth("train")
+    assert table.image_dir == tmp_path / "pictures"
+
+
+def test_copies_are_made_of_images_outside_the_data_set(tmp_path, monkeypatch):
+    from cocotag.data.loading.image_cache import cached_paths
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    exports.supervision(tmp_path / "data")
+    shutil.move(tmp_path / "data" / "train", tmp_path / "pictures")
+    splits = Splits(DataConfig(root=str(tmp_path / "data"), images=str(tmp_path / "pictures")), seed=0)
+    assert splits.faults() == []
+    paths = [*splits.train.paths(), *splits.tune.paths()]
+    assert len(cached_paths(paths, splits.folders, 32)) == len(paths)
 
 
 def test_what_the_user_says_is_taken(tmp_path):

@@ -38,8 +38,8 @@ def root_and_split(args: argparse.Namespace, parser: Parser) -> tuple[Path, str]
 
     given = given_of(args)
     root, split = args.root, args.split
-    if given.annotations is not None and "{split}" not in given.annotations:
-        place = of_file(Path(given.annotations))
+    if given.annotations is not None and (split or "{split}" not in given.annotations):
+        place = of_file(Path(given.annotations.replace("{split}", split or "")))
         return root or place.root, split or place.split
     if root is None:
         parser.error("give the data set, or its annotation file with --data.annotations FILE")

@@ -119,8 +119,8 @@ class TaggingData(LightningDataModule):
 
     def _cached_paths(self) -> NDArray[np.bytes_]:
         if self._copies is None:
-            roots = [self.splits.root, *(source.root for source in self.splits.sources)]
-            self._copies = cached_paths([*self.train.paths(), *self.tune.paths()], roots, self.image_size)
+            paths = [*self.train.paths(), *self.tune.paths()]
+            self._copies = cached_paths(paths, self.splits.folders, self.image_size)
         return self._copies
 
     def _loader(self, dataset: TaggedImages, **options: Any) -> DataLoader[Batch]:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,10 @@ def _places(path: Path) -> list[Place]:
 
 
 def _has_images(table: AnnotationTable) -> bool:
-    return table.image_dir.is_dir() and any(path.exists() for path in table.paths()[:_LOOKED_FOR])
+    """Whether the image folder is that of the images; one that may not be read is, so that its images are named."""
+    if not table.image_dir.is_dir():
+        return False
+    return not os.access(table.image_dir, os.X_OK) or any(map(os.path.lexists, table.paths()[:_LOOKED_FOR]))
 
 
 def _say(text: str) -> None:
