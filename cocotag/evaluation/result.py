@@ -26,7 +26,6 @@ from cocotag.evaluation.slices import Slicing, slices
 from cocotag.evaluation.stored import SCHEMA_VERSION
 from cocotag.labels import Vocabulary
 from cocotag.metrics import TOP1, ClassCurves, class_curves, co_errors, score
-from cocotag.metrics.bootstrap import RESAMPLES
 from cocotag.metrics.intervals import GROUPS
 from cocotag.pages.values import percent, plain
 from cocotag.thresholds import best_thresholds
@@ -96,9 +95,9 @@ class Evaluation:
 
     @property
     def expected(self) -> str:
-        """What mAP is to be expected on many images, in words; empty if it is undefined or rounds to the figure here."""
+        """What mAP is to be expected on many images, in words; empty if it is undefined or within half a point of that here."""
         here, there = (self.summary["value"].get(name, np.nan) for name in ("map", "map_expected"))
-        if np.isnan(there) or percent(here) == percent(there):
+        if np.isnan(there) or abs(here - there) < 0.005:
             return ""
         return f"about {round(100 * there)} is to be expected on many images"
 
@@ -239,7 +238,7 @@ def evaluate_aligned(
         config=config,
         warnings=[*notes, *warnings],
         optimistic=optimistic,
-        slices=slices(predicted, targets, measured, _slicings(table, measured, brightness), resamples=RESAMPLES, seed=seed),
+        slices=slices(predicted, targets, measured, _slicings(table, measured, brightness), seed=seed),
         co_errors=_named(co_errors(predicted, targets, measured), metadata.vocabulary.names),
         mistakes=confident_mistakes(probs, predicted, targets, known, thresholds),
         curves=class_curves(probs, targets, measured),

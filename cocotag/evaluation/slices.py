@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cocotag.metrics.bootstrap import RESAMPLES, draws, mirrored, ratio
+from cocotag.metrics.bootstrap import ratio
+from cocotag.metrics.intervals import GROUPS, jackknife, leaving_out
 
 MIN_IMAGES = 20
 """Minimum number of images in a slice: with fewer, the interval is too wide to be useful."""
@@ -50,24 +51,24 @@ def slices(
     known: Bools,
     by: Mapping[str, Slicing],
     *,
-    resamples: int = RESAMPLES,
+    leave_out: int = GROUPS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Measure the decisions on each slice of the images, with 95% bootstrap intervals over its images.
+    """Measure the decisions on each slice of the images, with 95% intervals over its images.
 
     ``micro_f1``, ``precision`` and ``recall`` are taken over all decisions on the slice. ``macro_f1`` is the mean over the
     ``n_classes`` classes with a positive in *every* slice of the same kind (ignoring slices without any positives), so that
     slices of a kind compare the same classes; it is undefined with fewer than `MIN_CLASSES` classes. Average precision is
-    left out: it rises with the share of positives, which differs between slices. The intervals are mirrored at the value, as
-    in `cocotag.metrics.score`.
+    left out: it rises with the share of positives, which differs between slices. The intervals are the jackknife's, as in the
+    summary of `cocotag.metrics.score`.
 
     Args:
         predicted: The decisions, ``(N, C)``.
         targets: Multi-hot, ``(N, C)``.
         known: The mask of known labels, ``(N, C)``.
         by: Name of a kind of slices -> its values.
-        resamples: Number of bootstrap draws; with 0, the intervals are NaN.
-        seed: Seed of the draws.
+        leave_out: Groups of images that the jackknife leaves out, one at a time; with 0, the intervals are NaN.
+        seed: Seed of the groups.
 
     Returns:
         One row per slice, columns `COLUMNS`; ``lo`` and ``hi`` are the smallest and largest value in it. A kind without two
@@ -86,7 +87,7 @@ def slices(
         common &= common.sum() >= MIN_CLASSES
         texts = _texts(values, groups, slicing)
         for group, text in zip(groups, texts, strict=True):
-            measured = _measure([part[group] for part in cells], common, resamples, seed)
+            measured = _measure([part[group] for part in cells], common, leave_out, seed)
             rows.append({"by": name, "slice": text, "lo": values[group].min(), "hi": values[group].max(), **measured})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -139,17 +140,17 @@ def _texts(values: Floats, groups: list[NDArray[np.intp]], slicing: Slicing) -> 
     return [f"{low} to {high}{sign}" for low, high in shown]
 
 
-def _measure(cells: list[NDArray[np.float32]], common: Bools, resamples: int, seed: int) -> dict[str, float | int]:
+def _measure(cells: list[NDArray[np.float32]], common: Bools, leave_out: int, seed: int) -> dict[str, float | int]:
     """All measures of one slice, from its ``(n, C)`` true positives, false positives and false negatives."""
     images = len(cells[0])
     totals = [part.sum(axis=0, dtype=np.float64)[None] for part in cells]
     tp, fp, fn = (float(part.sum()) for part in totals)
     point = _f1(totals, common)[0]
-    drawn = [
-        _f1([(weights.T @ part).astype(np.float64) for part in cells], common) for weights in draws(images, resamples, seed)
-    ]
-    low, high = mirrored(drawn, point)
-    bounds = np.clip([np.minimum(low, point), np.maximum(high, point)], 0, 1)
+    bounds = np.full((2, 2), np.nan)
+    if leave_out:
+        weights = leaving_out(images, leave_out, seed)
+        left_out = _f1([(weights.T @ part).astype(np.float64) for part in cells], common)
+        bounds = np.clip(jackknife(point, left_out), 0, 1)
     return {
         "images": images,
         "labels_per_image": (tp + fn) / images,

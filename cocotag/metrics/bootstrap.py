@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-"""Default number of bootstrap draws per interval."""
+"""Default number of bootstrap draws."""
 
 CHUNK_CELLS = 4_000_000  # weights in memory at once, float32: 16 MB, plus the same for the sorted copy
 
@@ -44,16 +44,6 @@ def percentiles(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
         if len(values):
             bounds[:, column] = np.percentile(values, (2.5, 97.5))
     return bounds[0], bounds[1]
-
-
-def mirrored(drawn: list[Floats], point: Floats) -> tuple[Floats, Floats]:
-    """The percentiles of the draws, mirrored at the point (the basic bootstrap), ``(K,)`` each.
-
-    Drawing an image twice can bias a measure to one side; it raises the average precision of a rare class, for example. The
-    draws then lie on that side of the value, and the truth lies on the other side.
-    """
-    low, high = percentiles(drawn, point)
-    return 2 * point - high, 2 * point - low
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:

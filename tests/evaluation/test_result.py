@@ -314,3 +314,15 @@ def test_the_summary_as_markdown_has_a_row_for_each_measure(found):
     lines = summary_table(found.summary).strip().splitlines()
     assert len(lines) == 2 + len(found.summary)
     assert all(line.startswith("|") and line.endswith("|") for line in lines)
+
+
+def test_the_map_of_few_images_is_said_beside_that_of_many():
+    rng = np.random.default_rng(0)
+    targets = rng.random((30, 4)) < 0.1
+    probs = np.clip(0.5 * targets + rng.random((30, 4)) * 0.6, 0, 1)
+    found = _evaluate(_table(targets), probs)
+    expected = round(100 * found.summary.loc["map_expected", "value"])
+    assert 100 * found.summary.loc["map", "value"] > expected + 1
+    assert f"about {expected} is to be expected on many images" in found.to_text()
+    many = _evaluate(_table(np.repeat(targets, 40, axis=0)), np.repeat(probs, 40, axis=0))
+    assert many.expected == ""

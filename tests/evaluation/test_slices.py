@@ -42,7 +42,7 @@ def test_intervals_include_the_true_value_as_often_as_stated():
         predicted = np.where(targets, rng.random(targets.shape) < 0.7, rng.random(targets.shape) < 0.2)
         half = np.repeat([0, 1], 40)
         row = slices(
-            predicted, targets, np.ones(targets.shape, bool), {"labels": Slicing(half, natural=True)}, resamples=200, seed=seed
+            predicted, targets, np.ones(targets.shape, bool), {"labels": Slicing(half, natural=True)}, leave_out=200, seed=seed
         )
         truth = 2 * 0.4 * 0.7 / (2 * 0.4 * 0.7 + 0.6 * 0.2 + 0.4 * 0.3)
         held += int(((row["micro_f1_lo"] <= truth) & (truth <= row["micro_f1_hi"])).sum())
@@ -85,7 +85,7 @@ def test_images_without_labels_have_no_f1_but_count_their_wrong_tags(data):
 def test_whole_numbers_are_slices_and_rare_ones_are_combined():
     labels = np.repeat([0, 1, 2, 3, 4, 9], [50, 40, 30, 5, 10, 7])
     predicted = targets = np.ones((len(labels), 2), bool)
-    frame = slices(predicted, targets, targets, {"labels": Slicing(labels, natural=True)}, resamples=0)
+    frame = slices(predicted, targets, targets, {"labels": Slicing(labels, natural=True)}, leave_out=0)
     assert frame["slice"].tolist() == ["0", "1", "2", "3 or more"]
     assert frame["images"].tolist() == [50, 40, 30, 22]
     assert (frame["images"] >= MIN_IMAGES).all()
@@ -94,7 +94,7 @@ def test_whole_numbers_are_slices_and_rare_ones_are_combined():
 @pytest.mark.parametrize("values", [np.zeros(100), np.arange(100) // 50, np.full(100, np.nan), np.arange(100.0)[::-1]])
 def test_slices_of_any_values_are_disjoint(values):
     targets = np.ones((100, 2), bool)
-    frame = slices(targets, targets, targets, {"brightness": Slicing(values)}, resamples=0)
+    frame = slices(targets, targets, targets, {"brightness": Slicing(values)}, leave_out=0)
     assert len(frame) in (0, 2, 4)
     assert frame["images"].sum() == (100 if len(frame) else 0)
     assert (frame["lo"].to_numpy()[1:] > frame["hi"].to_numpy()[:-1]).all()
@@ -104,7 +104,7 @@ def test_slices_of_any_values_are_disjoint(values):
 def test_an_image_without_a_value_is_in_no_slice(data):
     predicted, targets, known, values = data
     values[:30] = np.nan
-    frame = slices(predicted, targets, known, {"brightness": Slicing(values)}, resamples=0)
+    frame = slices(predicted, targets, known, {"brightness": Slicing(values)}, leave_out=0)
     assert frame["images"].sum() == 370
 
 
@@ -120,12 +120,12 @@ def test_unknown_cells_do_not_count(data):
     other = predicted.copy()
     other[~known] = ~other[~known]
     by = {"brightness": Slicing(values)}
-    first, second = (slices(p, targets, known, by, resamples=50) for p in (predicted, other))
+    first, second = (slices(p, targets, known, by, leave_out=50) for p in (predicted, other))
     assert first.equals(second)
 
 
 def test_shares_are_named_in_percent(data):
     predicted, targets, known, values = data
-    frame = slices(predicted, targets, known, {"largest object": Slicing(values / 255, unit=100)}, resamples=0)
+    frame = slices(predicted, targets, known, {"largest object": Slicing(values / 255, unit=100)}, leave_out=0)
     assert frame["slice"].str.fullmatch(r"\d+ to \d+%").all()
     assert frame["hi"].max() <= 1
