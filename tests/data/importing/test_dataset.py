@@ -62,6 +62,17 @@ def test_a_box_is_its_whole_image_and_ids_do_not_repeat(photos, tmp_path):
     assert all("imported by cocotag" in document["info"]["description"] for document in documents)
 
 
+def test_pycocotools_makes_a_mask_of_the_whole_image(photos, tmp_path):
+    from pycocotools.coco import COCO
+
+    labels = table(photos / "l.csv", "path,tags\n" + "".join(f"{number}.png,a;b\n" for number in range(6)))
+    import_labels(read_csv(labels, progress=False), tmp_path / "data", progress=False)
+    coco = COCO(str(tmp_path / "data" / "annotations" / "instances_train.json"))
+    (mask, *_) = (coco.annToMask(annotation) for annotation in coco.loadAnns(coco.getAnnIds()))
+    assert mask.shape == (16, 24)
+    assert mask.all()
+
+
 def test_the_same_table_gives_the_same_bytes_and_another_seed_another_split(photos, tmp_path):
     labels = table(photos / "l.csv", "path,tags\n" + "".join(f"{number}.png,a\n" for number in range(6)))
 
