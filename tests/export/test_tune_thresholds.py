@@ -213,7 +213,7 @@ def test_nothing_is_replaced_unasked(toy_bundle, sample_dir, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("bundle", "root", "code", "name"),
-    [("no.onnx", None, "bundle_missing", "no.onnx"), (None, "nowhere", "split_missing", "instances_train.json")],
+    [("no.onnx", None, "bundle_missing", "no.onnx"), (None, "nowhere", "split_missing", "nowhere is not a folder")],
 )
 def test_bad_input_is_one_line(toy_bundle, sample_dir, tmp_path, capsys, bundle, root, code, name):
     given = tmp_path / bundle if bundle else toy_bundle, tmp_path / root if root else sample_dir

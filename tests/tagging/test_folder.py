@@ -490,6 +490,7 @@ def test_ctrl_c_leaves_no_unchanged_file_out(tagger, album, place, monkeypatch):
 
 def test_a_second_ctrl_c_does_not_wait_and_keeps_committed_results(tagger, album, place, monkeypatch):
     monkeypatch.setattr("cocotag.tagging.state.store._COMMIT_SECONDS", 0)
+    monkeypatch.setattr("cocotag.process.interrupt._ONCE_SECONDS", -1)  # the second comes at once here
     interrupt_after(monkeypatch, 5, times=2)
     with pytest.raises(KeyboardInterrupt):
         tag(tagger, album, place)
