@@ -158,9 +158,10 @@ def last_line(text: str) -> str:
 
 
 def shorten(text: str, *folders: Path) -> str:
-    """One line for a cell of the table; the folders become ``ROOT``."""
+    """One line for a cell of the table; the folders become ``ROOT``, and others below that for temporary files ``...``."""
     for folder in folders:
         text = text.replace(str(folder), "ROOT")
+    text = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/\s]+", "...", text)
     text = " ".join(text.split()).replace("|", "\\|")
     return text if len(text) <= CELL else text[: CELL - 4].rstrip() + " ..."
 
