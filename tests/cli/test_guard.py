@@ -205,7 +205,7 @@ def begin_list(process, photos, tmp_path):
     process.stdin.write(f"{photos / 'a.jpg'}\n")
     process.stdin.flush()
     wait_for(tmp_path / "tags.csv.state")
-    time.sleep(1)
+    time.sleep(2)
 
 
 @pytest.fixture
