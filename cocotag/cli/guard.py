@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ from cocotag.process.restarts import (
 MOST_UNEXPLAINED = 3
 """Abrupt ends without a guilty file after which the command gives up."""
 
+_READER_SECONDS = 2.0  # that the reader of stdout has for the rest, after the command was stopped
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _FORWARDED = (*_STOPPING, "SIGUSR1", "SIGUSR2")
 
@@ -112,8 +114,8 @@ def _watch(words: Sequence[str], folder: Path) -> int | None:
         if relay:
             relay.start()
         status, seen = _wait(child, forwarded)
-        if relay and relay.finish(whole=not os.WIFSIGNALED(status)):
-            return 2 << 8
+        if relay and (instead := relay.finish(whole=not os.WIFSIGNALED(status), stopped=bool(seen & stopping))) is not None:
+            return instead if instead else status
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in CRASHES:
             return status
         how = signal.Signals(os.WTERMSIG(status)).name
@@ -173,23 +175,31 @@ class _Relay:
         self._thread = threading.Thread(target=self._pass_on, daemon=True)
         self._thread.start()
 
-    def finish(self, *, whole: bool) -> bool:
+    def finish(self, *, whole: bool, stopped: bool) -> int | None:
         """Pass on what a child has left, if it ended by itself also an unfinished line.
 
+        Args:
+            whole: Whether the child ended by itself.
+            stopped: Whether the user has stopped the command: then a reader that does not read is not waited for.
+
         Returns:
-            Whether stdout could not be written, and this was said.
+            None to go on; else the wait status to end with, 0 for that of the child.
         """
-        while self._thread.is_alive() and not signal.sigpending() & self._stopping:  # the reader may take its time
+        end = time.monotonic() + _READER_SECONDS
+        while self._thread.is_alive():
             self._thread.join(0.1)
-        if self._thread.is_alive():
-            return False
+            pending = signal.sigpending() & self._stopping
+            if pending:
+                return int(min(pending))
+            if stopped and time.monotonic() > end:
+                return 0
         if whole and self._rest and not self._error:
             self._write(self._rest)
         self._rest = b""
         if self._error is None or isinstance(self._error, BrokenPipeError):  # the reader, such as head, has exited
-            return False
+            return None
         print(f"cocotag: stdout cannot be written ({self._error.strerror}). Free some space.", file=sys.stderr)
-        return True
+        return 2 << 8
 
     def _pass_on(self) -> None:
         try:

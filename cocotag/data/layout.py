@@ -232,7 +232,7 @@ def _with_images(place: Place, split: str, given: Given) -> Place:
 def _note(root: Path, split: str, files: Sequence[Path]) -> str:
     """What was taken, if it is not what COCO's layout says; and what else could be meant."""
     taken = files[0].relative_to(root).as_posix()
-    others = [file.relative_to(root).as_posix() for file in files[1:] if file.parent != files[0].parent]
+    others = [file.relative_to(root).as_posix() for file in files[1:]]
     if taken == f"annotations/instances_{split}.json" and not others:
         return ""
     rest = f", not {' or '.join(others)}" if others else ""
