@@ -29,7 +29,7 @@ NOT_RUN = {
 """Commands that this test does not run, and why."""
 
 QUICK = {
-    "--config sample": "--config sample --model.image_size 64 --batch_size 16 --data.workers 0 --stages "
+    "--config sample": "--config sample --model.image_size 64 --model.width 0.25 --batch_size 16 --data.workers 0 --stages "
     """'[{"epochs": 1, "train": "head", "lr": 0.003}]'""",
     "--batch '[1, 8]' --threads '[1, 2]'": "--batch '[1]' --threads '[1]' --repeats 2",
     "--bundle runs/first/tagger.onnx": "--bundle runs/first/tagger.onnx --repeats 2",

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def to_onnx(network: nn.Module, image_size: int, opset: int = OPSETS[0]) -> onnx
     logger.setLevel(logging.ERROR)
     try:
         # The exporter prints its progress to stdout, which is for results.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad(), _not_inplace(model):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model,
@@ -85,6 +86,19 @@ def to_onnx(network: nn.Module, image_size: int, opset: int = OPSETS[0]) -> onnx
     proto: onnx.ModelProto = program.model_proto
     set_oldest_format(proto)
     return proto
+
+
+@contextlib.contextmanager
+def _not_inplace(model: nn.Module) -> Iterator[None]:
+    """Have activations return new tensors: the graph is the same, and the exporter needs a third less time for it."""
+    inplace = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    for module in inplace:
+        setattr(module, "inplace", False)  # noqa: B010 (a module's attributes have no types)
+    try:
+        yield
+    finally:
+        for module in inplace:
+            setattr(module, "inplace", True)  # noqa: B010
 
 
 def set_oldest_format(model: onnx.ModelProto) -> None:

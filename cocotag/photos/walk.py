@@ -127,7 +127,7 @@ class Walk:
         self._walked: set[bytes] = set()
         for folder in apart:
             if folder.is_dir():
-                self._is_new(os.fsencode(folder))
+                self._is_new(os.path.realpath(os.fsencode(folder)))
         self._starts = starts
         missing = [os.fsdecode(start) for start in starts if not self._exists(start)]
         if missing:
@@ -189,18 +189,19 @@ class Walk:
         """Walk a folder and everything below it. Iterative: folders can be nested deeper than Python's recursion limit."""
         opened: list[_Opened] = []
         path, below_start = start, b""
+        real = os.path.realpath(path or b".")
         while True:
             try:
                 identity = _identity(path)
                 loops = any(one.identity == identity for one in opened)
-                entries = iter(()) if loops or not self._is_new(path) else self._entries(path, below_start)
-                opened.append(_Opened(path, below_start, identity, entries))
+                entries = iter(()) if loops or not self._is_new(real) else self._entries(path, below_start)
+                opened.append(_Opened(path, below_start, real, identity, entries))
             except OSError:
                 above, name = os.path.split(path or b".")
                 yield Part(above, [name])  # decoding it will report the error
             below = b""
             while opened and not below:
-                folder, below_start, _, entries = opened[-1]
+                folder, below_start, real, _, entries = opened[-1]
                 names: list[bytes] = []
                 for name in islice(entries, PART):
                     if name.endswith(_FOLDER):
@@ -214,6 +215,8 @@ class Walk:
             if not below:
                 return
             path, below_start = _join(folder, below), _join(below_start, below)
+            # Resolving looks at every folder above, too: that is needed for links alone.
+            real = os.path.realpath(path) if os.path.islink(path) else _join(real, below)  # noqa: PTH114 (bytes)
 
     def _entries(self, folder: bytes, below_start: bytes) -> Iterator[bytes]:
         """The images and folders in a folder, sorted; names of folders end in `_FOLDER`.
@@ -266,10 +269,10 @@ class Walk:
             self._left_out.append(Path(os.fsdecode(path)))
         return False
 
-    def _is_new(self, folder: bytes) -> bool:
-        """Whether a folder was not walked before, by whatever links. Inode numbers would not tell: union mounts repeat them."""
+    def _is_new(self, real: bytes) -> bool:
+        """Whether a resolved path was not walked before. Inode numbers would not tell: union mounts repeat them."""
         before = len(self._walked)
-        self._walked.add(os.path.realpath(folder or b"."))
+        self._walked.add(real)
         return len(self._walked) > before
 
     def _glob(self, pattern: bytes) -> Iterator[bytes]:
@@ -316,10 +319,11 @@ class Walk:
 
 
 class _Opened(NamedTuple):
-    """A folder that is being walked: its path, its path below the given folder, device and inode, and its remaining entries."""
+    """A folder that is being walked: its path, also below the given folder and resolved, its inode, its remaining entries."""
 
     folder: bytes
     below_start: bytes
+    real: bytes
     identity: tuple[int, int]
     entries: Iterator[bytes]
 

@@ -52,7 +52,7 @@ def free_port():
 
 def test_two_processes_train_to_the_metrics_of_one(coco_mini, imagenet_weights, tmp_path):
     """Real photographs and weights, a stage with frozen layers and one in which they learn, the same global batch."""
-    stages = '[{"epochs": 4, "train": "head", "lr": 0.003}, {"epochs": 2, "train": "last:2", "lr": 0.0003}]'
+    stages = '[{"epochs": 2, "train": "head", "lr": 0.003}, {"epochs": 1, "train": "last:2", "lr": 0.0003}]'
     words = ["--config", "coco_mini", "--data.root", coco_mini, "--model.weights", imagenet_weights, "--stages", stages]
     words += ["--model.image_size", "96", "--data.augment", "none", "--precision", "float32", "--best_by", "last"]
     words += ["--data.workers", "1", "--batch_size", "32", "--model.dropout", "0"]  # each process drops features of its own
@@ -65,7 +65,7 @@ def test_two_processes_train_to_the_metrics_of_one(coco_mini, imagenet_weights, 
     assert found[2]["map"]["value"] == pytest.approx(found[1]["map"]["value"], abs=0.005)
     assert found[2]["micro_f1"]["value"] == pytest.approx(found[1]["micro_f1"]["value"], abs=0.01)
     one, two = rows(tmp_path / "1"), rows(tmp_path / "2")
-    assert len(two) == 6
+    assert len(two) == 3
     for alone, together in zip(one, two, strict=True):
         # A tune image that were scored twice, or by nobody, would show: the loss is a mean over them. In the second stage batch
         # norms learn, and each process has those of its half of a batch.
@@ -123,15 +123,15 @@ def test_ctrl_c_stops_all_processes_and_the_run_goes_on_later(sample_dir, tmp_pa
 
 def test_processes_with_unlike_numbers_of_tune_batches_score_as_one_does(sample_dir, tmp_path):
     """13 images in batches of 6: two of one process, one of the other."""
-    stages = '[{"epochs": 2, "train": "head", "lr": 0.01}, {"epochs": 1, "train": "all", "lr": 0.001}]'
+    stages = '[{"epochs": 1, "train": "head", "lr": 0.01}, {"epochs": 1, "train": "all", "lr": 0.001}]'
     words = [*SMALL, "--batch_size", "12", "--data.root", sample_dir, "--stages", stages, "--data.val_split", "null"]
     for devices in (1, 2):
         code, _, err = finish(start(*words, "--devices", devices, "--out", tmp_path / str(devices)))
         assert code == 0, err
         assert "13 tune images" in err
-    for alone, together in zip(rows(tmp_path / "1")[:2], rows(tmp_path / "2")[:2], strict=True):
+    for alone, together in zip(rows(tmp_path / "1")[:1], rows(tmp_path / "2")[:1], strict=True):
         assert together["tune_loss"] == pytest.approx(alone["tune_loss"], rel=1e-4)
-    assert len(rows(tmp_path / "2")) == 3
+    assert len(rows(tmp_path / "2")) == 2
 
 
 def test_a_loss_that_is_no_number_in_one_process_stops_all_in_one_line(sample_dir, tmp_path):
