@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cocotag.bundle import open_session
 from cocotag.errors import BundleError
@@ -57,14 +59,14 @@ def to_onnx(network: nn.Module, image_size: int, opset: int = OPSETS[0]) -> onnx
     Raises:
         BundleError: The exporter returned no graph.
     """
-    model = _giving_probs(network)
+    model = _simplified(_giving_probs(network))
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8, device=next(network.parameters()).device)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         # The exporter prints its progress to stdout, which is for results.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad(), _not_inplace(model):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model,
@@ -88,17 +90,17 @@ def to_onnx(network: nn.Module, image_size: int, opset: int = OPSETS[0]) -> onnx
     return proto
 
 
-@contextlib.contextmanager
-def _not_inplace(model: nn.Module) -> Iterator[None]:
-    """Have activations return new tensors: the graph is the same, and the exporter needs a third less time for it."""
-    inplace = [module for module in model.modules() if getattr(module, "inplace", False) is True]
-    for module in inplace:
-        setattr(module, "inplace", False)  # noqa: B010 (a module's attributes have no types)
-    try:
-        yield
-    finally:
-        for module in inplace:
-            setattr(module, "inplace", True)  # noqa: B010
+def _simplified(network: nn.Module) -> nn.Module:
+    """A copy with each batch norm folded into its convolution, as the exporter would do: it needs a third of the time."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if getattr(module, "inplace", False) is True:
+            setattr(module, "inplace", False)  # noqa: B010 (a module's attributes have no types)
+        if isinstance(module, nn.Sequential):
+            for number, (one, following) in enumerate(pairwise(module)):
+                if isinstance(one, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                    module[number], module[number + 1] = fuse_conv_bn_eval(one, following), nn.Identity()
+    return copied
 
 
 def set_oldest_format(model: onnx.ModelProto) -> None:

@@ -308,7 +308,7 @@ def other_data(sample_dir, root):
     path.write_text(json.dumps(document))
 
 
-def test_data_that_have_changed_choose_nothing(sample_dir, tmp_path):
+def test_data_that_have_changed_choose_nothing(sample_dir, tmp_path, without_bundle):
     shutil.copytree(sample_dir, tmp_path / "data")
     made = fit(small(tmp_path / "data", stages=[StageConfig(1, "all", 1e-2)]), tmp_path / "run")
     shutil.rmtree(tmp_path / "data")
