@@ -28,8 +28,9 @@ from cocotag.tagging.xmp.exiftool import ExifTool
 from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing
 from cocotag.tagging.xmp.jpeg_packet import exchange_packet
 from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords, own_classes
-from cocotag.tagging.xmp.packet import Update, fits_iptc, strip, update, user_keywords
-from cocotag.tagging.xmp.sidecars import MARKS, Neighbours, SidecarSummary, choose, counted, diff
+from cocotag.tagging.xmp.packet import Update, fits_iptc, has_notes, strip, update
+from cocotag.tagging.xmp.photo_keywords import Inside
+from cocotag.tagging.xmp.sidecars import Neighbours, Sidecars, SidecarSummary, counted, diff
 
 _IPTC_FORMATS = frozenset({"JPEG", "MPO", "TIFF", "DNG"})
 """Formats that get new IPTC keywords; existing IPTC keywords are updated in any format."""
@@ -85,6 +86,7 @@ def embed_keywords(
         OutputError: The disk is full. All files are intact.
     """
     summary = SidecarSummary(what="photographs with keywords in them" if into is None else "copies with keywords in them")
+    summary.beside = beside = SidecarSummary(what="sidecars with the same keywords")
     neighbours = Neighbours()
     common = _common(given)
     leftovers = Leftovers()
@@ -100,15 +102,25 @@ def embed_keywords(
                 target = source if into is None else Place.look(into / _below(photo, common))
                 leftovers.remove_in(target.path.parent)
 
-                def new(name: str, found: _Metadata, photo: Path = photo, tags: list[Tag] = tags) -> Update:
-                    return update(
+                sidecars = Sidecars.of(photo, "append", neighbours)
+
+                def new(
+                    name: str, found: _Metadata, sidecars: Sidecars = sidecars, tags: list[Tag] = tags, own: bool = into is None
+                ) -> Update:
+                    inside = Inside(name, (found.xmp,) if found.xmp else (), found.iptc or ())
+                    after = update(
                         found.xmp or None,
                         given_keywords(tags),
-                        lambda: _in_sidecars(photo, neighbours),
+                        lambda: sidecars.keywords(inside),
                         name=name,
                         iptc=found.iptc,
                         classes=own_classes(tags),
+                        refused=sidecars.refused(inside),
                     )
+                    summary.happened([after])
+                    if own:  # a program that reads a sidecar does not look into the photograph
+                        sidecars.update(tags, beside, inside=inside, only_ours=True)
+                    return after
 
                 if into is None:
                     if _rewrite(tool, source, source, new, summary, backup=backup) and changed is not None:
@@ -139,7 +151,8 @@ def untag_embedded(
         OutputError: The disk is full. All files are intact.
     """
     summary = SidecarSummary(what="photographs with keywords in them", dry_run=dry_run)
-    leftovers = Leftovers()
+    summary.beside = beside = SidecarSummary(what="sidecars that were made of them", dry_run=dry_run)
+    neighbours, leftovers = Neighbours(), Leftovers()
     with ExifTool() as tool:
         parts = ((part.prefix, name) for part in Walk(paths, hidden=True, listed=listed) for name in part.names)
         for photo in (Path(os.fsdecode(prefix + name)) for prefix, name in parts if not name.lower().endswith(b".xmp")):
@@ -147,20 +160,17 @@ def untag_embedded(
                 place = _look(photo)
                 if not dry_run:
                     leftovers.remove_in(place.path.parent)
-                if not _has_ours(place.path.read_bytes()):
+                if not has_notes(place.path.read_bytes()):
                     summary.unchanged += 1
                     continue
-                _rewrite(tool, place, place, _stripped, summary, backup=False, show_diff=show_diff)
+                sidecars = Sidecars.of(photo, "append", neighbours)
+
+                def stripped(name: str, found: _Metadata, sidecars: Sidecars = sidecars) -> Update:
+                    sidecars.strip_made_of(Inside(name, (found.xmp,)), beside, show_diff)
+                    return strip(found.xmp, name=name, iptc=found.iptc) if found.xmp else Update(None, (), found.iptc)
+
+                _rewrite(tool, place, place, stripped, summary, backup=False, show_diff=show_diff)
     return summary
-
-
-def _stripped(name: str, found: _Metadata) -> Update:
-    return strip(found.xmp, name=name, iptc=found.iptc) if found.xmp else Update(None, (), found.iptc)
-
-
-def _has_ours(data: bytes) -> bool:
-    """Whether a photograph has keywords or notes of cocotag. exiftool never compresses packets, so a search finds them."""
-    return any(mark in data for mark in MARKS)
 
 
 def _look(photo: Path) -> Place:
@@ -168,13 +178,6 @@ def _look(photo: Path) -> Place:
     if place.status is None:
         raise LeftAloneError("missing", f"{show(photo)} does not exist any more.")
     return place
-
-
-def _in_sidecars(photo: Path, neighbours: Neighbours) -> list[Keyword]:
-    place, other = choose(photo, "append", neighbours)
-    places = [place] if other is None else [place, Place.look(other)]
-    packets = [packet for one in places if (packet := one.read(MAX_BYTES))]
-    return [keyword for packet in packets for keyword in user_keywords(packet, name=show(photo))]
 
 
 def _rewrite(
@@ -219,7 +222,7 @@ def _copy(
     if target.status is not None:
         same_time = target.status.st_mtime_ns == source.status.st_mtime_ns
         data = target.path.read_bytes()
-        if not _has_ours(data) and data != source.path.read_bytes():
+        if not has_notes(data) and data != source.path.read_bytes():
             raise LeftAloneError("in_the_way", f"{show(target.path)} exists and was not made by cocotag. Move it away.")
         start = target if same_time else source
     else:

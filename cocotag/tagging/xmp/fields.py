@@ -19,11 +19,21 @@ from cocotag.tagging.xmp.document import (
     escape_text,
     parse_tree,
 )
-from cocotag.tagging.xmp.keywords import MIRRORS, SUBJECT, WRITTEN, Field, Keyword, fold, without_internal
+from cocotag.tagging.xmp.keywords import (
+    ACDSEE,
+    MIRRORS,
+    SUBJECT,
+    WRITTEN,
+    Entry,
+    Field,
+    Keyword,
+    fold,
+    leaves,
+    without_internal,
+)
 
 _DESCRIPTION, _VALUE, _LI = (f"{{{RDF}}}{name}" for name in ("Description", "value", "li"))
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_ACDSEE = "{http://ns.acdsee.com/iptc/1.0/}categories"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +96,9 @@ def _item_text(item: etree._Element) -> str:
 
 
 def values(rdf: etree._Element | None, field: Field) -> list[str]:
-    """The entries of a field."""
-    return [value for holder in holders(rdf, field) for value, _ in holder.values]
+    """The entries of a field; for ACDSee's, the levels of each category joined by its separator."""
+    texts = [value for holder in holders(rdf, field) for value, _ in holder.values]
+    return [field.spell(keyword) for text in texts for _, keyword in categories(text)] if field is ACDSEE else texts
 
 
 def read_field(rdf: etree._Element | None, field: Field) -> list[Keyword]:
@@ -95,12 +106,15 @@ def read_field(rdf: etree._Element | None, field: Field) -> list[Keyword]:
     return [keyword for value in values(rdf, field) for keyword in field.read(value)]
 
 
-def all_keywords(rdf: etree._Element | None, leave_out: Iterable[tuple[str, str]] = ()) -> list[Keyword]:
+def all_keywords(
+    rdf: etree._Element | None, leave_out: Iterable[Entry] = (), *, mirrored: set[str] | None = None
+) -> list[Keyword]:
     """The keywords in all fields, those with a hierarchy first, without internal keywords of programs.
 
     Args:
         rdf: The element to search.
         leave_out: Field prefix and entry of keywords to skip, each once.
+        mirrored: The folded words that are taken from `MIRRORS`; None for all.
     """
     unwanted = Counter((prefix, fold(entry)) for prefix, entry in leave_out)
     found: list[Keyword] = []
@@ -108,24 +122,24 @@ def all_keywords(rdf: etree._Element | None, leave_out: Iterable[tuple[str, str]
         for value in values(rdf, field):
             if unwanted and unwanted[one := (field.prefix, fold(value))]:
                 unwanted[one] -= 1
-            else:
+            elif field in WRITTEN or mirrored is None:
                 found += field.read(value)
-    return without_internal([*found, *_acdsee(rdf)])
+            else:
+                found += [keyword for keyword in field.read(value) if leaves([keyword]) & mirrored]
+    return without_internal(found)
 
 
-def _acdsee(rdf: etree._Element | None) -> Iterator[Keyword]:
+def categories(text: str) -> Iterator[tuple[etree._Element, Keyword]]:
     """ACDSee's categories: XML in the text of a property, with one element per level and ``Assigned="1"`` if it applies."""
-    for description in children(rdf) if rdf is not None else []:
-        for text in (description.get(_ACDSEE), *(one.text for one in description.iterchildren(_ACDSEE))):
-            try:
-                root = parse_tree(str(text or ""), "")
-            except DataError:
-                continue
-            for category in root.iter("Category"):
-                if category.get("Assigned") == "1":
-                    levels = [category, *category.iterancestors("Category")]
-                    if keyword := tuple(name for level in reversed(levels) if (name := str(level.text or "").strip())):
-                        yield keyword
+    try:
+        root = parse_tree(text, "")
+    except DataError:
+        return
+    for category in root.iter("Category"):
+        if category.get("Assigned") == "1":
+            above = [category, *category.iterancestors("Category")]
+            if keyword := tuple(name for level in reversed(above) if (name := str(level.text or "").strip())):
+                yield category, keyword
 
 
 def insert(document: XmpDocument, holder: Holder, field: Field, entries: Sequence[str]) -> Edit:

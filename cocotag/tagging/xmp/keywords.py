@@ -68,13 +68,18 @@ LIGHTROOM = Field("lr:hierarchicalSubject", "http://ns.adobe.com/lightroom/1.0/"
 DIGIKAM = Field("digiKam:TagsList", "http://www.digikam.org/ns/1.0/", kind="Seq", separator="/")
 WRITTEN = (SUBJECT, LIGHTROOM, DIGIKAM)
 """The fields that cocotag writes."""
+ACDSEE = Field("acdsee:categories", "http://ns.acdsee.com/iptc/1.0/")
+"""XML in the text of a property: one element per level."""
 MIRRORS = (
     Field("MicrosoftPhoto:LastKeywordXMP", "http://ns.microsoft.com/photo/1.0/", separator="/"),
     Field("MicrosoftPhoto:LastKeywordXMP", "http://ns.microsoft.com/photo/1.0", separator="/"),  # as exiftool spells it
     Field("mediapro:CatalogSets", "http://ns.iview-multimedia.com/mediapro/1.0/"),
+    ACDSEE,
 )
 """Fields that cocotag only reads. digiKam repeats every keyword in them, including cocotag's, and reads them if its own field
 is empty."""
+Entry = tuple[str, str]
+"""Prefix of a field, and one of its entries."""
 IPTC = Field("iptc:Keywords", "", flat=True)
 """The older block of JPEG and TIFF, outside XMP, which `cocotag.tagging.xmp.embed` writes."""
 
@@ -111,6 +116,16 @@ def leaves(keywords: Iterable[Keyword]) -> set[str]:
     last = [keyword[-1] for keyword in keywords]
     # "tv/monitor" in a flat field is the keyword that cocotag writes as "tv-monitor"
     return {fold(one) for one in last} | {fold(clean(one)) for one in last if _SEPARATORS.search(one)}
+
+
+def words_of(field: Field, entries: Iterable[str]) -> set[str]:
+    """The `leaves` of a field's entries."""
+    return leaves(keyword for entry in entries for keyword in field.read(entry))
+
+
+def of_field(field: Field, entries: Iterable[Entry]) -> list[str]:
+    """The entries of one field."""
+    return [entry for prefix, entry in entries if prefix == field.prefix]
 
 
 def without_internal(keywords: Sequence[Keyword]) -> list[Keyword]:

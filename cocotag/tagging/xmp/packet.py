@@ -3,23 +3,29 @@
 Invariants:
 
 - The packet is not rewritten: existing content stays unchanged byte for byte, in its encoding.
-- Programs read the first keyword field that is not empty, and never merge two. So an empty field first gets the user's
-  keywords from all other fields, then cocotag's; a field with keywords keeps them and gets cocotag's.
+- Programs read the first keyword field that is not empty, and never merge two. So an empty field first gets copies of the
+  user's keywords in all other fields, then cocotag's; a field with keywords keeps them and gets cocotag's. The copies in a
+  field that cocotag began are made anew with each update.
 - A keyword that the user has in a field stays the user's, even if cocotag would add it too.
 - Each update starts from the packet without cocotag's keywords. So the same tags change nothing the second time, and outdated
   tags are removed.
 - A keyword of cocotag's that the user deleted in another program is not added to this packet again, until it is untagged. It
   is not added under another name either, unless that name also stands for other classes.
+- IPTC is updated where it is, and never begun: darktable shows its words beside the hierarchical keywords, each level twice.
 
-`cocotag.tagging.xmp.record` describes cocotag's notes about this. XMP is ISO 16684-1.
+`cocotag.tagging.xmp.record` describes cocotag's notes about this, and `cocotag.tagging.xmp.ownership` whose a keyword is after
+another program has written. XMP is ISO 16684-1.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
+
+from lxml import etree
 
 from cocotag.errors import DataError
 from cocotag.tagging.xmp.document import (
@@ -35,7 +41,21 @@ from cocotag.tagging.xmp.document import (
     splice,
 )
 from cocotag.tagging.xmp.fields import Holder, all_keywords, holders, insert, read_field, values
-from cocotag.tagging.xmp.keywords import IPTC, MIRRORS, WRITTEN, Field, Keyword, entries, fold, leaves
+from cocotag.tagging.xmp.keywords import (
+    IPTC,
+    MIRRORS,
+    SUBJECT,
+    WRITTEN,
+    Entry,
+    Field,
+    Keyword,
+    entries,
+    fold,
+    leaves,
+    of_field,
+    words_of,
+)
+from cocotag.tagging.xmp.ownership import Ownership, judge
 from cocotag.tagging.xmp.record import (
     PREFIX,
     URI,
@@ -59,6 +79,9 @@ NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 """
 """An empty packet. It has no version, so that a newer cocotag does not change files without need."""
 
+_MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
+"""Bytes in every packet with keywords or notes of cocotag, for each encoding."""
+
 IPTC_BYTES = 64
 """Size limit of an IPTC keyword (IPTC-IIM 4.2, data set 2:25)."""
 
@@ -71,11 +94,17 @@ class Update:
         packet: Its bytes; None if no packet is needed.
         added: cocotag's keywords in it, with their fields.
         iptc: The IPTC keywords that belong to it; None if the caller leaves IPTC alone.
+        refused: Keywords that another program deleted since the last update.
+        put_back: Keywords that another program wrote its own over since.
+        reclaimed: Refused keywords that the user has given since.
     """
 
     packet: bytes | None
     added: tuple[Added, ...] = ()
     iptc: tuple[str, ...] | None = None
+    refused: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
+    reclaimed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +117,17 @@ class _Base:
     exact: bool
     record: Record
     iptc: tuple[str, ...] | None
+    ownership: Ownership = dataclasses.field(default_factory=Ownership)
+
+    def theirs(self) -> list[Keyword]:
+        """The user's keywords."""
+        keywords = all_keywords(self.document.rdf, mirrored=_mirrored(self.record))
+        return [*keywords, *((word,) for word in self.iptc or ())]
+
+    def refused(self, theirs: set[str]) -> tuple[str, ...]:
+        """The notes of refused keywords that the user does not have, earlier ones first."""
+        notes = (*self.record.refused, *(one.refusal for one in self.ownership.refused))
+        return tuple({fold(note): note for note in notes if not refused_words([note])[0] & theirs}.values())
 
 
 def update(
@@ -98,27 +138,31 @@ def update(
     name: str,
     iptc: Sequence[str] | None = None,
     classes: Mapping[str, tuple[str, ...]] | None = None,
+    made_of: Record | None = None,
+    refused: Iterable[str] = (),
 ) -> Update:
     """Add cocotag's keywords to a packet, and remove its outdated ones.
 
     Args:
         packet: The sidecar or the photograph's packet; None if there is none.
         given: The keywords of the current tags, from `given_keywords`.
-        elsewhere: Returns the user's keywords in other files, such as the photograph itself. Called only if an empty field
-            gets keywords.
+        elsewhere: Returns the user's keywords in other files, such as the photograph itself. Called only if a field that was
+            empty gets keywords.
         name: The packet's name in messages.
         iptc: The photograph's IPTC keywords, to be updated too; None to leave IPTC alone.
         classes: The classes of renamed tags, from `own_classes`.
+        made_of: cocotag's notes in another packet of the photograph, of which a program may have made this one.
+        refused: Notes of keywords that are refused in other packets of the photograph.
 
     Raises:
         DataError: The packet is damaged, is not XMP, or has a form that cannot be extended. It is then unchanged.
     """
-    base = _read_base(packet, name, iptc)
-    refused = (*base.record.refused, *_deleted_by_user(packet, base))
-    theirs = [*all_keywords(base.document.rdf), *((word,) for word in base.iptc or ())]
+    base = _read_base(packet, name, iptc, made_of)
+    theirs = base.theirs()
     theirs_now = leaves(theirs)
-    refused = tuple({fold(note): note for note in refused if not refused_words([note])[0] & theirs_now}.values())
-    names, of_classes = refused_words(refused)
+    notes = base.refused(theirs_now)
+    others = [note for note in refused if not refused_words([note])[0] & theirs_now]
+    names, of_classes = refused_words([*notes, *others])
     classes = classes or {}
 
     def is_wanted(name: str) -> bool:
@@ -126,25 +170,77 @@ def update(
 
     plan = _plan(base, [keyword for keyword in given if is_wanted(fold(keyword[-1]))], theirs, elsewhere)
     plan.added = [replace(one, classes=classes.get(fold(one.keyword[-1]), ())) for one in plan.added]
+    happened = _happened(base, plan, notes, theirs_now)
     iptc_now = None if base.iptc is None else (*base.iptc, *plan.iptc)
-    if not plan.added and not refused:
-        return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now)
+    if not plan.added and not notes and not plan.copied:
+        return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now, *happened)
     made = base.made or base.new
-    undo = Undo(made=made, new=base.new, iptc=tuple(plan.iptc) if not base.iptc else ())
-    text = _new_text(base.document, plan, Record(tuple(plan.added), refused, undo))
+    begun = {prefix for prefix, _ in plan.copied}
+    record = Record(
+        tuple(plan.added),
+        notes,
+        tuple((field.prefix, entry) for field in WRITTEN for entry in values(base.document.rdf, field)),
+        tuple(one for one in plan.copied if one[1] or not made),
+        tuple(sorted(one for one in base.ownership.gone if one[0] in begun)),
+        tuple(word for word in (*base.record.returned, *happened[1]) if any(word == one.keyword[-1] for one in plan.added)),
+        Undo(made=made, new=base.new),
+    )
+    text = _new_text(base.document, plan, record)
     written = base.document.encode(text)
-    if packet is not None and not base.exact and _is_equivalent(packet, text, name):
+    if packet is not None and not base.exact and _is_equivalent(packet, text, base):
         written = packet
     if written != packet:
         _check(text, base)
-    return Update(written, tuple(plan.added), iptc_now)
+    return Update(written, tuple(plan.added), iptc_now, *happened)
 
 
-def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None) -> Update:
+def _happened(
+    base: _Base, plan: _Plan, notes: Sequence[str], theirs: set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The names of keywords that are refused from now on, that are put back, and that the user has taken back."""
+    now = refused_words(notes)[0]
+    given = {one.keyword[-1] for one in plan.added}
+    earlier = [note.partition(";")[0] for note in base.record.refused]
+    return (
+        tuple(one.keyword[-1] for one in base.ownership.refused if fold(one.keyword[-1]) in now),
+        tuple(one.keyword[-1] for one in base.ownership.put_back if one.keyword[-1] in given),
+        tuple(name for name in earlier if fold(name) not in now and fold(name) in theirs),
+    )
+
+
+def refusals(packet: bytes | None, *, name: str, made_of: Record | None = None) -> tuple[str, ...]:
+    """The notes of the keywords that are refused in a packet, for the other packets of the photograph.
+
+    Raises:
+        DataError: The packet is damaged or is not XMP.
+    """
+    if packet is None:
+        return ()
+    base = _read_base(packet, name, None, made_of)
+    return base.refused(leaves(base.theirs()))
+
+
+def has_notes(data: bytes) -> bool:
+    """Whether a packet, or a file with packets, has keywords or notes of cocotag. exiftool never compresses packets."""
+    return any(mark in data for mark in _MARKS)
+
+
+def notes_in(packet: bytes | None, *, name: str) -> Record | None:
+    """The notes in a packet; None if it has none or cannot be read."""
+    if packet is None:
+        return None
+    try:
+        record = read_record(XmpDocument.read(packet, name).root)
+    except DataError:
+        return None
+    return record if record.there else None
+
+
+def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None, made_of: Record | None = None) -> Update:
     """Remove all keywords and notes of cocotag from a packet.
 
     If no other program has changed the packet since, the result is the original packet, byte for byte. Otherwise cocotag's
-    keywords are removed and the rest is kept, such as the user's keywords in fields that cocotag had filled.
+    keywords and the copies that it made are removed, and the rest is kept. ``made_of`` is as for `update`.
 
     Returns:
         The packet; the same bytes if it has nothing of cocotag's; None if it had nothing else.
@@ -152,32 +248,36 @@ def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None) -> Upd
     Raises:
         DataError: The packet is damaged or is not XMP.
     """
-    base = _read_base(packet, name, iptc)
+    base = _read_base(packet, name, iptc, made_of)
     if not base.record.there:
         return Update(packet, (), base.iptc)
     return Update(None if base.new else base.document.encode(base.document.text), (), base.iptc)
 
 
-def user_keywords(packet: bytes, *, name: str, iptc: Sequence[str] = ()) -> list[Keyword]:
-    """The user's keywords in a packet. A damaged packet is read up to the damage, as other programs do.
+def user_keywords(packet: bytes, *, name: str, iptc: Sequence[str] = (), made_of: Record | None = None) -> list[Keyword]:
+    """The user's keywords in a packet, without copies. A damaged packet is read up to the damage, as other programs do.
 
     Args:
         packet: The packet.
         name: Its name in messages.
         iptc: The IPTC keywords of the same photograph; those that are not noted as cocotag's are included.
+        made_of: As for `update`.
 
     Returns:
         The keywords; for a packet with a document type, only those of ``iptc``.
     """
     try:
-        root = XmpDocument.read(packet, name).root
+        document = XmpDocument.read(packet, name)
+        root, record = document.root, _record(document, made_of)
     except DataError:
         try:
             root = parse_tree(packet.decode("utf-8", "replace"), name, recover=True)
         except DataError:
             return [(word,) for word in iptc]
-    record = read_record(root)
-    return [*all_keywords(find_rdf(root), _ours(record)), *((word,) for word in _iptc_without_ours(iptc, record))]
+        record = read_record(root)
+    rdf = find_rdf(root)
+    ours = judge(_entries(rdf), record).ours
+    return [*all_keywords(rdf, ours, mirrored=_mirrored(record)), *((word,) for word in _iptc_without_ours(iptc, record))]
 
 
 @dataclass(slots=True)
@@ -187,36 +287,46 @@ class _Plan:
     into: list[tuple[Field, Holder, list[str]]]
     fresh: list[tuple[Field, list[str]]]
     added: list[Added]
+    copied: list[Entry]
     iptc: list[str]
 
 
 def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhere: Callable[[], Iterable[Keyword]]) -> _Plan:
     rdf = base.document.rdf
-    plan = _Plan([], [], [], [])
+    plan = _Plan([], [], [], [], [])
     everything: list[Keyword] | None = None
     written: dict[Keyword, list[str]] = {keyword: [] for keyword in wanted}
-    for field in (*WRITTEN, IPTC) if base.iptc is not None else WRITTEN:
-        found = [] if field is IPTC else list(holders(rdf, field))
-        existing = [(word,) for word in base.iptc or ()] if field is IPTC else read_field(rdf, field)
+    for field in WRITTEN:
+        found = list(holders(rdf, field))
+        existing = read_field(rdf, field)
+        present = leaves(existing)
+        gone = {word for prefix, word in base.ownership.gone if prefix == field.prefix}
         start: list[str] = []
-        if not existing and wanted:
+        begun = field.prefix in base.record.begun or not existing
+        if begun and (wanted or gone):
             if everything is None:
                 everything = [*theirs, *elsewhere()]
-            existing, start = everything, entries(field, everything)
-        present = leaves(existing)
-        ours = [one for one in wanted if fold(one[-1]) not in present and (field is not IPTC or fits_iptc(one[-1:]))]
-        if not ours or (field is IPTC and not fits_iptc(start)):
+            start = [one for one in entries(field, everything) if not words_of(field, [one]) & (gone | present)]
+        present |= words_of(field, start)
+        ours = [one for one in wanted if fold(one[-1]) not in present]
+        if not ours and not (gone and start):
             continue
         for keyword in ours:
             written[keyword].append(field.prefix)
+        if begun:
+            plan.copied += [(field.prefix, entry) for entry in start or [""]]
         new = [*start, *(field.spell(keyword) for keyword in ours)]
         holder = max(found, key=lambda one: bool(one.values), default=None)
-        if field is IPTC:
-            plan.iptc = [" ".join(word.split()) for word in new]
-        elif holder is not None and holder.form != "attribute":
+        if holder is not None and holder.form != "attribute":
             plan.into.append((field, holder, new))
         else:
             plan.fresh.append((field, new))
+    if base.iptc:
+        present = leaves((word,) for word in base.iptc)
+        for keyword in wanted:
+            if fold(keyword[-1]) not in present and fits_iptc(keyword[-1:]):
+                written[keyword].append(IPTC.prefix)
+                plan.iptc.append(" ".join(keyword[-1].split()))
     mirrored: dict[str, set[str]] = {mirror.prefix: set() for mirror in MIRRORS}
     for mirror in MIRRORS:
         mirrored[mirror.prefix] |= leaves(read_field(rdf, mirror))
@@ -228,7 +338,7 @@ def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhe
 
 
 def fits_iptc(words: Iterable[str]) -> bool:
-    """Whether IPTC can hold these keywords. An IPTC field that cannot hold all of the user's keywords is not created."""
+    """Whether IPTC can hold these keywords."""
     return all(len(word.encode()) <= IPTC_BYTES for word in words)
 
 
@@ -321,32 +431,55 @@ def _about(document: XmpDocument) -> str:
     return next((str(one.attrib[name]) for one in first for name in ABOUT if name in one.attrib), "")
 
 
-def _read_base(packet: bytes | None, name: str, iptc: Sequence[str] | None) -> _Base:
+def _read_base(packet: bytes | None, name: str, iptc: Sequence[str] | None, made_of: Record | None = None) -> _Base:
     if packet is None:
         document = XmpDocument.from_text(NEW, name)
         return _Base(document, True, True, True, Record(), None if iptc is None else tuple(iptc))
     document = XmpDocument.read(packet, name)
-    record = read_record(document.root)
+    record = _record(document, made_of)
     kept = None if iptc is None else tuple(_iptc_without_ours(iptc, record))
     if not record.there:
         return _Base(document, False, False, True, record, kept)
     made = record.undo.made
     if (original := original_text(document, record)) is not None:
+        ownership = Ownership(gone=frozenset((prefix, fold(word)) for prefix, word in record.gone))
         if record.undo.new:
-            return _Base(XmpDocument.from_text(NEW, name), True, made, True, record, kept)
+            return _Base(XmpDocument.from_text(NEW, name), True, made, True, record, kept, ownership)
         before = XmpDocument.from_text(original, name, document.codec, document.bom)
-        return _Base(before, False, made, True, record, kept)
-    text = removed_text(document, _ours(record))
+        return _Base(before, False, made, True, record, kept, ownership)
+    now = _entries(document.rdf)
+    ownership = judge(now if iptc is None else {**now, IPTC: iptc}, record)
+    text = removed_text(document, ownership.ours)
     before = XmpDocument.from_text(text, name, document.codec, document.bom)
     if made and is_empty(before):
-        return _Base(XmpDocument.from_text(NEW, name), True, made, False, record, kept)
-    return _Base(before, False, made, False, record, kept)
+        return _Base(XmpDocument.from_text(NEW, name), True, made, False, record, kept, ownership)
+    return _Base(before, False, made, False, record, kept, ownership)
 
 
-def _ours(record: Record) -> list[tuple[str, str]]:
-    """Field prefix and entry of everything noted as cocotag's."""
-    fields = {field.prefix: field for field in (*WRITTEN, *MIRRORS)}
-    return [(one, fields[one].spell(added.keyword)) for added in record.added for one in added.fields if one in fields]
+def _record(document: XmpDocument, made_of: Record | None) -> Record:
+    """The notes of a packet; without any, those of the packet that it was made of, if it has keywords of cocotag's."""
+    record = read_record(document.root)
+    if record.there or made_of is None:
+        return record
+    given = leaves(added.keyword for added in made_of.added)
+    if not any(given & leaves(read_field(document.rdf, field)) for field in WRITTEN):
+        return record
+    begun = tuple((prefix, "") for prefix in sorted(made_of.begun))
+    return replace(made_of, copied=(*made_of.copied, *begun), undo=Undo())
+
+
+def _entries(rdf: etree._Element | None) -> dict[Field, list[str]]:
+    """The entries of all fields."""
+    return {field: values(rdf, field) for field in (*WRITTEN, *MIRRORS)}
+
+
+def _mirrored(record: Record) -> set[str] | None:
+    """The words that are taken from fields that repeat others: all before cocotag has written, then those it copied."""
+    if not record.there:
+        return None
+    return (
+        set() if record.undo.made else {word for field in WRITTEN for word in words_of(field, of_field(field, record.copied))}
+    )
 
 
 def _iptc_without_ours(words: Sequence[str], record: Record) -> list[str]:
@@ -363,22 +496,6 @@ def _iptc_without_ours(words: Sequence[str], record: Record) -> list[str]:
     return kept
 
 
-def _deleted_by_user(packet: bytes | None, base: _Base) -> list[str]:
-    """Keywords of cocotag's that are no longer in their field, since the user deleted them in another program.
-
-    The first field of a keyword decides, usually dc:subject, which every program writes; some drop the others.
-    """
-    if packet is None or base.exact:
-        return []
-    rdf = XmpDocument.read(packet, base.document.name).rdf
-    gone: list[str] = []
-    for added in base.record.added:
-        field = next((field for field in WRITTEN if field.prefix in added.fields), None)
-        if field is not None and fold(added.keyword[-1]) not in leaves(read_field(rdf, field)):
-            gone.append(added.refusal)
-    return gone
-
-
 def _check(text: str, base: _Base) -> None:
     """Check that the written text can be undone, since it may be the only copy of the user's keywords."""
     written = XmpDocument.from_text(text, base.document.name, base.document.codec, base.document.bom)
@@ -391,10 +508,17 @@ def _check(text: str, base: _Base) -> None:
         )
 
 
-def _is_equivalent(packet: bytes, text: str, name: str) -> bool:
-    """Whether a packet that another program rewrote already has the keywords and notes of the text."""
-    old, new = XmpDocument.read(packet, name), XmpDocument.from_text(text, name)
-    ours = [read_record(one.root) for one in (old, new)]
-    if (ours[0].added, ours[0].refused) != (ours[1].added, ours[1].refused):
+def _is_equivalent(packet: bytes, text: str, base: _Base) -> bool:
+    """Whether a packet that another program rewrote already has the keywords and notes of the text.
+
+    Levels that the program added to dc:subject may stay: it would write them again.
+    """
+    old, new = XmpDocument.read(packet, base.document.name), XmpDocument.from_text(text, base.document.name)
+    ours = [replace(read_record(one.root), undo=Undo(), returned=()) for one in (old, new)]
+    if ours[0] != ours[1]:
         return False
-    return all(Counter(map(fold, values(old.rdf, one))) == Counter(map(fold, values(new.rdf, one))) for one in WRITTEN)
+    levels = {SUBJECT: Counter(map(fold, base.ownership.levels))}
+    return all(
+        Counter(map(fold, values(old.rdf, one))) - levels.get(one, Counter()) == Counter(map(fold, values(new.rdf, one)))
+        for one in WRITTEN
+    )

@@ -6,6 +6,11 @@ The notes are in cocotag's own namespace, in the last ``rdf:Description``:
   joined by ``|``. A renamed keyword also has the bundle's names of its classes, each after a ``;``, which no keyword contains.
 - ``cocotag:refused``: keywords that cocotag added and the user deleted in another program, with the last level and the classes
   in the same form.
+- ``cocotag:held``: the user's entries of the three fields when cocotag last wrote, each with its field's prefix and a space.
+- ``cocotag:copied``: entries that cocotag copied into fields that it began, in the same form; a prefix alone is a field that it
+  began without copies. cocotag began every field of a file that it made.
+- ``cocotag:gone``: copies that the user deleted in a field, in the same form; they are not made there again.
+- ``cocotag:returned``: keywords that were put back once after a program had written its database over them.
 - ``cocotag:undo`` and ``cocotag:digest``: these restore the earlier packet byte for byte if nothing else in it has changed.
   They are void after another program rewrites the packet; ``added`` still says which keywords are cocotag's.
 
@@ -33,12 +38,14 @@ from cocotag.tagging.xmp.document import (
     settled,
     splice,
 )
-from cocotag.tagging.xmp.keywords import Keyword, fold
+from cocotag.tagging.xmp.keywords import WRITTEN, Entry, Keyword, fold
 
 URI = "urn:cocotag:xmp:1.0/"
 PREFIX = "cocotag"
 
-_ADDED, _REFUSED, _UNDO, _DIGEST = (f"{{{URI}}}{name}" for name in ("added", "refused", "undo", "digest"))
+_ADDED, _REFUSED, _HELD, _COPIED, _GONE, _RETURNED, _UNDO, _DIGEST = (
+    f"{{{URI}}}{name}" for name in ("added", "refused", "held", "copied", "gone", "returned", "undo", "digest")
+)
 _LI = f"{{{RDF}}}li"
 _CLASS = ";"
 
@@ -88,12 +95,21 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """cocotag's notes in a packet; ``there`` is whether it has any."""
+    """cocotag's notes in a packet; ``there`` is whether it has any. The module describes the others."""
 
     added: tuple[Added, ...] = ()
     refused: tuple[str, ...] = ()
+    held: tuple[Entry, ...] = ()
+    copied: tuple[Entry, ...] = ()
+    gone: tuple[Entry, ...] = ()
+    returned: tuple[str, ...] = ()
     undo: Undo = field(default_factory=Undo)
     there: bool = False
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """Prefixes of the fields that had no keywords before cocotag."""
+        return frozenset(one.prefix for one in WRITTEN) if self.undo.made else frozenset(prefix for prefix, _ in self.copied)
 
 
 def is_ours(name: str) -> bool:
@@ -103,8 +119,7 @@ def is_ours(name: str) -> bool:
 
 def read_record(root: etree._Element) -> Record:
     """The notes of a packet; empty if it has none. Other programs may have converted them to attributes."""
-    added: list[Added] = []
-    refused: list[str] = []
+    found: dict[str, list[str]] = {}
     undo, there = Undo(), False
     rdf = find_rdf(root)
     for description in children(rdf) if rdf is not None else []:
@@ -115,13 +130,16 @@ def read_record(root: etree._Element) -> Record:
         for note in children(description):
             there = there or is_ours(str(note.tag))
             values = [str(item.text or "") for one in children(note) if one.tag in LISTS for item in one.iter(_LI)]
-            if note.tag == _ADDED:
-                added += [one for value in values if (one := _parse_added(value))]
-            elif note.tag == _REFUSED:
-                refused += values
-            elif note.tag == _UNDO:
+            found.setdefault(str(note.tag), []).extend(values)
+            if note.tag == _UNDO:
                 undo = _parse_undo(str(note.text or ""))
-    return Record(tuple(added), tuple(refused), undo, there)
+
+    def entries(name: str) -> tuple[Entry, ...]:
+        return tuple((prefix, entry) for prefix, _, entry in (value.partition(" ") for value in found.get(name, ())))
+
+    added = tuple(one for value in found.get(_ADDED, ()) if (one := _parse_added(value)))
+    refused, returned = (tuple(found.get(name, ())) for name in (_REFUSED, _RETURNED))
+    return Record(added, refused, entries(_HELD), entries(_COPIED), entries(_GONE), returned, undo, there)
 
 
 def original_text(document: XmpDocument, record: Record) -> str | None:
@@ -145,7 +163,11 @@ def record_lines(record: Record, codec: str) -> list[tuple[int, str]]:
     """The notes as lines of XML, each with its depth, without the digest, which `seal` adds."""
     lines: list[tuple[int, str]] = []
     added = [f"{','.join(one.fields)} {_CLASS.join(('|'.join(one.keyword), *one.classes))}" for one in record.added]
-    for name, values in (("added", added), ("refused", record.refused)):
+    held, copied, gone = (
+        [f"{prefix} {entry}".rstrip() for prefix, entry in entries] for entries in (record.held, record.copied, record.gone)
+    )
+    notes = {"added": added, "refused": record.refused, "held": held, "copied": copied, "gone": gone}
+    for name, values in {**notes, "returned": record.returned}.items():
         if values:
             items = [(2, f"<rdf:li>{escape_text(value, codec)}</rdf:li>") for value in values]
             lines += [(0, f"<{PREFIX}:{name}>"), (1, "<rdf:Bag>"), *items, (1, "</rdf:Bag>"), (0, f"</{PREFIX}:{name}>")]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from cocotag.tagging.xmp.document import ABOUT, Edit, XmpDocument, children, splice
-from cocotag.tagging.xmp.fields import holders
-from cocotag.tagging.xmp.keywords import MIRRORS, WRITTEN, fold
+from cocotag.tagging.xmp.document import ABOUT, Edit, XmpDocument, children, escape_text, splice
+from cocotag.tagging.xmp.fields import categories, holders
+from cocotag.tagging.xmp.keywords import ACDSEE, MIRRORS, WRITTEN, Entry, fold, of_field
 from cocotag.tagging.xmp.record import URI, is_ours
 
 
-def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
+def removed_text(document: XmpDocument, ours: Sequence[Entry]) -> str:
     """The text without cocotag's entries and notes. A list, property or description that is then empty is removed too.
 
     Args:
@@ -21,7 +22,7 @@ def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
         ours: Field prefix and entry of what to remove, each once.
     """
     gone = _entries(document, ours)
-    attributes: list[Edit] = []
+    attributes = _categories(document, of_field(ACDSEE, ours), gone)
     rdf = document.rdf
     for description in children(rdf) if rdf is not None else []:
         gone |= {note for note in children(description) if is_ours(str(note.tag))}
@@ -42,12 +43,14 @@ def removed_text(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> str:
     return splice(document.text, _outermost([*edits, *attributes]))
 
 
-def _entries(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> set[etree._Element]:
+def _entries(document: XmpDocument, ours: Sequence[Entry]) -> set[etree._Element]:
     """The items to remove, and the properties that would be empty without them."""
     wanted = Counter((prefix, fold(entry)) for prefix, entry in ours)
     exact = Counter(ours)
     gone: set[etree._Element] = set()
     for field in (*WRITTEN, *MIRRORS):
+        if field is ACDSEE:
+            continue
         for holder in holders(document.rdf, field):
             # an entry in cocotag's exact spelling is removed before one that the user added in another case
             for value, item in sorted(holder.values, key=lambda entry: not exact[field.prefix, entry[0]]):
@@ -59,6 +62,42 @@ def _entries(document: XmpDocument, ours: Sequence[tuple[str, str]]) -> set[etre
             if touched and holder.container is not None and all(item in gone for _, item in holder.values):
                 gone.add(holder.element)
     return gone
+
+
+def _categories(document: XmpDocument, ours: Sequence[str], gone: set[etree._Element]) -> list[Edit]:
+    """The edits of ACDSee's categories. A property that has none left is added to ``gone``, an attribute is cut."""
+    edits: list[Edit] = []
+    unwanted = set(map(fold, ours))
+    for holder in holders(document.rdf, ACDSEE) if ours else ():
+        for text, _ in holder.values:
+            found = [(one, keyword) for one, keyword in categories(text) if fold(ACDSEE.spell(keyword)) in unwanted]
+            for category, _ in found:
+                category.set("Assigned", "0")
+            kept = _pruned([category for category, _ in found])
+            if not found:
+                continue
+            if holder.form == "attribute":
+                for name, start, end, _ in document.attributes(holder.element):
+                    if name == ACDSEE.tag:
+                        label = document.text[start:end].partition("=")[0]
+                        edits.append((start, end, f"{label}={quoteattr(kept)}" if kept else ""))
+            elif not kept:
+                gone.add(holder.element)
+            elif holder.form == "text":
+                span = document.spans[holder.element]
+                edits.append((span.inner, span.close, escape_text(kept, document.codec)))
+    return edits
+
+
+def _pruned(unassigned: Sequence[etree._Element]) -> str:
+    """The XML of the categories without these and the levels above them, where they have no category below; else empty."""
+    root = None
+    for category in unassigned:
+        root = category.getroottree().getroot()
+        while (above := category.getparent()) is not None and not len(category) and category.get("Assigned") != "1":
+            above.remove(category)
+            category = above
+    return etree.tostring(root, encoding="unicode") if root is not None and len(root) else ""
 
 
 def _outermost(edits: list[Edit]) -> list[Edit]:

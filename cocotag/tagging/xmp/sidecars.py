@@ -1,8 +1,9 @@
 """Sidecars, files beside photographs with their keywords: finds, updates and cleans the sidecar of each photograph.
 
 A photograph ``IMG.jpg`` may have ``IMG.jpg.xmp``, as digiKam, darktable and Immich write it, or ``IMG.xmp``, as Adobe's
-programs do. An existing sidecar is updated, whichever name was requested. If both exist, the one with the requested name is
-written; the keywords of the other are the user's too. ``IMG.xmp`` belongs to a photograph only if no other picture or film in
+programs do. An existing sidecar is updated, whichever name was requested. If both exist, both are written, since programs differ
+in which they read. darktable makes ``IMG.jpg.xmp`` of ``IMG.xmp`` or of embedded keywords, without cocotag's notes: then those of
+its source say which keywords are cocotag's. ``IMG.xmp`` belongs to a photograph only if no other picture or film in
 the folder has the stem ``IMG``. Beside ``IMG.cr2`` it belongs to the RAW file, as in Adobe's programs, and ``IMG.jpg`` gets its
 own ``IMG.jpg.xmp``. If ``IMG.xmp`` names the ending of its file (``photoshop:SidecarForExtension``), that decides.
 """
@@ -12,15 +13,17 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BufferedIOBase
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from cocotag.errors import DataError
+from cocotag.inference.tags import Tag
 from cocotag.path_text import show
 from cocotag.photos.formats.table import FORMATS, IMAGE_ENDINGS
 from cocotag.photos.walk import Walk
@@ -29,12 +32,18 @@ from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, XmpDocument, decode
 from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes
-from cocotag.tagging.xmp.packet import strip, update, user_keywords
-from cocotag.tagging.xmp.photo_keywords import keywords_in
-from cocotag.tagging.xmp.record import URI
+from cocotag.tagging.xmp.packet import Update, has_notes, notes_in, refusals, strip, update, user_keywords
+from cocotag.tagging.xmp.photo_keywords import Inside, look_inside
+from cocotag.tagging.xmp.record import Record
 
 Naming = Literal["append", "adobe"]
 FIRST_FAILURES = 5
+FIRST_NAMES = 5
+_EVENTS = {
+    "refused": "keywords were deleted in another program, and are refused from now on",
+    "put_back": "keywords are put back: another program had written its own over them; reload them there",
+    "reclaimed": "refused keywords have been given by you since, and are yours",
+}
 
 _RAW = frozenset(
     {
@@ -55,8 +64,6 @@ _WITH_SIDECARS = _RAW | {
 _NAME = "SidecarForExtension"
 _FOR_ENDING = f"{{http://ns.adobe.com/photoshop/1.0/}}{_NAME}"
 """The property with the ending of the file that a sidecar belongs to, without the dot."""
-MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
-"""Bytes in every packet with keywords or notes of cocotag, for each encoding."""
 _ENDINGS = (".xmp", ".XMP")
 
 
@@ -73,7 +80,12 @@ class SidecarSummary:
         skipped: Files left unchanged because the photograph could not be tagged.
         failed: Files left unchanged because of an error, by reason.
         first_failures: The messages of the first errors.
-        both: Photographs with sidecars of both names.
+        both: Photographs with sidecars of both names; both are written.
+        hidden: Photographs beside an ``IMG.xmp`` of another file, which digiKam reads instead of theirs.
+        refused: Names of keywords that other programs deleted since the last run, once per photograph.
+        put_back: Names of keywords that other programs wrote their own over since.
+        reclaimed: Names of refused keywords that the user has given since.
+        beside: The counts of the sidecars that are written with embedded keywords; None if there are none.
         dry_run: Nothing was written; the counts are what would happen.
     """
 
@@ -86,6 +98,11 @@ class SidecarSummary:
     failed: Counter[str] = field(default_factory=Counter)
     first_failures: list[str] = field(default_factory=list)
     both: int = 0
+    hidden: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    put_back: Counter[str] = field(default_factory=Counter)
+    reclaimed: Counter[str] = field(default_factory=Counter)
+    beside: SidecarSummary | None = None
     dry_run: bool = False
 
     @property
@@ -109,10 +126,32 @@ class SidecarSummary:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
             lines[0] += f"; left unchanged: {reasons}"
             lines += failure_lines(self.first_failures, self.failed.total())
+        for counts_of, what in _EVENTS.items():
+            names: Counter[str] = getattr(self, counts_of)
+            if names:
+                first = ", ".join(name for name, _ in names.most_common(FIRST_NAMES))
+                more = f" and {len(names) - FIRST_NAMES} more" if len(names) > FIRST_NAMES else ""
+                lines.append(f"  {names.total()} {what} ({first}{more})")
         if self.both:
             have = "1 photograph has" if self.both == 1 else f"{self.both} photographs have"
-            lines.append(f"{have} both IMG.jpg.xmp and IMG.xmp. --sidecar-name selects which one is written.")
+            lines.append(f"  {have} both IMG.jpg.xmp and IMG.xmp; both are written")
+        if self.hidden:
+            of = "1 photograph" if self.hidden == 1 else f"{self.hidden} photographs"
+            lines.append(f"  beside {of} there is an IMG.xmp of another file, which digiKam reads instead of these tags")
+        if self.beside is not None and (
+            self.beside.created or self.beside.updated or self.beside.removed or self.beside.failed
+        ):
+            lines.append(self.beside.to_text())
         return "\n".join(lines)
+
+    def happened(self, updates: Sequence[Update]) -> None:
+        """Count what other programs have done to the keywords of one photograph, each once for all its files."""
+        for counts, names in (
+            (self.refused, {name for one in updates for name in one.refused}),
+            (self.put_back, {name for one in updates for name in one.put_back}),
+            (self.reclaimed, {name for one in updates for name in one.reclaimed}),
+        ):
+            counts.update(sorted(names))
 
 
 def write_sidecars(
@@ -144,22 +183,13 @@ def write_sidecars(
         if not good:
             summary.skipped += 1
             continue
-        tags = [tag for row in good for tag in row.tags]
-        given, classes = given_keywords(tags), own_classes(tags)
         with counted(summary):
-            place, other = choose(photo, naming, neighbours)
-            summary.both += other is not None
+            sidecars = Sidecars.of(photo, naming, neighbours)
+            summary.both += len(sidecars.places) > 1
+            summary.hidden += sidecars.hidden
             if not dry_run:
-                leftovers.remove_in(place.path.parent)
-            before = place.read(MAX_BYTES)
-            after = update(
-                before,
-                given,
-                lambda: elsewhere(photo, other),  # noqa: B023
-                name=show(place.path),
-                classes=classes,
-            ).packet
-            _apply(place, before, after, summary, show_diff)
+                leftovers.remove_in(photo.parent)
+            sidecars.update([tag for row in good for tag in row.tags], summary, show_diff)
     return summary
 
 
@@ -186,6 +216,7 @@ def untag(
     summary = SidecarSummary(dry_run=dry_run)
     neighbours, leftovers = Neighbours(), Leftovers()
     seen: set[str] = set()
+    stripped: dict[Path, Record | None] = {}
     for sidecar in (one for path in _existing_paths(given, seen, summary) for one in find_sidecars(path, summary, neighbours)):
         with counted(summary):
             place = Place.look(sidecar)
@@ -195,11 +226,30 @@ def untag(
             if not dry_run:
                 leftovers.remove_in(place.path.parent)
             before = place.read(MAX_BYTES)
-            if before is None or not any(mark in before for mark in MARKS):
+            name = show(place.path)
+            if before is not None and has_notes(before):
+                stripped[place.path] = notes_in(before, name=name)
+                made_of = None
+            else:
+                made_of = _source(place.path, stripped, neighbours) if before else None
+            if before is None or (made_of is None and place.path not in stripped):
                 summary.unchanged += before is not None
                 continue
-            _apply(place, before, strip(before, name=show(place.path)).packet, summary, show_diff)
+            apply(place, before, strip(before, name=name, made_of=made_of).packet, summary, show_diff)
     return summary
+
+
+def _source(sidecar: Path, stripped: Mapping[Path, Record | None], neighbours: Neighbours) -> Record | None:
+    """The notes of what a program may have made a sidecar ``IMG.jpg.xmp`` of: ``IMG.xmp``, or the photograph itself."""
+    photo = sidecar.with_suffix("")
+    if not photo.is_file():
+        return None
+    adobe = next((one for one in _existing_sidecars(photo, neighbours) if one not in (None, sidecar)), None)
+    if adobe is not None:
+        place = Place.look(adobe)
+        if record := stripped.get(place.path) or notes_in(place.read(MAX_BYTES), name=show(adobe)):
+            return record
+    return look_inside(photo).notes()
 
 
 def _existing_paths(given: Iterable[Path], seen: Container[str], summary: SidecarSummary) -> Iterator[Path]:
@@ -225,7 +275,7 @@ def counted(summary: SidecarSummary) -> Iterator[None]:
         summary.fail("unreadable", f"{show(error.filename or 'a file')} cannot be read or written ({error.strerror or error}).")
 
 
-def _apply(
+def apply(
     place: Place, before: bytes | None, after: bytes | None, summary: SidecarSummary, show_diff: Callable[[str], None] | None
 ) -> None:
     """Write the new contents of a sidecar, if they differ from the old ones."""
@@ -268,23 +318,134 @@ class Neighbours:
         return len(suffixes) == 1 or raw == {photo.suffix}
 
 
-def choose(photo: Path, naming: Naming, neighbours: Neighbours) -> tuple[Place, Path | None]:
-    """The existing or new sidecar of a photograph, and the one with the other name if both exist.
+@dataclass(frozen=True)
+class Sidecars:
+    """The sidecars of one photograph.
 
-    Raises:
-        LeftAloneError: The photograph is missing, or the sidecar is not a regular file.
+    Attributes:
+        photo: The photograph.
+        places: Its existing sidecars, or the one to be made. With both names, ``IMG.jpg.xmp`` and ``IMG.xmp``, both are
+            written: programs differ in which they read.
+        hidden: Whether there is an ``IMG.xmp`` that belongs to another file.
     """
-    try:
-        photo.stat()
-    except OSError as error:
-        raise LeftAloneError("missing", f"{show(photo)} cannot be read ({error.strerror or error}).") from None
-    appended, adobe = _existing_sidecars(photo, neighbours)
-    order = (adobe, appended) if naming == "adobe" else (appended, adobe)
-    if found := [path for path in order if path is not None]:
-        return Place.look(found[0]), found[1] if len(found) > 1 else None
-    free = _find_named(photo, photo.stem) is None and neighbours.owns_stem(photo)
-    stem = photo.stem if naming == "adobe" and free else photo.name
-    return Place.look(photo.with_name(f"{stem}.xmp")), None
+
+    photo: Path
+    places: tuple[Place, ...]
+    hidden: bool = False
+
+    @classmethod
+    def of(cls, photo: Path, naming: Naming, neighbours: Neighbours) -> Sidecars:
+        """Find them.
+
+        Raises:
+            LeftAloneError: The photograph is missing, or a sidecar is not a regular file.
+        """
+        try:
+            photo.stat()
+        except OSError as error:
+            raise LeftAloneError("missing", f"{show(photo)} cannot be read ({error.strerror or error}).") from None
+        found = [path for path in _existing_sidecars(photo, neighbours) if path is not None]
+        named = _find_named(photo, photo.stem)
+        hidden = named is not None and named not in found
+        if found:
+            return cls(photo, tuple(map(Place.look, found)), hidden)
+        stem = photo.stem if naming == "adobe" and named is None and neighbours.owns_stem(photo) else photo.name
+        return cls(photo, (Place.look(photo.with_name(f"{stem}.xmp")),), hidden)
+
+    def update(
+        self,
+        tags: Sequence[Tag],
+        summary: SidecarSummary,
+        show_diff: Callable[[str], None] | None = None,
+        *,
+        inside: Inside | None = None,
+        only_ours: bool = False,
+    ) -> None:
+        """Update them with the photograph's tags.
+
+        Args:
+            tags: The tags.
+            summary: Receives the counts.
+            show_diff: Called with the unified diff of each changed sidecar.
+            inside: What is inside the photograph; None to read it.
+            only_ours: Leave out sidecars without keywords of cocotag's.
+        """
+        given, classes = given_keywords(tags), own_classes(tags)
+        packets = [place.read(MAX_BYTES) for place in self.places]
+        if not given and not any(packets):
+            return
+        inside = look_inside(self.photo) if inside is None else inside
+        read = self._readings(packets, inside)
+        refused = [*inside.refused(), *(note for one in read for note in one.refused)]
+        updates: list[Update] = []
+        for place, before, one in zip(self.places, packets, read, strict=True):
+            if only_ours and not one.has_ours:
+                continue
+            others = [other for other in read if other is not one]
+            after = update(
+                before,
+                given,
+                lambda: [*(keyword for other in others for keyword in other.keywords()), *inside.keywords()],  # noqa: B023
+                name=show(place.path),
+                classes=classes,
+                made_of=one.made_of,
+                refused=refused,
+            )
+            apply(place, before, after.packet, summary, show_diff)
+            updates.append(after)
+        summary.happened(updates)
+
+    def strip_made_of(self, inside: Inside, summary: SidecarSummary, show_diff: Callable[[str], None] | None = None) -> None:
+        """Remove cocotag's keywords from those that a program made of the embedded keywords; the others keep their notes."""
+        packets = [place.read(MAX_BYTES) for place in self.places]
+        for place, before, one in zip(self.places, packets, self._readings(packets, inside), strict=True):
+            if before is not None and one.made_of is not None and not has_notes(before):
+                after = strip(before, name=one.name, made_of=one.made_of)
+                apply(place, before, after.packet, summary, show_diff)
+
+    def refused(self, inside: Inside) -> list[str]:
+        """The notes of keywords that are refused in them."""
+        packets = [place.read(MAX_BYTES) for place in self.places]
+        return [note for one in self._readings(packets, inside) for note in one.refused]
+
+    def keywords(self, inside: Inside) -> list[Keyword]:
+        """The user's keywords in them."""
+        packets = [place.read(MAX_BYTES) for place in self.places]
+        return [keyword for one in self._readings(packets, inside) for keyword in one.keywords()]
+
+    def _readings(self, packets: Sequence[bytes | None], inside: Inside) -> list[_Reading]:
+        names = [show(place.path) for place in self.places]
+        notes = [
+            notes_in(packet, name=name) if packet and has_notes(packet) else None
+            for packet, name in zip(packets, names, strict=True)
+        ]
+        found = next((record for record in notes if record is not None), None)
+        if found is None and any(packets):
+            found = inside.notes()
+        return [
+            _Reading(packet, name, None if record is not None else found)
+            for packet, name, record in zip(packets, names, notes, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A sidecar's packet, its name in messages, and the notes of what a program may have made it of."""
+
+    packet: bytes | None
+    name: str
+    made_of: Record | None
+
+    @cached_property
+    def refused(self) -> tuple[str, ...]:
+        return refusals(self.packet, name=self.name, made_of=self.made_of)
+
+    @property
+    def has_ours(self) -> bool:
+        return self.packet is not None and (has_notes(self.packet) or self.made_of is not None)
+
+    def keywords(self) -> list[Keyword]:
+        return user_keywords(self.packet, name=self.name, made_of=self.made_of) if self.packet else []
 
 
 def _existing_sidecars(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:
@@ -314,12 +475,6 @@ def _named_ending(sidecar: Path) -> str:
 
 def _find_named(photo: Path, stem: str) -> Path | None:
     return next((path for ending in _ENDINGS if os.path.lexists(path := photo.with_name(stem + ending))), None)
-
-
-def elsewhere(photo: Path, other: Path | None) -> list[Keyword]:
-    """The user's keywords in the photograph itself and in a further sidecar."""
-    packet = Place.look(other).read(MAX_BYTES) if other is not None else None
-    return [*(user_keywords(packet, name=str(other)) if packet else ()), *keywords_in(photo)]
 
 
 def find_sidecars(path: Path, summary: SidecarSummary, neighbours: Neighbours) -> Iterator[Path]:
