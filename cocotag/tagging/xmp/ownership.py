@@ -21,7 +21,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cocotag.tagging.xmp.keywords import DIGIKAM, IPTC, LIGHTROOM, SUBJECT, WRITTEN, Entry, Field, fold, of_field, words_of
+from cocotag.tagging.xmp.keywords import (
+    DIGIKAM,
+    IPTC,
+    LIGHTROOM,
+    MIRRORS,
+    SUBJECT,
+    WRITTEN,
+    Entry,
+    Field,
+    fold,
+    of_field,
+    words_of,
+)
 from cocotag.tagging.xmp.record import Added, Record
 
 _SHARED = (SUBJECT, LIGHTROOM)
@@ -109,7 +121,7 @@ def _copies(
     owned = {field: words_of(field, entries) for field, entries in own.items()}
     deleted = {
         (field.prefix, word)
-        for field in begun
+        for field in WRITTEN
         if words[field] and not (overwritten and field in _SHARED)
         for word in (held[field] | words_of(field, copied[field])) - words[field]
     }
@@ -127,7 +139,7 @@ def _copies(
                 own[field].append(entry)  # its source is wholly gone, which says nothing
                 continue
             kept.append((field.prefix, entry))
-            if not alive and (sources or any((one.prefix, word) in deleted for one in begun for word in of_entry)):
+            if not alive and (sources or any((one.prefix, word) in deleted for one in WRITTEN for word in of_entry)):
                 orphans |= {(field.prefix, word) for word in of_entry}
     new = {word for field in WRITTEN for word in owned[field] - held[field]}
     earlier = {(prefix, word) for prefix, one in record.gone if (word := fold(one)) not in new}
@@ -136,12 +148,13 @@ def _copies(
 
 
 def _levels(own: Mapping[Field, Sequence[str]], copies: Sequence[Entry], record: Record) -> tuple[str, ...]:
-    """The entries of dc:subject that are levels above keywords of cocotag's, and nobody else's."""
-    above = {fold(level) for added in record.added for level in added.keyword[:-1]}
+    """The entries of dc:subject that are levels above keywords or copies of cocotag's, and nobody else's."""
+    copied = [keyword for field in (LIGHTROOM, DIGIKAM) for entry in of_field(field, copies) for keyword in field.read(entry)]
+    ours = [*(added.keyword for added in record.added), *copied]
+    above = {fold(level) for keyword in ours for level in keyword[:-1]}
     if not above:
         return ()
     theirs = words_of(SUBJECT, of_field(SUBJECT, record.held))
     for field in (LIGHTROOM, DIGIKAM):
-        entries = [*own[field], *of_field(field, copies)]
-        theirs |= {fold(level) for entry in entries for keyword in field.read(entry) for level in keyword}
+        theirs |= {fold(level) for entry in own[field] for keyword in field.read(entry) for level in keyword}
     return tuple(entry for entry in own[SUBJECT] if fold(entry) in above - theirs)

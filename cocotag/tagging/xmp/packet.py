@@ -109,7 +109,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """A packet without cocotag's keywords and notes."""
+    """A packet without cocotag's keywords and notes; ``filled`` are the fields that a program filled with cocotag's words."""
 
     document: XmpDocument
     new: bool
@@ -118,6 +118,7 @@ class _Base:
     record: Record
     iptc: tuple[str, ...] | None
     ownership: Ownership = dataclasses.field(default_factory=Ownership)
+    filled: frozenset[str] = frozenset()
 
     def theirs(self) -> list[Keyword]:
         """The user's keywords."""
@@ -168,11 +169,12 @@ def update(
     def is_wanted(name: str) -> bool:
         return name in theirs_now or not (name in names or of_classes.issuperset(map(fold, classes.get(name, (name,)))))
 
-    plan = _plan(base, [keyword for keyword in given if is_wanted(fold(keyword[-1]))], theirs, elsewhere)
+    wanted = [keyword for keyword in given if is_wanted(fold(keyword[-1]))]
+    plan = _plan(base, wanted, theirs, elsewhere, notes=bool(notes))
     plan.added = [replace(one, classes=classes.get(fold(one.keyword[-1]), ())) for one in plan.added]
     happened = _happened(base, plan, notes, theirs_now)
     iptc_now = None if base.iptc is None else (*base.iptc, *plan.iptc)
-    if not plan.added and not notes and not plan.copied:
+    if not plan.added and not notes and not any(entry for _, entry in plan.copied):
         return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now, *happened)
     made = base.made or base.new
     begun = {prefix for prefix, _ in plan.copied}
@@ -181,7 +183,7 @@ def update(
         notes,
         tuple((field.prefix, entry) for field in WRITTEN for entry in values(base.document.rdf, field)),
         tuple(one for one in plan.copied if one[1] or not made),
-        tuple(sorted(one for one in base.ownership.gone if one[0] in begun)),
+        tuple(sorted(one for one in base.ownership.gone | plan.gone if one[0] in begun)),
         tuple(word for word in (*base.record.returned, *happened[1]) if any(word == one.keyword[-1] for one in plan.added)),
         Undo(made=made, new=base.new),
     )
@@ -218,6 +220,15 @@ def refusals(packet: bytes | None, *, name: str, made_of: Record | None = None) 
         return ()
     base = _read_base(packet, name, None, made_of)
     return base.refused(leaves(base.theirs()))
+
+
+def is_made_of(packet: bytes, record: Record, *, name: str) -> bool:
+    """Whether a packet without notes has keywords that cocotag gave in the packet that has this record."""
+    try:
+        document = XmpDocument.read(packet, name)
+    except DataError:
+        return False
+    return not read_record(document.root).there and _has_given(document, record)
 
 
 def has_notes(data: bytes) -> bool:
@@ -289,11 +300,19 @@ class _Plan:
     added: list[Added]
     copied: list[Entry]
     iptc: list[str]
+    gone: set[Entry]
 
 
-def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhere: Callable[[], Iterable[Keyword]]) -> _Plan:
+def _plan(
+    base: _Base,
+    wanted: Sequence[Keyword],
+    theirs: list[Keyword],
+    elsewhere: Callable[[], Iterable[Keyword]],
+    *,
+    notes: bool,
+) -> _Plan:
     rdf = base.document.rdf
-    plan = _Plan([], [], [], [], [])
+    plan = _Plan([], [], [], [], [], set())
     everything: list[Keyword] | None = None
     written: dict[Keyword, list[str]] = {keyword: [] for keyword in wanted}
     for field in WRITTEN:
@@ -303,18 +322,23 @@ def _plan(base: _Base, wanted: Sequence[Keyword], theirs: list[Keyword], elsewhe
         gone = {word for prefix, word in base.ownership.gone if prefix == field.prefix}
         start: list[str] = []
         begun = field.prefix in base.record.begun or not existing
-        if begun and (wanted or gone):
+        stays = bool(gone) or notes  # a sidecar that stays hides what is in the photograph, so its copies stay, too
+        if begun and (wanted or stays):
             if everything is None:
                 everything = [*theirs, *elsewhere()]
+            if field.prefix in base.filled:  # what the program's source has besides was deleted there
+                gone |= leaves(everything) - present
+                plan.gone |= {(field.prefix, word) for word in gone}
             start = [one for one in entries(field, everything) if not words_of(field, [one]) & (gone | present)]
         present |= words_of(field, start)
         ours = [one for one in wanted if fold(one[-1]) not in present]
-        if not ours and not (gone and start):
+        if not ours and not (stays and start):
+            plan.copied += [(field.prefix, "")] if field.prefix in base.record.begun or gone else []
             continue
-        for keyword in ours:
-            written[keyword].append(field.prefix)
         if begun:
             plan.copied += [(field.prefix, entry) for entry in start or [""]]
+        for keyword in ours:
+            written[keyword].append(field.prefix)
         new = [*start, *(field.spell(keyword) for keyword in ours)]
         holder = max(found, key=lambda one: bool(one.values), default=None)
         if holder is not None and holder.form != "attribute":
@@ -453,19 +477,22 @@ def _read_base(packet: bytes | None, name: str, iptc: Sequence[str] | None, made
     before = XmpDocument.from_text(text, name, document.codec, document.bom)
     if made and is_empty(before):
         return _Base(XmpDocument.from_text(NEW, name), True, made, False, record, kept, ownership)
-    return _Base(before, False, made, False, record, kept, ownership)
+    inherited = not read_record(document.root).there
+    filled = frozenset(field.prefix for field in WRITTEN if inherited and now[field])
+    return _Base(before, False, made, False, record, kept, ownership, filled)
 
 
 def _record(document: XmpDocument, made_of: Record | None) -> Record:
     """The notes of a packet; without any, those of the packet that it was made of, if it has keywords of cocotag's."""
     record = read_record(document.root)
-    if record.there or made_of is None:
+    if record.there or made_of is None or not _has_given(document, made_of):
         return record
-    given = leaves(added.keyword for added in made_of.added)
-    if not any(given & leaves(read_field(document.rdf, field)) for field in WRITTEN):
-        return record
-    begun = tuple((prefix, "") for prefix in sorted(made_of.begun))
-    return replace(made_of, copied=(*made_of.copied, *begun), undo=Undo())
+    return Record(made_of.added, made_of.refused, there=True)
+
+
+def _has_given(document: XmpDocument, record: Record) -> bool:
+    given = leaves(added.keyword for added in record.added)
+    return any(given & leaves(read_field(document.rdf, field)) for field in WRITTEN)
 
 
 def _entries(rdf: etree._Element | None) -> dict[Field, list[str]]:

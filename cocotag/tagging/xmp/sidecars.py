@@ -32,7 +32,7 @@ from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.document import MAX_BYTES, XmpDocument, decode
 from cocotag.tagging.xmp.in_place import NO_ROOM, LeftAloneError, Leftovers, Place
 from cocotag.tagging.xmp.keywords import Keyword, given_keywords, own_classes
-from cocotag.tagging.xmp.packet import Update, has_notes, notes_in, refusals, strip, update, user_keywords
+from cocotag.tagging.xmp.packet import Update, has_notes, is_made_of, notes_in, refusals, strip, update, user_keywords
 from cocotag.tagging.xmp.photo_keywords import Inside, look_inside
 from cocotag.tagging.xmp.record import Record
 
@@ -423,8 +423,8 @@ class Sidecars:
         if found is None and any(packets):
             found = inside.notes()
         return [
-            _Reading(packet, name, None if record is not None else found)
-            for packet, name, record in zip(packets, names, notes, strict=True)
+            _Reading(packet, name, found if packet and found and is_made_of(packet, found, name=name) else None)
+            for packet, name in zip(packets, names, strict=True)
         ]
 
 
