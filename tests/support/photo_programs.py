@@ -150,6 +150,12 @@ class Darktable(Program):
         world.appended = rewritten(world.appended, {"dc": levels, "lr": keywords})
 
 
+def category(keyword: Keyword) -> str:
+    """ACDSee's XML of one keyword: the last level applies."""
+    levels = [f'<Category Assigned="{int(number == len(keyword))}">{escape(level)}' for number, level in enumerate(keyword, 1)]
+    return "".join(levels) + "</Category>" * len(keyword)
+
+
 class DigiKam(Program):
     """Reads IMG.xmp where there is one; writes all fields, also those that repeat."""
 
@@ -163,12 +169,7 @@ class DigiKam(Program):
 
     def write(self, world: World, keywords: list[Keyword]) -> None:
         fields = dict.fromkeys(FIELDS, keywords)
-        categories = "".join(
-            "".join(f'<Category Assigned="{int(number == len(keyword) - 1)}">{escape(level)}' for number, level in enumerate(keyword))
-            + "</Category>" * len(keyword)
-            for keyword in keywords
-        )
-        text = f"<Categories>{categories}</Categories>" if keywords else ""
+        text = f"<Categories>{''.join(map(category, keywords))}</Categories>" if keywords else ""
         if world.adobe is not None:
             world.adobe = rewritten(world.adobe, fields, categories=text)
         else:
@@ -277,10 +278,23 @@ class World:
         path = self.folder / name
         return path.read_bytes() if path.exists() else None
 
-    appended = property(
-        lambda self: self._get("IMG.jpg.xmp"), lambda self, packet: self.folder.joinpath("IMG.jpg.xmp").write_bytes(packet)
-    )
-    adobe = property(lambda self: self._get("IMG.xmp"), lambda self, packet: self.folder.joinpath("IMG.xmp").write_bytes(packet))
+    @property
+    def appended(self) -> bytes | None:
+        """The packet of IMG.jpg.xmp."""
+        return self._get("IMG.jpg.xmp")
+
+    @appended.setter
+    def appended(self, packet: bytes) -> None:
+        (self.folder / "IMG.jpg.xmp").write_bytes(packet)
+
+    @property
+    def adobe(self) -> bytes | None:
+        """The packet of IMG.xmp."""
+        return self._get("IMG.xmp")
+
+    @adobe.setter
+    def adobe(self, packet: bytes) -> None:
+        (self.folder / "IMG.xmp").write_bytes(packet)
 
     @property
     def embedded(self) -> bytes | None:
@@ -327,6 +341,7 @@ class World:
             self.library = now
         removed = leaves(keywords) - leaves(now)
         self._note(program, removed, {level for keyword in now if keyword not in keywords for level in keyword})
+        self.lost |= {level for keyword in keywords for level in keyword} - {level for keyword in now for level in keyword}
         after = self.views()
         for name, words in before.items():
             self.lost |= words - after[name] - removed
@@ -375,11 +390,11 @@ class World:
         if self._files() != files:
             raise Broken(f"{self.steps}: a second run changes files")
         given = {one.name for one in tags}
-        self.ours |= {level for one in tags for level in (one.name, one.supercategory) if level}
-        classes = {name for one in tags for name in (one.classes or (one.name,))}
+        self.ours |= given
+        refused = set(self.refused) | self.unsure | self._refused_classes()
         for name in BY_NAME:
             shown = {level for keyword in BY_NAME[name].keywords(self) for level in keyword}
-            left = shown if given - set(self.refused) - self.unsure else self.words()  # copies go as with untag
+            left = shown if given - refused else self.words()  # copies go as with untag
             lost = (before[name] & self.given) - left - self.lost
             if lost:
                 raise Broken(f"{self.steps}: {name} no longer shows {lost}")
@@ -395,8 +410,8 @@ class World:
                 raise Broken(f"{self.steps}: {name} shows {again}, which was deleted in another program")
         readers = SIDECARS if not embed else INSIDE if self.appended or self.adobe else SIDECARS | INSIDE
         for name in sorted(readers):
-            missing = given - after[name] - set(self.refused) - self.unsure - set().union(*self.deleted.values())
-            if missing - self._refused_classes(classes):
+            missing = given - after[name] - refused - set().union(*self.deleted.values())
+            if missing:
                 raise Broken(f"{self.steps}: {name} does not show {missing}")
         for tag in excused & set(self.refused):
             del self.refused[tag]
@@ -404,7 +419,7 @@ class World:
         for words in self.deleted.values():
             words -= excused
 
-    def _refused_classes(self, classes: set[str]) -> set[str]:
+    def _refused_classes(self) -> set[str]:
         """Tags whose class was deleted under another name."""
         names = {**{one.name: one for one in TAGS.values()}, **{one.name: one for one in GERMAN.values()}}
         gone = {name for tag in {*self.refused, *self.unsure} if tag in names for name in (names[tag].classes or (tag,))}
@@ -417,8 +432,8 @@ class World:
         for packet in (self.appended, self.adobe, inside):
             shared = leaves([*read(packet, "dc"), *read(packet, "lr")])
             listed = leaves(read(packet, "digiKam"))
-            if not shared & self.ours:
-                found |= listed & self.ours
+            if listed & self.ours and not shared & self.ours:
+                found |= listed
             if not shared or not listed:
                 found |= shared | listed
             sidecar = packet is not None and packet is not inside

@@ -1,7 +1,8 @@
 """Writes keywords into photographs with exiftool, by the same rules as sidecars, in XMP and IPTC. Does not decode pixels.
 
-`cocotag.tagging.xmp.packet` makes the packet; exiftool reads and writes it, and writes the IPTC keywords. In JPEG files,
-cocotag writes the packet itself. Pixels are unchanged. cocotag edits a copy, and checks it before it replaces the photograph.
+`cocotag.tagging.xmp.packets.packet` makes the packet; exiftool reads and writes it, and writes the IPTC keywords. In JPEG
+files, cocotag writes the packet itself. Pixels are unchanged. cocotag edits a copy, and checks it before it replaces the
+photograph.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from cocotag.path_text import show
 from cocotag.photos.formats.table import FORMATS, identify
 from cocotag.photos.walk import Walk
 from cocotag.tagging.decisions.rows import Row
-from cocotag.tagging.xmp.document import MAX_BYTES, decode, settled
 from cocotag.tagging.xmp.exiftool import ExifTool
 from cocotag.tagging.xmp.in_place import LeftAloneError, Leftovers, Place, replacing
 from cocotag.tagging.xmp.jpeg_packet import exchange_packet
-from cocotag.tagging.xmp.keywords import Keyword, fold, given_keywords, own_classes
-from cocotag.tagging.xmp.packet import Update, fits_iptc, has_notes, strip, update
+from cocotag.tagging.xmp.packets.document import decode, settled
+from cocotag.tagging.xmp.packets.keywords import fold, given_keywords, own_classes
+from cocotag.tagging.xmp.packets.packet import Update, fits_iptc, strip, update
+from cocotag.tagging.xmp.packets.reading import has_notes
 from cocotag.tagging.xmp.photo_keywords import Inside
-from cocotag.tagging.xmp.sidecars import Neighbours, Sidecars, SidecarSummary, counted, diff
+from cocotag.tagging.xmp.siblings import Neighbours, Sidecars
+from cocotag.tagging.xmp.summary import SidecarSummary, counted, diff
 
 _IPTC_FORMATS = frozenset({"JPEG", "MPO", "TIFF", "DNG"})
 """Formats that get new IPTC keywords; existing IPTC keywords are updated in any format."""
@@ -102,12 +105,11 @@ def embed_keywords(
                 target = source if into is None else Place.look(into / _below(photo, common))
                 leftovers.remove_in(target.path.parent)
 
-                sidecars = Sidecars.of(photo, "append", neighbours)
-
-                def new(
-                    name: str, found: _Metadata, sidecars: Sidecars = sidecars, tags: list[Tag] = tags, own: bool = into is None
-                ) -> Update:
+                def new(name: str, found: _Metadata, photo: Path = photo, tags: list[Tag] = tags) -> Update:
                     inside = Inside(name, (found.xmp,) if found.xmp else (), found.iptc or ())
+                    if into is None:  # a program that reads a sidecar does not look into the photograph
+                        Sidecars.of(photo, "append", neighbours).update(tags, beside, inside=inside, only_ours=True)
+                    sidecars = Sidecars.of(photo, "append", neighbours)
                     after = update(
                         found.xmp or None,
                         given_keywords(tags),
@@ -118,8 +120,6 @@ def embed_keywords(
                         refused=sidecars.refused(inside),
                     )
                     summary.happened([after])
-                    if own:  # a program that reads a sidecar does not look into the photograph
-                        sidecars.update(tags, beside, inside=inside, only_ours=True)
                     return after
 
                 if into is None:

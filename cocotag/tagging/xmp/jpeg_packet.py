@@ -26,7 +26,7 @@ def exchange_packet(jpeg: bytes, packet: bytes | None) -> bytes:
         packet: The packet; None to remove the existing one.
 
     Raises:
-        DataError: ``xmp_too_large``: The packet does not fit one segment.
+        DataError: ``xmp_too_large``: The packet does not fit one segment. ``jpeg_cut``: The file ends before its picture.
     """
     if packet is not None and len(packet) > MOST:
         raise DataError(
@@ -48,4 +48,6 @@ def exchange_packet(jpeg: bytes, packet: bytes | None) -> bytes:
         offset += 2 + length
         if leading:
             start = offset
+    if offset + 4 > len(jpeg):
+        raise DataError("the file ends before its picture", code="jpeg_cut")
     return jpeg[:start] + segment + jpeg[start:]

@@ -12,7 +12,8 @@ from cocotag.tagging.decisions.rows import Context
 from cocotag.tagging.state.stamps import was_rewritten
 from cocotag.tagging.xmp.embed import embed_keywords
 from cocotag.tagging.xmp.exiftool import find_exiftool
-from cocotag.tagging.xmp.sidecars import Naming, write_sidecars
+from cocotag.tagging.xmp.siblings import Naming
+from cocotag.tagging.xmp.sidecars import write_sidecars
 
 
 @dataclass(frozen=True)

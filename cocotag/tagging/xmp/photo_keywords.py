@@ -9,9 +9,9 @@ from pathlib import Path
 from cocotag.errors import DataError, ImageError
 from cocotag.photos.formats.table import FORMATS
 from cocotag.photos.header import Header, read_header
-from cocotag.tagging.xmp.keywords import Keyword
-from cocotag.tagging.xmp.packet import has_notes, notes_in, refusals, user_keywords
-from cocotag.tagging.xmp.record import Record
+from cocotag.tagging.xmp.packets.keywords import Keyword
+from cocotag.tagging.xmp.packets.reading import has_notes, notes_in, refusals, user_keywords
+from cocotag.tagging.xmp.packets.record import Record
 
 _BEGIN, _END = b"<x:xmpmeta", b"</x:xmpmeta>"
 _SEARCHED = frozenset(ending for row in FORMATS.values() if not row.pillow_reads_xmp for ending in row.endings)

@@ -67,7 +67,7 @@ def test_a_photograph_with_a_damaged_exif_directory_takes_keywords(tmp_path, nam
     photo.write_bytes(before)
     assert embedded(photo).updated == 1
     assert without_ours(photo.read_bytes()) == before
-    assert XMP in photo.read_bytes() and IPTC in photo.read_bytes()
+    assert XMP in photo.read_bytes()
     assert embedded(photo).unchanged == 1
     assert untag_embedded([photo]).updated == 1
     assert photo.read_bytes() == before

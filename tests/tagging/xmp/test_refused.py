@@ -11,11 +11,11 @@ from cocotag.inference.tags import Tag
 from cocotag.labels import COCO80
 from cocotag.tagging.decisions.rename import load_rename
 from cocotag.tagging.outputs.write import Row
-from cocotag.tagging.xmp import packet as module
-from cocotag.tagging.xmp.document import XmpDocument
 from cocotag.tagging.xmp.embed import embed_keywords
-from cocotag.tagging.xmp.fields import values
-from cocotag.tagging.xmp.keywords import SUBJECT, given_keywords, own_classes
+from cocotag.tagging.xmp.packets import packet as module
+from cocotag.tagging.xmp.packets.document import XmpDocument
+from cocotag.tagging.xmp.packets.fields import values
+from cocotag.tagging.xmp.packets.keywords import SUBJECT, given_keywords, own_classes
 from cocotag.tagging.xmp.sidecars import write_sidecars
 
 DOG, PERSON = Tag("dog", 0.9, 18, "animal"), Tag("person", 0.8, 1, "person")

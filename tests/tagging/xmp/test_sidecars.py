@@ -16,9 +16,9 @@ from cocotag.inference.tags import Tag
 from cocotag.path_text import show
 from cocotag.tagging.outputs.write import Row
 from cocotag.tagging.xmp import in_place
-from cocotag.tagging.xmp.document import XmpDocument
-from cocotag.tagging.xmp.fields import values
 from cocotag.tagging.xmp.in_place import LeftAloneError, Place
+from cocotag.tagging.xmp.packets.document import XmpDocument
+from cocotag.tagging.xmp.packets.fields import values
 from cocotag.tagging.xmp.photo_keywords import keywords_in
 from cocotag.tagging.xmp.sidecars import untag, write_sidecars
 
@@ -30,7 +30,7 @@ def row(path, *tags, **more):
 
 
 def subjects(path):
-    from cocotag.tagging.xmp.keywords import SUBJECT
+    from cocotag.tagging.xmp.packets.keywords import SUBJECT
 
     return values(XmpDocument.read(path.read_bytes(), "").rdf, SUBJECT)
 
@@ -68,15 +68,18 @@ def test_an_existing_sidecar_of_either_name_is_updated(photo, naming, name):
 @pytest.mark.parametrize(
     ("naming", "written", "left"), [("append", "IMG.jpg.xmp", "IMG.xmp"), ("adobe", "IMG.xmp", "IMG.jpg.xmp")]
 )
-def test_of_two_sidecars_the_requested_name_is_written_with_the_keywords_of_both(photo, naming, written, left):
+def test_two_sidecars_are_both_written_and_what_was_empty_gets_the_keywords_of_the_other(photo, naming, written, left):
     photo.with_name(written).write_text(wrap(""))
     photo.with_name(left).write_text(wrap(bag("dc:subject", "Anna")))
     summary = write_sidecars([row(photo, DOG)], naming=naming)
     assert subjects(photo.with_name(written)) == ["Anna", "dog"]
-    assert photo.with_name(left).read_text() == wrap(bag("dc:subject", "Anna"))
-    assert summary.both == 1
+    assert subjects(photo.with_name(left)) == ["Anna", "dog"]
+    assert (summary.both, summary.updated) == (1, 2)
     assert "1 photograph has both IMG.jpg.xmp and IMG.xmp" in summary.to_text()
-    assert "--sidecar-name" in summary.to_text()
+    assert write_sidecars([row(photo, DOG)], naming=naming).unchanged == 2
+    untag([photo])
+    assert photo.with_name(written).read_text() == wrap("")
+    assert photo.with_name(left).read_text() == wrap(bag("dc:subject", "Anna"))
 
 
 @pytest.mark.parametrize("naming", ["append", "adobe"])

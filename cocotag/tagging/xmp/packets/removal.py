@@ -8,10 +8,10 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from cocotag.tagging.xmp.document import ABOUT, Edit, XmpDocument, children, escape_text, splice
-from cocotag.tagging.xmp.fields import categories, holders
-from cocotag.tagging.xmp.keywords import ACDSEE, MIRRORS, WRITTEN, Entry, fold, of_field
-from cocotag.tagging.xmp.record import URI, is_ours
+from cocotag.tagging.xmp.packets.document import ABOUT, Edit, XmpDocument, children, escape_text, splice
+from cocotag.tagging.xmp.packets.fields import categories, holders
+from cocotag.tagging.xmp.packets.keywords import ACDSEE, MIRRORS, WRITTEN, Entry, fold, of_field
+from cocotag.tagging.xmp.packets.record import URI, is_ours
 
 
 def removed_text(document: XmpDocument, ours: Sequence[Entry]) -> str:

@@ -13,22 +13,19 @@ Invariants:
   is not added under another name either, unless that name also stands for other classes.
 - IPTC is updated where it is, and never begun: darktable shows its words beside the hierarchical keywords, each level twice.
 
-`cocotag.tagging.xmp.record` describes cocotag's notes about this, and `cocotag.tagging.xmp.ownership` whose a keyword is after
-another program has written. XMP is ISO 16684-1.
+`record` describes cocotag's notes about this, and `ownership` whose a keyword is after another program has written. XMP is
+ISO 16684-1.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
-from lxml import etree
-
 from cocotag.errors import DataError
-from cocotag.tagging.xmp.document import (
+from cocotag.tagging.xmp.packets.document import (
     ABOUT,
     PADDING,
     RDF,
@@ -36,12 +33,10 @@ from cocotag.tagging.xmp.document import (
     XmpDocument,
     children,
     escape_text,
-    find_rdf,
-    parse_tree,
     splice,
 )
-from cocotag.tagging.xmp.fields import Holder, all_keywords, holders, insert, read_field, values
-from cocotag.tagging.xmp.keywords import (
+from cocotag.tagging.xmp.packets.fields import Holder, holders, insert, read_field, values
+from cocotag.tagging.xmp.packets.keywords import (
     IPTC,
     MIRRORS,
     SUBJECT,
@@ -52,11 +47,10 @@ from cocotag.tagging.xmp.keywords import (
     entries,
     fold,
     leaves,
-    of_field,
     words_of,
 )
-from cocotag.tagging.xmp.ownership import Ownership, judge
-from cocotag.tagging.xmp.record import (
+from cocotag.tagging.xmp.packets.reading import Reading, read_packet
+from cocotag.tagging.xmp.packets.record import (
     PREFIX,
     URI,
     Added,
@@ -68,19 +62,6 @@ from cocotag.tagging.xmp.record import (
     refused_words,
     seal,
 )
-from cocotag.tagging.xmp.removal import is_empty, removed_text
-
-NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="cocotag">
- <rdf:RDF xmlns:rdf="{RDF}">
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>
-"""
-"""An empty packet. It has no version, so that a newer cocotag does not change files without need."""
-
-_MARKS = tuple(URI.encode(codec) for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
-"""Bytes in every packet with keywords or notes of cocotag, for each encoding."""
 
 IPTC_BYTES = 64
 """Size limit of an IPTC keyword (IPTC-IIM 4.2, data set 2:25)."""
@@ -105,30 +86,6 @@ class Update:
     refused: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
     reclaimed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """A packet without cocotag's keywords and notes; ``filled`` are the fields that a program filled with cocotag's words."""
-
-    document: XmpDocument
-    new: bool
-    made: bool
-    exact: bool
-    record: Record
-    iptc: tuple[str, ...] | None
-    ownership: Ownership = dataclasses.field(default_factory=Ownership)
-    filled: frozenset[str] = frozenset()
-
-    def theirs(self) -> list[Keyword]:
-        """The user's keywords."""
-        keywords = all_keywords(self.document.rdf, mirrored=_mirrored(self.record))
-        return [*keywords, *((word,) for word in self.iptc or ())]
-
-    def refused(self, theirs: set[str]) -> tuple[str, ...]:
-        """The notes of refused keywords that the user does not have, earlier ones first."""
-        notes = (*self.record.refused, *(one.refusal for one in self.ownership.refused))
-        return tuple({fold(note): note for note in notes if not refused_words([note])[0] & theirs}.values())
 
 
 def update(
@@ -158,7 +115,7 @@ def update(
     Raises:
         DataError: The packet is damaged, is not XMP, or has a form that cannot be extended. It is then unchanged.
     """
-    base = _read_base(packet, name, iptc, made_of)
+    base = read_packet(packet, name, iptc, made_of)
     theirs = base.theirs()
     theirs_now = leaves(theirs)
     notes = base.refused(theirs_now)
@@ -181,7 +138,7 @@ def update(
     record = Record(
         tuple(plan.added),
         notes,
-        tuple((field.prefix, entry) for field in WRITTEN for entry in values(base.document.rdf, field)),
+        base.held(),
         tuple(one for one in plan.copied if one[1] or not made),
         tuple(sorted(one for one in base.ownership.gone | plan.gone if one[0] in begun)),
         tuple(word for word in (*base.record.returned, *happened[1]) if any(word == one.keyword[-1] for one in plan.added)),
@@ -197,7 +154,7 @@ def update(
 
 
 def _happened(
-    base: _Base, plan: _Plan, notes: Sequence[str], theirs: set[str]
+    base: Reading, plan: _Plan, notes: Sequence[str], theirs: set[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The names of keywords that are refused from now on, that are put back, and that the user has taken back."""
     now = refused_words(notes)[0]
@@ -208,43 +165,6 @@ def _happened(
         tuple(one.keyword[-1] for one in base.ownership.put_back if one.keyword[-1] in given),
         tuple(name for name in earlier if fold(name) not in now and fold(name) in theirs),
     )
-
-
-def refusals(packet: bytes | None, *, name: str, made_of: Record | None = None) -> tuple[str, ...]:
-    """The notes of the keywords that are refused in a packet, for the other packets of the photograph.
-
-    Raises:
-        DataError: The packet is damaged or is not XMP.
-    """
-    if packet is None:
-        return ()
-    base = _read_base(packet, name, None, made_of)
-    return base.refused(leaves(base.theirs()))
-
-
-def is_made_of(packet: bytes, record: Record, *, name: str) -> bool:
-    """Whether a packet without notes has keywords that cocotag gave in the packet that has this record."""
-    try:
-        document = XmpDocument.read(packet, name)
-    except DataError:
-        return False
-    return not read_record(document.root).there and _has_given(document, record)
-
-
-def has_notes(data: bytes) -> bool:
-    """Whether a packet, or a file with packets, has keywords or notes of cocotag. exiftool never compresses packets."""
-    return any(mark in data for mark in _MARKS)
-
-
-def notes_in(packet: bytes | None, *, name: str) -> Record | None:
-    """The notes in a packet; None if it has none or cannot be read."""
-    if packet is None:
-        return None
-    try:
-        record = read_record(XmpDocument.read(packet, name).root)
-    except DataError:
-        return None
-    return record if record.there else None
 
 
 def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None, made_of: Record | None = None) -> Update:
@@ -259,36 +179,10 @@ def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None, made_o
     Raises:
         DataError: The packet is damaged or is not XMP.
     """
-    base = _read_base(packet, name, iptc, made_of)
+    base = read_packet(packet, name, iptc, made_of)
     if not base.record.there:
         return Update(packet, (), base.iptc)
     return Update(None if base.new else base.document.encode(base.document.text), (), base.iptc)
-
-
-def user_keywords(packet: bytes, *, name: str, iptc: Sequence[str] = (), made_of: Record | None = None) -> list[Keyword]:
-    """The user's keywords in a packet, without copies. A damaged packet is read up to the damage, as other programs do.
-
-    Args:
-        packet: The packet.
-        name: Its name in messages.
-        iptc: The IPTC keywords of the same photograph; those that are not noted as cocotag's are included.
-        made_of: As for `update`.
-
-    Returns:
-        The keywords; for a packet with a document type, only those of ``iptc``.
-    """
-    try:
-        document = XmpDocument.read(packet, name)
-        root, record = document.root, _record(document, made_of)
-    except DataError:
-        try:
-            root = parse_tree(packet.decode("utf-8", "replace"), name, recover=True)
-        except DataError:
-            return [(word,) for word in iptc]
-        record = read_record(root)
-    rdf = find_rdf(root)
-    ours = judge(_entries(rdf), record).ours
-    return [*all_keywords(rdf, ours, mirrored=_mirrored(record)), *((word,) for word in _iptc_without_ours(iptc, record))]
 
 
 @dataclass(slots=True)
@@ -304,7 +198,7 @@ class _Plan:
 
 
 def _plan(
-    base: _Base,
+    base: Reading,
     wanted: Sequence[Keyword],
     theirs: list[Keyword],
     elsewhere: Callable[[], Iterable[Keyword]],
@@ -333,7 +227,8 @@ def _plan(
         present |= words_of(field, start)
         ours = [one for one in wanted if fold(one[-1]) not in present]
         if not ours and not (stays and start):
-            plan.copied += [(field.prefix, "")] if field.prefix in base.record.begun or gone else []
+            noted = field.prefix in base.record.begun if existing else begun and gone
+            plan.copied += [(field.prefix, "")] if noted else []
             continue
         if begun:
             plan.copied += [(field.prefix, entry) for entry in start or [""]]
@@ -455,75 +350,7 @@ def _about(document: XmpDocument) -> str:
     return next((str(one.attrib[name]) for one in first for name in ABOUT if name in one.attrib), "")
 
 
-def _read_base(packet: bytes | None, name: str, iptc: Sequence[str] | None, made_of: Record | None = None) -> _Base:
-    if packet is None:
-        document = XmpDocument.from_text(NEW, name)
-        return _Base(document, True, True, True, Record(), None if iptc is None else tuple(iptc))
-    document = XmpDocument.read(packet, name)
-    record = _record(document, made_of)
-    kept = None if iptc is None else tuple(_iptc_without_ours(iptc, record))
-    if not record.there:
-        return _Base(document, False, False, True, record, kept)
-    made = record.undo.made
-    if (original := original_text(document, record)) is not None:
-        ownership = Ownership(gone=frozenset((prefix, fold(word)) for prefix, word in record.gone))
-        if record.undo.new:
-            return _Base(XmpDocument.from_text(NEW, name), True, made, True, record, kept, ownership)
-        before = XmpDocument.from_text(original, name, document.codec, document.bom)
-        return _Base(before, False, made, True, record, kept, ownership)
-    now = _entries(document.rdf)
-    ownership = judge(now if iptc is None else {**now, IPTC: iptc}, record)
-    text = removed_text(document, ownership.ours)
-    before = XmpDocument.from_text(text, name, document.codec, document.bom)
-    if made and is_empty(before):
-        return _Base(XmpDocument.from_text(NEW, name), True, made, False, record, kept, ownership)
-    inherited = not read_record(document.root).there
-    filled = frozenset(field.prefix for field in WRITTEN if inherited and now[field])
-    return _Base(before, False, made, False, record, kept, ownership, filled)
-
-
-def _record(document: XmpDocument, made_of: Record | None) -> Record:
-    """The notes of a packet; without any, those of the packet that it was made of, if it has keywords of cocotag's."""
-    record = read_record(document.root)
-    if record.there or made_of is None or not _has_given(document, made_of):
-        return record
-    return Record(made_of.added, made_of.refused, there=True)
-
-
-def _has_given(document: XmpDocument, record: Record) -> bool:
-    given = leaves(added.keyword for added in record.added)
-    return any(given & leaves(read_field(document.rdf, field)) for field in WRITTEN)
-
-
-def _entries(rdf: etree._Element | None) -> dict[Field, list[str]]:
-    """The entries of all fields."""
-    return {field: values(rdf, field) for field in (*WRITTEN, *MIRRORS)}
-
-
-def _mirrored(record: Record) -> set[str] | None:
-    """The words that are taken from fields that repeat others: all before cocotag has written, then those it copied."""
-    if not record.there:
-        return None
-    return (
-        set() if record.undo.made else {word for field in WRITTEN for word in words_of(field, of_field(field, record.copied))}
-    )
-
-
-def _iptc_without_ours(words: Sequence[str], record: Record) -> list[str]:
-    begun = set(map(fold, record.undo.iptc))
-    if begun and set(map(fold, words)) <= begun:
-        return []
-    ours = Counter(fold(one.keyword[-1]) for one in record.added if IPTC.prefix in one.fields)
-    kept: list[str] = []
-    for word in words:
-        if ours[fold(word)]:
-            ours[fold(word)] -= 1
-        else:
-            kept.append(word)
-    return kept
-
-
-def _check(text: str, base: _Base) -> None:
+def _check(text: str, base: Reading) -> None:
     """Check that the written text can be undone, since it may be the only copy of the user's keywords."""
     written = XmpDocument.from_text(text, base.document.name, base.document.codec, base.document.bom)
     record = read_record(written.root)
@@ -535,7 +362,7 @@ def _check(text: str, base: _Base) -> None:
         )
 
 
-def _is_equivalent(packet: bytes, text: str, base: _Base) -> bool:
+def _is_equivalent(packet: bytes, text: str, base: Reading) -> bool:
     """Whether a packet that another program rewrote already has the keywords and notes of the text.
 
     Levels that the program added to dc:subject may stay: it would write them again.

@@ -10,7 +10,7 @@ from typing import Literal
 from lxml import etree
 
 from cocotag.errors import DataError
-from cocotag.tagging.xmp.document import (
+from cocotag.tagging.xmp.packets.document import (
     LISTS,
     RDF,
     Edit,
@@ -19,7 +19,7 @@ from cocotag.tagging.xmp.document import (
     escape_text,
     parse_tree,
 )
-from cocotag.tagging.xmp.keywords import (
+from cocotag.tagging.xmp.packets.keywords import (
     ACDSEE,
     MIRRORS,
     SUBJECT,

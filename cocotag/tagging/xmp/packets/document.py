@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from cocotag.errors import DataError
-from cocotag.tagging.xmp.keywords import NOT_XML
+from cocotag.tagging.xmp.packets.keywords import NOT_XML
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 META = "adobe:ns:meta/"

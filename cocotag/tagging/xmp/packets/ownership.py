@@ -21,11 +21,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cocotag.tagging.xmp.keywords import (
+from cocotag.tagging.xmp.packets.keywords import (
     DIGIKAM,
     IPTC,
     LIGHTROOM,
-    MIRRORS,
     SUBJECT,
     WRITTEN,
     Entry,
@@ -34,7 +33,7 @@ from cocotag.tagging.xmp.keywords import (
     of_field,
     words_of,
 )
-from cocotag.tagging.xmp.record import Added, Record
+from cocotag.tagging.xmp.packets.record import Added, Record
 
 _SHARED = (SUBJECT, LIGHTROOM)
 """The fields that a program with a database writes together."""
@@ -69,9 +68,10 @@ def judge(now: Mapping[Field, Sequence[str]], record: Record) -> Ownership:
     words = {field: words_of(field, entries) for field, entries in now.items()}
     refused, put_back = _missing(words, record)
     given = [(field.prefix, field.spell(one.keyword)) for one in record.added for field in now if field.prefix in one.fields]
-    rest = {field: _without(now[field], field, given) for field in WRITTEN}
-    own, copies, gone = _copies(rest, words, record, overwritten=bool(put_back))
-    levels = _levels(own, copies, record)
+    own = {field: _without(now[field], field, [*given, *record.copied]) for field in WRITTEN}
+    levels = _levels(own, record)
+    own[SUBJECT] = [entry for entry in own[SUBJECT] if entry not in levels]
+    copies, gone = _copies(own, words, record, overwritten=bool(put_back))
     ours = (*given, *copies, *((SUBJECT.prefix, one) for one in levels))
     return Ownership(ours, levels, refused, put_back, gone)
 
@@ -111,18 +111,25 @@ def _without(entries: Sequence[str], field: Field, unwanted: Sequence[Entry]) ->
 
 
 def _copies(
-    rest: Mapping[Field, Sequence[str]], words: Mapping[Field, set[str]], record: Record, *, overwritten: bool
-) -> tuple[dict[Field, list[str]], list[Entry], frozenset[Entry]]:
-    """The user's own entries of each field, the copies that cocotag made, and the copies that were deleted."""
+    own: Mapping[Field, Sequence[str]], words: Mapping[Field, set[str]], record: Record, *, overwritten: bool
+) -> tuple[list[Entry], frozenset[Entry]]:
+    """The copies in the packet that are still copies, and the words that were deleted in a field.
+
+    Args:
+        own: The entries of each field that cocotag neither gave nor copied.
+        words: The words of each field.
+        record: cocotag's notes.
+        overwritten: A program has written its database over what the fields had.
+    """
     copied = {field: of_field(field, record.copied) for field in WRITTEN}
     held = {field: words_of(field, of_field(field, record.held)) for field in WRITTEN}
     begun = [field for field in WRITTEN if field.prefix in record.begun]
-    own = {field: _without(rest[field], field, [(field.prefix, entry) for entry in copied[field]]) for field in WRITTEN}
     owned = {field: words_of(field, entries) for field, entries in own.items()}
+    nothing_left = not any(words[field] for field in WRITTEN)
     deleted = {
         (field.prefix, word)
         for field in WRITTEN
-        if words[field] and not (overwritten and field in _SHARED)
+        if (words[field] or nothing_left) and not (overwritten and field in _SHARED)
         for word in (held[field] | words_of(field, copied[field])) - words[field]
     }
     kept: list[Entry] = []
@@ -136,7 +143,7 @@ def _copies(
             alive = any(of_entry & owned[one] for one in WRITTEN)
             silent = sources and not any(words[one] for one in sources)
             if silent and not alive and any(of_entry & words[one] for one in _SHARED):
-                own[field].append(entry)  # its source is wholly gone, which says nothing
+                owned[field] |= of_entry  # its source is wholly gone, which says nothing: now it is the user's own
                 continue
             kept.append((field.prefix, entry))
             if not alive and (sources or any((one.prefix, word) in deleted for one in WRITTEN for word in of_entry)):
@@ -144,14 +151,13 @@ def _copies(
     new = {word for field in WRITTEN for word in owned[field] - held[field]}
     earlier = {(prefix, word) for prefix, one in record.gone if (word := fold(one)) not in new}
     here = {(field.prefix, word) for field in WRITTEN for word in owned[field]}
-    return own, kept, frozenset((earlier | deleted | orphans) - here)
+    return kept, frozenset((earlier | deleted | orphans) - here)
 
 
-def _levels(own: Mapping[Field, Sequence[str]], copies: Sequence[Entry], record: Record) -> tuple[str, ...]:
+def _levels(own: Mapping[Field, Sequence[str]], record: Record) -> tuple[str, ...]:
     """The entries of dc:subject that are levels above keywords or copies of cocotag's, and nobody else's."""
-    copied = [keyword for field in (LIGHTROOM, DIGIKAM) for entry in of_field(field, copies) for keyword in field.read(entry)]
-    ours = [*(added.keyword for added in record.added), *copied]
-    above = {fold(level) for keyword in ours for level in keyword[:-1]}
+    copied = [keyword for field in WRITTEN for entry in of_field(field, record.copied) for keyword in field.read(entry)]
+    above = {fold(level) for keyword in (*(one.keyword for one in record.added), *copied) for level in keyword[:-1]}
     if not above:
         return ()
     theirs = words_of(SUBJECT, of_field(SUBJECT, record.held))

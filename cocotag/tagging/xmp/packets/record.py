@@ -6,7 +6,7 @@ The notes are in cocotag's own namespace, in the last ``rdf:Description``:
   joined by ``|``. A renamed keyword also has the bundle's names of its classes, each after a ``;``, which no keyword contains.
 - ``cocotag:refused``: keywords that cocotag added and the user deleted in another program, with the last level and the classes
   in the same form.
-- ``cocotag:held``: the user's entries of the three fields when cocotag last wrote, each with its field's prefix and a space.
+- ``cocotag:held``: the user's entries of the fields when cocotag last wrote, each with its field's prefix and a space.
 - ``cocotag:copied``: entries that cocotag copied into fields that it began, in the same form; a prefix alone is a field that it
   began without copies. cocotag began every field of a file that it made.
 - ``cocotag:gone``: copies that the user deleted in a field, in the same form; they are not made there again.
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from cocotag.tagging.xmp.document import (
+from cocotag.tagging.xmp.packets.document import (
     LISTS,
     PADDING,
     RDF,
@@ -38,7 +38,7 @@ from cocotag.tagging.xmp.document import (
     settled,
     splice,
 )
-from cocotag.tagging.xmp.keywords import WRITTEN, Entry, Keyword, fold
+from cocotag.tagging.xmp.packets.keywords import WRITTEN, Entry, Keyword, fold
 
 URI = "urn:cocotag:xmp:1.0/"
 PREFIX = "cocotag"
