@@ -144,7 +144,7 @@ def tag(
             progress.say(summary.to_text())
         try:
             if summary.total:
-                outputs.write(kept, progress.say, only_tables=summary.stopped, paths=paths, progress=bars)
+                outputs.write(kept, progress.say, log=progress.log, only_tables=summary.stopped, paths=paths, progress=bars)
         except KeyboardInterrupt:
             done = f"All {summary.total} files are done, kept in {kept.path}" if kept.path else "All files are done"
             raise Interrupted(

@@ -84,6 +84,11 @@ class Progress:
         else:
             self._write(f"{_CLEAR if self._kind else ''}{text}\n")
 
+    def log(self, event: Mapping[str, object]) -> None:
+        """Write what happened to a single file, if it writes JSON lines."""
+        if self._kind == "json":
+            self._write_json(event)
+
     def end(self, summary: Mapping[str, Any] | None = None) -> None:
         """Remove the updating line; JSON gets the last progress, and the summary if the run was completed."""
         if self._ended.is_set():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +18,12 @@ class Written:
     Attributes:
         text: Lines for people; empty if there is nothing to say.
         faults: Files that could not be written.
+        events: What happened to single files, for the log in JSON.
     """
 
     text: str
     faults: int = 0
+    events: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -112,6 +112,7 @@ class Outputs:
         state: State,
         say: Callable[[str], None],
         *,
+        log: Callable[[Mapping[str, object]], None] | None = None,
         only_tables: bool = False,
         paths: Sequence[str] = (),
         progress: bool = True,
@@ -121,6 +122,7 @@ class Outputs:
         Args:
             state: The results.
             say: Receives the lines for people.
+            log: Receives what happened to single files.
             only_tables: Leave out the outputs beside the images, which take longer.
             paths: The paths that were tagged, as they were given.
             progress: Whether slow outputs may show a bar on stderr.
@@ -133,14 +135,23 @@ class Outputs:
         outputs = [] if only_tables else sorted(self.plan.beside, key=lambda output: not output.changes_photographs)
         changing = [output for output in outputs if output.changes_photographs]
         for output in changing:
-            self._beside(output, material, say)
+            self._beside(output, material, say, log)
         self._tables(material, say)
         for output in outputs[len(changing) :]:
-            self._beside(output, material, say)
+            self._beside(output, material, say, log)
 
-    def _beside(self, output: Beside, material: Material, say: Callable[[str], None]) -> None:
+    def _beside(
+        self,
+        output: Beside,
+        material: Material,
+        say: Callable[[str], None],
+        log: Callable[[Mapping[str, object]], None] | None,
+    ) -> None:
         written = output.write(material)
         self.faults += written.faults
+        if log is not None:
+            for event in written.events:
+                log(event)
         if written.text:
             say(written.text)
 

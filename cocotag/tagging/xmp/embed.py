@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from cocotag.errors import DataError, MissingExtraError, OutputError
@@ -39,6 +39,7 @@ _IPTC_FORMATS = frozenset({"JPEG", "MPO", "TIFF", "DNG"})
 """Formats that get new IPTC keywords; existing IPTC keywords are updated in any format."""
 _NO_IPTC = 32 * "0"
 """Photoshop's digest of a file without IPTC."""
+_HEIC = frozenset(FORMATS["HEIF"].endings)
 _BACKUP = "_original"
 """Suffix of the original file, as exiftool itself uses it."""
 
@@ -119,9 +120,10 @@ def embed_keywords(
                         classes=own_classes(tags),
                         refused=sidecars.refused(inside),
                     )
-                    summary.happened([after])
+                    summary.happened(photo, [after])
                     return after
 
+                summary.heic += photo.suffix.lower() in _HEIC
                 if into is None:
                     if _rewrite(tool, source, source, new, summary, backup=backup) and changed is not None:
                         changed(photo)
@@ -154,8 +156,10 @@ def untag_embedded(
     summary.beside = beside = SidecarSummary(what="sidecars that were made of them", dry_run=dry_run)
     neighbours, leftovers = Neighbours(), Leftovers()
     with ExifTool() as tool:
-        parts = ((part.prefix, name) for part in Walk(paths, hidden=True, listed=listed) for name in part.names)
-        for photo in (Path(os.fsdecode(prefix + name)) for prefix, name in parts if not name.lower().endswith(b".xmp")):
+        raw: list[Path] = []  # the walk leaves RAW files out where they cannot be decoded; exiftool can write them
+        walk = Walk(paths, hidden=True, listed=listed, left_out=raw)
+        found = (Path(os.fsdecode(part.prefix + name)) for part in walk for name in part.names)
+        for photo in chain((path for path in found if path.suffix.lower() != ".xmp"), raw):
             with counted(summary):
                 place = _look(photo)
                 if not dry_run:

@@ -152,7 +152,7 @@ class Sidecars:
             )
             apply(place, before, after.packet, summary, show_diff)
             updates.append(after)
-        summary.happened(updates)
+        summary.happened(self.photo, updates)
 
     def strip_made_of(self, inside: Inside, summary: SidecarSummary, show_diff: Callable[[str], None] | None = None) -> None:
         """Remove cocotag's keywords from those that a program made of the embedded keywords; the others keep their notes."""

@@ -40,9 +40,11 @@ class SidecarSummary:
         first_failures: The messages of the first errors.
         both: Photographs with sidecars of both names; both are written.
         hidden: Photographs beside an ``IMG.xmp`` of another file, which digiKam reads instead of theirs.
+        heic: HEIC files among the photographs, in which programs with Exiv2 find no keywords.
         refused: Names of keywords that other programs deleted since the last run, once per photograph.
         put_back: Names of keywords that other programs wrote their own over since.
         reclaimed: Names of refused keywords that the user has given since.
+        events: The same, one by one with the photograph, for `--json-log`.
         beside: The counts of the sidecars that are written with embedded keywords; None if there are none.
         dry_run: Nothing was written; the counts are what would happen.
     """
@@ -57,9 +59,11 @@ class SidecarSummary:
     first_failures: list[str] = field(default_factory=list)
     both: int = 0
     hidden: int = 0
+    heic: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     put_back: Counter[str] = field(default_factory=Counter)
     reclaimed: Counter[str] = field(default_factory=Counter)
+    events: list[dict[str, str]] = field(default_factory=list)
     beside: SidecarSummary | None = None
     dry_run: bool = False
 
@@ -96,20 +100,21 @@ class SidecarSummary:
         if self.hidden:
             of = "1 photograph" if self.hidden == 1 else f"{self.hidden} photographs"
             lines.append(f"  beside {of} there is an IMG.xmp of another file, which digiKam reads instead of these tags")
+        if self.heic:
+            files = "1 of them is HEIC" if self.heic == 1 else f"{self.heic} of them are HEIC"
+            lines.append(f"  {files}, in which darktable and digiKam may find no keywords: --xmp writes them beside it")
         if self.beside is not None and (
             self.beside.created or self.beside.updated or self.beside.removed or self.beside.failed
         ):
             lines.append(self.beside.to_text())
         return "\n".join(lines)
 
-    def happened(self, updates: Sequence[Update]) -> None:
+    def happened(self, photo: Path, updates: Sequence[Update]) -> None:
         """Count what other programs have done to the keywords of one photograph, each once for all its files."""
-        for counts, names in (
-            (self.refused, {name for one in updates for name in one.refused}),
-            (self.put_back, {name for one in updates for name in one.put_back}),
-            (self.reclaimed, {name for one in updates for name in one.reclaimed}),
-        ):
-            counts.update(sorted(names))
+        for what in _EVENTS:
+            names = sorted({name for one in updates for name in getattr(one, what)})
+            getattr(self, what).update(names)
+            self.events += [{"event": "keyword", "what": what, "keyword": name, "path": str(photo)} for name in names]
 
 
 @contextmanager
