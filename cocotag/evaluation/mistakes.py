@@ -1,7 +1,6 @@
-"""The most confident mistakes of a tagger, with thumbnails. Label errors are often among them.
+"""The most confident mistakes of a tagger, and thumbnails of these or of other cells. Does not depend on a page.
 
-A confident false positive is often a missing label, and a miss with a very low score is often a wrong label (Northcutt,
-Athalye and Mueller 2021, https://arxiv.org/abs/2103.14749). Does not depend on a page.
+These are mistakes if the labels are right; `cocotag.evaluation.label_issues` ranks the labels that may be wrong.
 """
 
 from __future__ import annotations
@@ -41,14 +40,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Example:
-    """One mistake on a page.
+    """One cell, an image and a class, on a page.
 
     Attributes:
         index: Index of the class.
-        kind: `FALSE_POSITIVE` or `MISS`.
+        kind: `FALSE_POSITIVE` or `MISS`, or the kind of a label error.
         file_name: The file name in the annotation file, or its end if it is long.
         score: Probability of the class.
         threshold: Threshold of the class.
+        surety: How sure the mistake is, 0 to 1, or how likely the label error.
         picture: A ``data:`` address; empty if the image cannot be read.
     """
 
@@ -57,12 +57,8 @@ class Example:
     file_name: str
     score: float
     threshold: float
+    surety: float
     picture: str
-
-    @property
-    def surety(self) -> float:
-        """How sure the tagger was of its mistake, 0 to 1."""
-        return self.score if self.kind == FALSE_POSITIVE else 1 - self.score
 
     @property
     def weight(self) -> int:
@@ -92,7 +88,7 @@ def confident_mistakes(
 
     Returns:
         Columns ``index`` (class), ``kind``, ``rank`` (within class and kind, 0 is the surest), ``row`` (image), ``score``,
-        ``threshold``; false positives first, each kind from the surest on.
+        ``threshold``, ``surety`` (how sure the tagger was, 0 to 1); false positives first, each kind from the surest on.
     """
     found = []
     for kind, cells, sign in ((FALSE_POSITIVE, predicted & ~targets & known, -1), (MISS, ~predicted & targets & known, 1)):
@@ -104,16 +100,18 @@ def confident_mistakes(
         found.append(frame[:OVERALL] if probs.shape[1] > MANY_CLASSES else frame)
     mistakes = pd.concat(found, ignore_index=True)
     rows, indices = mistakes["row"].to_numpy(), mistakes["index"].to_numpy()
-    return mistakes.assign(score=probs[rows, indices].astype(np.float64), threshold=thresholds[indices].astype(np.float64))
+    score = probs[rows, indices].astype(np.float64)
+    surety = np.where(mistakes["kind"] == FALSE_POSITIVE, score, 1 - score)
+    return mistakes.assign(score=score, threshold=thresholds[indices].astype(np.float64), surety=surety)
 
 
 def load_examples(mistakes: pd.DataFrame, file_names: Sequence[str], image_dir: Path | None, *, budget: int) -> list[Example]:
-    """The mistakes with thumbnails, as many and as large as the budget allows.
+    """Mistakes or other cells with thumbnails, as many and as large as the budget allows.
 
     An image that cannot be read has no picture and is not an error.
 
     Args:
-        mistakes: The frame of `confident_mistakes`.
+        mistakes: A frame with the columns of `confident_mistakes`.
         file_names: File names of the images, ``(N,)``.
         image_dir: Folder of the images; None for no pictures.
         budget: Size limit of the examples on the page in bytes, including captions.
@@ -123,8 +121,8 @@ def load_examples(mistakes: pd.DataFrame, file_names: Sequence[str], image_dir: 
     for most, side, quality in LEVELS:
         encoded = {row: data_uri(shrink(picture, side), quality=quality) for row, picture in pictures.items()}
         examples = [
-            Example(int(index), str(kind), shown_name(file_names[row]), float(score), float(threshold), encoded.get(row, ""))
-            for index, kind, rank, row, score, threshold in mistakes.itertuples(index=False, name=None)
+            Example(int(index), str(kind), shown_name(file_names[row]), score, threshold, surety, encoded.get(row, ""))
+            for index, kind, rank, row, score, threshold, surety in mistakes.itertuples(index=False, name=None)
             if rank < most
         ]
         if sum(example.weight for example in examples) <= budget:

@@ -34,6 +34,10 @@ MAX_BYTES = 5_000_000
 """Size limit of the page."""
 SPARE_BYTES = 60_000
 """Reserve, since the sizes of the parts are measured separately."""
+LABEL_ISSUES = 40
+"""Likely label errors with pictures; ``label_issues.csv`` has all."""
+LABEL_ISSUES_BYTES = 300_000
+"""Size limit of these, but at most a quarter of the room."""
 MISTAKES_BYTES = 1_500_000
 """Reserved for the most confident mistakes before the plots of single classes, but at most half of the room."""
 EXAMPLE_BYTES = 6_000
@@ -66,16 +70,18 @@ def page(evaluation: Evaluation) -> str:
     room = (
         MAX_BYTES
         - SPARE_BYTES
-        - len(render("cocotag.evaluation", "evaluation.html.j2", **values, opened=[], examples=[]).encode())
+        - len(render("cocotag.evaluation", "evaluation.html.j2", **values, opened=[], examples=[], suspects=[]).encode())
     )
+    suspects = _suspects(evaluation, min(LABEL_ISSUES_BYTES, max(0, room) // 4))
+    room -= sum(example["weight"] for example in suspects)
     reserved = min(MISTAKES_BYTES, max(0, room) // 2, EXAMPLE_BYTES * len(evaluation.mistakes))
     opened = _opened(evaluation, room - reserved)
     room -= sum(_size(entry) for entry in opened)
     names, folder = evaluation.predictions.file_names.tolist(), evaluation.image_dir
     examples = _by_class(load_examples(evaluation.mistakes, names, folder, budget=max(0, room)), evaluation)
-    text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=examples)
+    text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=examples, suspects=suspects)
     if len(text.encode()) > MAX_BYTES:  # the sum of the measured sizes may be slightly too small
-        text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=[])
+        text = render("cocotag.evaluation", "evaluation.html.j2", **values, opened=opened, examples=[], suspects=[])
     return text
 
 
@@ -112,6 +118,7 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "enough_support": ENOUGH_SUPPORT,
         "comparison": None if evaluation.comparison is None else _compared(evaluation.comparison),
         "co_errors": _co_errors(evaluation),
+        "label_issues": len(evaluation.label_issues),
         "slices": _sliced(evaluation.slices),
         "by_class": len(frame) <= MANY_CLASSES,
         "dot_plot": plots.dots(
@@ -225,11 +232,22 @@ def _size(entry: Mapping[str, Any]) -> int:
     return 900 + sum(len(str(part).encode()) for part in entry.values())
 
 
+def _suspects(evaluation: Evaluation, budget: int) -> list[dict[str, Any]]:
+    """The likeliest label errors with pictures, the likeliest first, at most `LABEL_ISSUES`."""
+    top, frame = evaluation.label_issues[:LABEL_ISSUES], evaluation.per_class
+    thresholds = frame["threshold"].to_numpy()[top["index"]]
+    cells = top.assign(rank=0, threshold=thresholds, surety=top["chance"])
+    cells = cells[["index", "kind", "rank", "row", "score", "threshold", "surety"]]
+    names = evaluation.predictions.file_names.tolist()
+    examples = load_examples(cells, names, evaluation.image_dir, budget=budget)
+    return [{**plain(one), "name": shorten(frame["name"][one.index]), "weight": one.weight} for one in examples]
+
+
 def _by_class(examples: Sequence[Example], evaluation: Evaluation) -> list[dict[str, Any]]:
     """Examples in one group per class, the class with the most confident mistake first; with many classes, in one group."""
     frame = evaluation.per_class
     names = [shorten(name) for name in frame["name"]]
-    entries = [{**plain(example), "name": names[example.index], "surety": example.surety} for example in examples]
+    entries = [{**plain(example), "name": names[example.index]} for example in examples]
     if len(frame) > MANY_CLASSES:
         return [{"name": "", "examples": entries}] if entries else []
     entries.sort(key=lambda entry: (entry["index"], entry["kind"], -entry["surety"]))

@@ -20,6 +20,7 @@ from cocotag.data.matching import Aliases, find_classes
 from cocotag.data.sources import align
 from cocotag.errors import BundleError, DataError
 from cocotag.evaluation.compare import Comparison, compare
+from cocotag.evaluation.label_issues import label_issues
 from cocotag.evaluation.mistakes import confident_mistakes
 from cocotag.evaluation.predictions import Predictions
 from cocotag.evaluation.slices import Slicing, slices
@@ -54,6 +55,7 @@ class Evaluation:
         co_errors: One row per pair of a missed class and a wrongly predicted one, most common first:
             ``missed_index, said_index, missed, said`` and the columns of `cocotag.metrics.co_errors`.
         mistakes: The most confident mistakes, see `cocotag.evaluation.mistakes.confident_mistakes`.
+        label_issues: The labels that may be wrong, see `cocotag.evaluation.label_issues.label_issues`.
         curves: The curves of each class, for the plots on the page.
         predictions: Probabilities, decisions and labels of every image.
         image_dir: Folder of the images for the thumbnails; None for a page without thumbnails.
@@ -70,6 +72,7 @@ class Evaluation:
     slices: pd.DataFrame
     co_errors: pd.DataFrame
     mistakes: pd.DataFrame
+    label_issues: pd.DataFrame
     curves: list[ClassCurves]
     predictions: Predictions
     image_dir: Path | None
@@ -241,6 +244,7 @@ def evaluate_aligned(
         slices=slices(predicted, targets, measured, _slicings(table, measured, brightness), seed=seed),
         co_errors=_named(co_errors(predicted, targets, measured), metadata.vocabulary.names),
         mistakes=confident_mistakes(probs, predicted, targets, known, thresholds),
+        label_issues=label_issues(predictions),
         curves=class_curves(probs, targets, measured),
         predictions=predictions,
         image_dir=table.image_dir,

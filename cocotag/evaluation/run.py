@@ -1,4 +1,4 @@
-"""Runs a bundle on labelled images and evaluates it. Does not import torch."""
+"""Runs a bundle on labelled images, and evaluates it or finds likely label errors. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cocotag
 from cocotag.bundle import fingerprint
-from cocotag.data.annotations import AnnotationTable
+from cocotag.data.annotations import AnnotationTable, load_split
+from cocotag.data.check.findings import Finding, if_any
+from cocotag.data.image_files import Source, refuse_links
+from cocotag.data.layout import Given
 from cocotag.data.matching import Aliases
-from cocotag.errors import ImageError
+from cocotag.errors import DataError, ImageError
 from cocotag.evaluation.compare import check_same
+from cocotag.evaluation.label_issues import LEAST_CHANCE, MISSING, label_issues
 from cocotag.evaluation.predict import predict_table
 from cocotag.evaluation.predictions import Predictions
 from cocotag.evaluation.result import Evaluation, evaluate_aligned, matched
@@ -94,6 +100,46 @@ def evaluate_bundle(
         names=names,
     )
     return evaluation, failures
+
+
+def check_labels(
+    tagger: Tagger, root: Path | str, split: str, given: Given | None = None, *, progress: bool = True
+) -> list[Finding]:
+    """Run a bundle on a split and list its likely label errors as findings of `cocotag.data.check`.
+
+    Args:
+        tagger: The bundle, trained on other images if possible.
+        root: The data set.
+        split: The split.
+        given: What the user says about the data set.
+        progress: Show a progress bar if stderr is a terminal.
+
+    Returns:
+        At most one note, ``likely_label_errors``, the likeliest first; or one warning, ``labels_not_judged``, if the split or
+        its images cannot be read or the bundle has none of its classes.
+    """
+    try:
+        table = load_split(root, split, given)
+        refuse_links(table, [Source(Path(root), split, table.image_dir)])
+        aligned, _ = matched(table, tagger.metadata.vocabulary, None)
+        predicted = predict_table(tagger, aligned, progress=progress)
+    except DataError as error:
+        advice = "The bundle cannot look for label errors until this is corrected."
+        return list(if_any("warning", "labels_not_judged", "splits whose labels the bundle cannot judge", [str(error)], advice))
+    part = predicted.table
+    decided = predicted.probs.astype(np.float16) >= tagger.metadata.threshold_array()
+    names = tuple(tagger.metadata.vocabulary.names)
+    found = label_issues(Predictions(part.file_names, names, predicted.probs, decided, part.targets, part.known))
+    columns = (found[name] for name in ("file_name", "name", "kind", "score", "chance"))
+    examples = (
+        f"{file_name}: {name} may be {'missing' if kind == MISSING else 'absent'} (score {score:.2f}, chance {chance:.0%})"
+        for file_name, name, kind, score, chance in zip(*columns, strict=True)
+    )
+    advice = "Look at these images, the likeliest first; cocotag evaluate shows them and writes all to label_issues.csv."
+    if _was_seen(table, tagger.metadata.tuned_on):
+        advice += " The bundle has seen images of this split in training, so it has learned some of the errors."
+    what = f"labels that are wrong with a chance of {LEAST_CHANCE:.0%} or more"
+    return list(if_any("note", "likely_label_errors", what, examples, advice, of=int(part.known.sum())))
 
 
 def _check_baseline(baseline: Predictions, table: AnnotationTable, names: tuple[str, str]) -> None:

@@ -12,8 +12,8 @@ from cocotag.evaluation.result import Evaluation
 from cocotag.files import write_fault, write_text
 
 FILES = (
-    *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "baseline.csv"),
-    *(PREDICTIONS, "report.html"),
+    *("report.json", "per_class.csv", "summary.csv", "slices.csv", "co_errors.csv", "label_issues.csv"),
+    *("baseline.csv", PREDICTIONS, "report.html"),
 )
 """The files that `write_evaluation` writes; ``baseline.csv`` only with a baseline."""
 
@@ -34,6 +34,7 @@ def write_evaluation(evaluation: Evaluation, out_dir: Path | str) -> None:
         "summary": summary,
         "slices": evaluation.slices,
         "co_errors": evaluation.co_errors,
+        "label_issues": evaluation.label_issues,
     }
     texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
     if evaluation.comparison is not None:

@@ -13,6 +13,7 @@ from cocotag.metrics.calibration import CalibrationBins
 from cocotag.metrics.confusions import co_errors
 from cocotag.metrics.curves import ClassCurves, class_curves
 from cocotag.metrics.differences import Differences, difference, significant
+from cocotag.metrics.label_issues import label_error_chances
 from cocotag.metrics.names import DEFINITIONS, LOWER_IS_BETTER, NOT_FRACTIONS, OVER_SUPPORTED, SUMMARY, TOP1
 from cocotag.metrics.scores import Scores, per_class, score, summary
 
@@ -30,6 +31,7 @@ __all__ = [
     "class_curves",
     "co_errors",
     "difference",
+    "label_error_chances",
     "per_class",
     "score",
     "significant",

@@ -15,11 +15,14 @@ results into findings. The codes of findings are stable. By severity (a few have
   if there are many: ``dark_images``, ``bright_images``, ``images_without_labels``
 - note: ``dark_images``, ``bright_images``, ``images_without_labels``, ``crowd_only``, ``unlisted_files``,
   ``compared_by_bytes``, ``splits_not_compared``
+
+`cocotag.evaluation.run.check_labels` adds the note ``likely_label_errors`` or the warning ``labels_not_judged``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,10 @@ class CheckReport:
     def ok(self) -> bool:
         """False if any finding is an error."""
         return all(finding.severity != "error" for finding in self.findings)
+
+    def with_findings(self, more: Sequence[Finding]) -> CheckReport:
+        """This report with more findings."""
+        return replace(self, findings=_ordered([*self.findings, *more]))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -162,7 +169,6 @@ def check_split(root: Path | str, split: str, given: Given | None = None, *, pro
         unread=unread,
     )
     findings = [finding for check in (*IMAGE_CHECKS, *LABEL_CHECKS) for finding in check(case)]
-    findings.sort(key=lambda finding: list(_HEADINGS).index(finding.severity))
     return CheckReport(
         root=root,
         split=split,
@@ -171,8 +177,13 @@ def check_split(root: Path | str, split: str, given: Given | None = None, *, pro
         classes=len(entries.names),
         compared_with=[name for name, other in images.others.items() if other.there],
         fed=case.fed,
-        findings=findings,
+        findings=_ordered(findings),
     )
+
+
+def _ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Most severe first."""
+    return sorted(findings, key=lambda finding: list(_HEADINGS).index(finding.severity))
 
 
 def _other_splits(place: Place, given: Given) -> tuple[dict[str, tuple[Path, list[str]]], dict[str, str]]:
