@@ -150,7 +150,8 @@ def choose_thresholds(
     The best strength of this shrinkage depends on how similar the score distributions of the classes are. For ``f1`` it is
     cross-validated by the mean of micro-F1 and macro-F1 on held-out images: `PRIOR_STRENGTH` is used unless another of
     `STRENGTHS` is better by more than two standard errors of the difference. scripts/research/measure_thresholds.py compares
-    this with every fixed strength.
+    this with every fixed strength, and scripts/research/measure_alignment.py with aligning the classes' scores first, which
+    gains where they are shifted but loses elsewhere.
 
     If no threshold between two scores reaches a wanted precision or recall, for a class or for all together, the nearest
     threshold is taken. The wanted value holds for a class's own threshold on these images. After shrinkage, and on other
