@@ -157,8 +157,8 @@ that of a model without offsets (in brackets: how often).
 
 Figures are gains in the mean of micro-F1 and macro-F1 on held-out images against the rule as it is, in points, with standard
 errors over {args.samples} samples. A row is named by signals, scores and the number of images tuned on; the populations are
-those of [statistics.md](statistics.md); mild and shifted scores have a slope of 0.85 and offsets of standard deviation {SPREADS["mild"]:g} (mild) or
-{SPREADS["shifted"]:g} (shifted). The photographs are random halves of coco-mini's val split.
+those of [statistics.md](statistics.md); mild and shifted scores have a slope of 0.85 and offsets of standard deviation
+{SPREADS["mild"]:g} and {SPREADS["shifted"]:g}. The photographs are random halves of coco-mini's val split.
 
 | cells | {head} |
 | --- | {"--- | " * len(CLEAR)}--- |
