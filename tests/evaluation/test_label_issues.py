@@ -86,6 +86,7 @@ def test_the_page_shows_the_likeliest_and_escapes_them(evaluation):
     made, name = evaluation
     section = page(made).split('id="label-issues"')[1].split("<h2")[0]
     assert f"{MISSING}: {name}" in section
+    assert f"chance {100 * made.label_issues['chance'][0]:.0f}%" in section
     assert "&lt;b&gt;" in section
     assert "<b>" not in section
 
