@@ -1,4 +1,4 @@
--- Run inside darktable: import a folder, change keywords, write what darktable shows to a file as lines "name<TAB>keyword|keyword".
+-- Run inside darktable: import a folder, change keywords, write what darktable shows to a file as lines "name<TAB>keyword;keyword".
 -- COCOTAG_FOLDER, COCOTAG_SHOWN: the folder and the file. COCOTAG_ATTACH, COCOTAG_DETACH: keywords, separated by commas.
 -- COCOTAG_RATING: a number of stars.
 local darktable = require "darktable"
