@@ -82,7 +82,7 @@ def main() -> None:
 
 def _bundle(folder: Path) -> Path:
     sys.path.insert(0, str(PROJECT / "tests" / "support"))
-    from toy_bundle import make_toy_bundle  # type: ignore[import-not-found]
+    from toy_bundle import make_toy_bundle
 
     bundle: Path = make_toy_bundle(folder / "toy.onnx")
     return bundle

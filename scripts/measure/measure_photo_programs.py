@@ -28,9 +28,11 @@ import photo_programs as models  # noqa: E402
 from real_programs import Darktable, DigiKam, Immich, Keyword, RealProgram, copied  # noqa: E402
 
 import cocotag.tagging.xmp.embed as embedding  # noqa: E402
+from cocotag.inference.tags import Tag  # noqa: E402
 from cocotag.tagging.decisions.rows import Row  # noqa: E402
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded  # noqa: E402
-from cocotag.tagging.xmp.sidecars import SidecarSummary, untag, write_sidecars  # noqa: E402
+from cocotag.tagging.xmp.sidecars import untag, write_sidecars  # noqa: E402
+from cocotag.tagging.xmp.summary import SidecarSummary  # noqa: E402
 
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 DOG, UMBRELLA = ("animal", "dog"), ("accessory", "umbrella")
@@ -66,7 +68,7 @@ class Trial:
         else:
             world.appended = packet
 
-    def tag(self, naming: str = "append", tags: Sequence[models.Tag] = BOTH) -> SidecarSummary:
+    def tag(self, naming: str = "append", tags: Sequence[Tag] = BOTH) -> SidecarSummary:
         """Run ``cocotag tag --xmp``, or ``--embed`` for the naming "embed"."""
         rows = [Row(self.folder / "IMG.jpg", tags=tuple(tags))]
         if naming == "embed":
@@ -264,7 +266,7 @@ def judge(all_done: Sequence[Done], programs: Sequence[RealProgram]) -> tuple[in
 
 def random_sequences(number: int) -> tuple[int, list[str], float]:
     """Random sequences of steps of models and cocotag: their number, what broke, seconds."""
-    embedding.ExifTool = models.WithoutExifTool  # type: ignore[misc, assignment]
+    setattr(embedding, "ExifTool", models.WithoutExifTool)  # noqa: B010
     rng = random.Random(0)
     broken, start = [], time.perf_counter()
     for count in range(number):
@@ -330,10 +332,10 @@ def report(
                 f"Programs: {', '.join(versions)}. Of Immich, only its rule and the package by which it reads and writes.",
                 "",
                 "Each case was done once in each program, on a photograph of its own. cocotag tags it `animal|dog` and",
-                "`accessory|umbrella`, the program changes and writes, and cocotag runs again. Then all three programs read the photograph",
-                "as if for the first time, and again after `cocotag untag`. Right means that each of them shows what the user gave and",
-                "what cocotag gave and nobody deleted, with its levels and nothing else; after `untag`, what the user gave. A dash: the",
-                "program does not do that.",
+                "`accessory|umbrella`, the program changes and writes, and cocotag runs again. Then all three programs",
+                "read the photograph as if for the first time, and again after `cocotag untag`. Right means that each of",
+                "them shows what the user gave and what cocotag gave and nobody deleted, with its levels and nothing else;",
+                "after `untag`, what the user gave. A dash: the program does not do that.",
                 "",
                 *table,
                 "",
@@ -371,7 +373,7 @@ def main() -> None:
         own = Path(scratch) / "digikam"
         own.mkdir()
         programs: list[RealProgram] = [Darktable(), DigiKam(own), Immich(args.modules)]
-        all_done = []
+        all_done: list[Done] = []
         for program in programs:
             for number, case in enumerate(CASES, 1):
                 if program.name in case.only and args.cases in f"{program.name} {case.name}":

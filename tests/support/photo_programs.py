@@ -26,7 +26,8 @@ from cocotag.inference.tags import Tag
 from cocotag.tagging.decisions.rows import Row
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded
 from cocotag.tagging.xmp.jpeg_packet import exchange_packet
-from cocotag.tagging.xmp.sidecars import SidecarSummary, untag, write_sidecars
+from cocotag.tagging.xmp.sidecars import untag, write_sidecars
+from cocotag.tagging.xmp.summary import SidecarSummary
 
 Keyword = tuple[str, ...]
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
