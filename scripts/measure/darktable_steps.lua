@@ -1,5 +1,5 @@
 -- Run inside darktable: import a folder, change keywords, write what darktable shows to a file as lines "name<TAB>keyword;keyword".
--- COCOTAG_FOLDER, COCOTAG_SHOWN: the folder and the file. COCOTAG_ATTACH, COCOTAG_DETACH: keywords, separated by commas.
+-- COCOTAG_FOLDER: the folder; without it the library is used as it is. COCOTAG_SHOWN: the file. COCOTAG_ATTACH, COCOTAG_DETACH: keywords, separated by commas.
 -- COCOTAG_RATING: a number of stars.
 local darktable = require "darktable"
 
@@ -29,8 +29,10 @@ local function change(image)
 end
 
 darktable.control.dispatch(function()
-  darktable.database.import(os.getenv("COCOTAG_FOLDER"))
-  darktable.control.sleep(tonumber(os.getenv("COCOTAG_WAIT") or "8000")) -- it imports in the background
+  if os.getenv("COCOTAG_FOLDER") then
+    darktable.database.import(os.getenv("COCOTAG_FOLDER"))
+    darktable.control.sleep(tonumber(os.getenv("COCOTAG_WAIT") or "8000")) -- it imports in the background
+  end
   for _, image in ipairs(darktable.database) do change(image) end
   darktable.control.sleep(3000) -- it writes sidecars in the background
   local file = io.open(os.getenv("COCOTAG_SHOWN"), "w")

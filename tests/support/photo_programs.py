@@ -136,7 +136,7 @@ def first_of(packet: bytes | None, *prefixes: str) -> list[Keyword]:
 
 
 class Darktable(Program):
-    """Reads IMG.jpg.xmp, and IMG.xmp or the photograph where there is none; writes dc:subject with all levels, and lr."""
+    """Reads IMG.jpg.xmp; where there is none, the photograph, and both fields of IMG.xmp. Writes all levels to dc, and lr."""
 
     name = "darktable"
 
@@ -144,7 +144,10 @@ class Darktable(Program):
         return next((one for one in (world.appended, world.adobe) if one is not None), world.embedded)
 
     def keywords(self, world: World) -> list[Keyword]:
-        return first_of(self.packet(world), "lr", "dc")
+        if world.appended is not None or world.adobe is None:
+            return first_of(self.packet(world), "lr", "dc")
+        found = [*first_of(world.embedded, "lr", "dc"), *read(world.adobe, "lr"), *read(world.adobe, "dc")]
+        return list(dict.fromkeys(found))
 
     def write(self, world: World, keywords: list[Keyword]) -> None:
         levels = [(level,) for keyword in keywords for level in keyword]

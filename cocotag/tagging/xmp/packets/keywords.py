@@ -78,6 +78,9 @@ MIRRORS = (
 )
 """Fields that cocotag only reads. digiKam repeats every keyword in them, including cocotag's, and reads them if its own field
 is empty."""
+TWIN = "lr-twin"
+"""Stands in a note for single words in lr:hierarchicalSubject that a program made of dc:subject, beside the same keyword with
+its levels: darktable reads both fields of ``IMG.xmp``."""
 Entry = tuple[str, str]
 """Prefix of a field, and one of its entries."""
 IPTC = Field("iptc:Keywords", "", flat=True)

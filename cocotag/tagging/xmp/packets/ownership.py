@@ -11,6 +11,8 @@ happened. The rules:
   program has written its own database over them. They are put back; if they are missing again, they were deleted.
 - A level above a keyword of cocotag's in dc:subject is cocotag's: darktable writes every level there when it imports. It is the
   user's if it was there before, or if a keyword of the user's has it in a field with a hierarchy.
+- A single word in lr:hierarchicalSubject that is also the last level of a keyword of cocotag's is cocotag's, if the sidecar was
+  made of one with that word in dc:subject: darktable reads both fields there, and shows the keyword twice.
 - A copy follows its source: it goes when the entry goes that it was made of. A copy that was deleted is not made again there.
 - A field that repeats others (`MIRRORS`) owns nothing.
 """
@@ -26,6 +28,7 @@ from cocotag.tagging.xmp.packets.keywords import (
     IPTC,
     LIGHTROOM,
     SUBJECT,
+    TWIN,
     WRITTEN,
     Entry,
     Field,
@@ -65,6 +68,8 @@ def judge(now: Mapping[Field, Sequence[str]], record: Record) -> Ownership:
         now: The entries of `WRITTEN` and `MIRRORS`, and of `IPTC` if it is updated too.
         record: cocotag's notes, of this packet or of the one that it was made of.
     """
+    twins = _twins(now[LIGHTROOM], record)
+    now = {**now, LIGHTROOM: _without(now[LIGHTROOM], LIGHTROOM, twins)}
     words = {field: words_of(field, entries) for field, entries in now.items()}
     refused, put_back = _missing(words, record)
     given = [(field.prefix, field.spell(one.keyword)) for one in record.added for field in now if field.prefix in one.fields]
@@ -72,7 +77,7 @@ def judge(now: Mapping[Field, Sequence[str]], record: Record) -> Ownership:
     levels = _levels(own, record)
     own[SUBJECT] = [entry for entry in own[SUBJECT] if entry not in levels]
     copies, gone = _copies(own, words, record, overwritten=bool(put_back))
-    ours = (*given, *copies, *((SUBJECT.prefix, one) for one in levels))
+    ours = (*given, *twins, *copies, *((SUBJECT.prefix, one) for one in levels))
     return Ownership(ours, levels, refused, put_back, gone)
 
 
@@ -96,6 +101,13 @@ def _missing(words: Mapping[Field, set[str]], record: Record) -> tuple[tuple[Add
     returned = {fold(word) for word in record.returned}
     put_back = tuple(one for one in only_in_tags_list if fold(one.keyword[-1]) not in returned)
     return tuple(one for one in record.added if one in (*deleted, *only_in_tags_list) and one not in put_back), put_back
+
+
+def _twins(entries: Sequence[str], record: Record) -> list[Entry]:
+    """The single words beside the same keywords of cocotag's with their levels."""
+    ours = {fold(one.keyword[-1]) for one in record.added if TWIN in one.fields and len(one.keyword) > 1}
+    theirs = set(map(fold, of_field(LIGHTROOM, record.held)))
+    return [(LIGHTROOM.prefix, entry) for entry in entries if fold(entry) in ours - theirs]
 
 
 def _without(entries: Sequence[str], field: Field, unwanted: Sequence[Entry]) -> list[str]:

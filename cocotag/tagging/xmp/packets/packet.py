@@ -40,6 +40,7 @@ from cocotag.tagging.xmp.packets.keywords import (
     IPTC,
     MIRRORS,
     SUBJECT,
+    TWIN,
     WRITTEN,
     Entry,
     Field,
@@ -171,7 +172,9 @@ def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None, made_o
     """Remove all keywords and notes of cocotag from a packet.
 
     If no other program has changed the packet since, the result is the original packet, byte for byte. Otherwise cocotag's
-    keywords and the copies that it made are removed, and the rest is kept. ``made_of`` is as for `update`.
+    keywords and the copies that it made are removed, and the rest is kept. The copies stay in a field in which the user has
+    deleted some, or added keywords: programs would read other fields without it, or that field alone. ``made_of`` is as for
+    `update`.
 
     Returns:
         The packet; the same bytes if it has nothing of cocotag's; None if it had nothing else.
@@ -182,7 +185,22 @@ def strip(packet: bytes, *, name: str, iptc: Sequence[str] | None = None, made_o
     base = read_packet(packet, name, iptc, made_of)
     if not base.record.there:
         return Update(packet, (), base.iptc)
+    if copies := base.changed_copies(packet):
+        return Update(base.document.encode(_with_copies(base.document, copies)), (), base.iptc)
     return Update(None if base.new else base.document.encode(base.document.text), (), base.iptc)
+
+
+def _with_copies(document: XmpDocument, copies: Mapping[Field, list[str]]) -> str:
+    """The text with more entries in its fields, without notes."""
+    edits: list[Edit] = []
+    fresh: list[tuple[Field, list[str]]] = []
+    for field, new in copies.items():
+        holder = next((one for one in holders(document.rdf, field) if one.values and one.form != "attribute"), None)
+        if holder is None:
+            fresh.append((field, new))
+        else:
+            edits.append(insert(document, holder, field, new))
+    return splice(document.text, [*edits, *([_block(document, fresh, None)] if fresh else [])])
 
 
 @dataclass(slots=True)
@@ -249,10 +267,12 @@ def _plan(
     mirrored: dict[str, set[str]] = {mirror.prefix: set() for mirror in MIRRORS}
     for mirror in MIRRORS:
         mirrored[mirror.prefix] |= leaves(read_field(rdf, mirror))
+    twins = {fold(one.keyword[-1]) for one in base.record.added if TWIN in one.fields}
     for keyword in filter(written.get, wanted):
         # If another program repeats the keyword in such a field, the repetition is cocotag's too.
         clear = [prefix for prefix, words in mirrored.items() if fold(keyword[-1]) not in words]
-        plan.added.append(Added(keyword, (*written[keyword], *clear)))
+        twin = [TWIN] if fold(keyword[-1]) in twins else []
+        plan.added.append(Added(keyword, (*written[keyword], *clear, *twin)))
     return plan
 
 
@@ -306,11 +326,11 @@ def _insertion(document: XmpDocument) -> tuple[int, int, str, str]:
     return span.start, span.inner, f"{tag}>{before}", f"{behind}</{tag[1:].split(maxsplit=1)[0]}>"
 
 
-def _block(document: XmpDocument, fresh: Sequence[tuple[Field, list[str]]], record: Record) -> Edit:
-    """The edit that adds the last description, with the new fields and cocotag's notes."""
+def _block(document: XmpDocument, fresh: Sequence[tuple[Field, list[str]]], record: Record | None) -> Edit:
+    """The edit that adds the last description, with the new fields and cocotag's notes, if any."""
     start, end, before, behind = _insertion(document)
     lead = _indent(document)
-    used = {field.prefix: field.uri for field, _ in fresh} | {PREFIX: URI}
+    used = {field.prefix: field.uri for field, _ in fresh} | ({} if record is None else {PREFIX: URI})
     if document.rdf is not None and document.rdf.nsmap.get("rdf") != RDF:
         used = {"rdf": RDF, **used}
     spaces = [f"xmlns:{prefix}={quoteattr(uri)}" for prefix, uri in used.items()]
@@ -320,7 +340,7 @@ def _block(document: XmpDocument, fresh: Sequence[tuple[Field, list[str]]], reco
         items = [(2, f"<rdf:li>{escape_text(entry, document.codec)}</rdf:li>") for entry in new]
         lines += [(0, f"<{field.label}>"), (1, f"<rdf:{field.kind}>"), *items]
         lines += [(1, f"</rdf:{field.kind}>"), (0, f"</{field.label}>")]
-    lines += record_lines(record, document.codec)
+    lines += [] if record is None else record_lines(record, document.codec)
     head = "".join(f"{lead}   {one}" if lead else f" {one}" for one in spaces)
     body = "".join(f"{lead}{' ' * (depth + 1) if lead else ''}{line}" for depth, line in lines)
     tail = _closing_space(document) if behind else ""

@@ -5,14 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lxml import etree
 
 from cocotag.errors import DataError
 from cocotag.tagging.xmp.packets.document import RDF, XmpDocument, find_rdf, parse_tree
 from cocotag.tagging.xmp.packets.fields import all_keywords, read_field, values
-from cocotag.tagging.xmp.packets.keywords import IPTC, MIRRORS, WRITTEN, Entry, Field, Keyword, fold, leaves, of_field, words_of
+from cocotag.tagging.xmp.packets.keywords import (
+    IPTC,
+    MIRRORS,
+    SUBJECT,
+    TWIN,
+    WRITTEN,
+    Entry,
+    Field,
+    Keyword,
+    fold,
+    leaves,
+    of_field,
+    words_of,
+)
 from cocotag.tagging.xmp.packets.ownership import Ownership, judge
 from cocotag.tagging.xmp.packets.record import URI, Record, original_text, read_record, refused_words
 from cocotag.tagging.xmp.packets.removal import is_empty, removed_text
@@ -47,6 +60,21 @@ class Reading:
         """The user's keywords."""
         keywords = all_keywords(self.document.rdf, mirrored=_mirrored(self.record))
         return [*keywords, *((word,) for word in self.iptc or ())]
+
+    def changed_copies(self, packet: bytes) -> dict[Field, list[str]]:
+        """The copies in fields in which another program has deleted copies or added keywords, by field.
+
+        Without them, such a field would lose what the user did there, or hide the user's other keywords.
+        """
+        now = _entries(XmpDocument.read(packet, self.document.name).rdf)
+        found: dict[Field, list[str]] = {}
+        for one in WRITTEN:
+            gone = {word for prefix, word in self.ownership.gone if prefix == one.prefix}
+            if one.prefix in self.record.begun and (gone or values(self.document.rdf, one)):
+                there = set(map(fold, now[one])) - set(map(fold, values(self.document.rdf, one)))
+                copies = [entry for entry in of_field(one, self.record.copied) if not words_of(one, [entry]) & gone]
+                found[one] = [entry for entry in copies if fold(entry) in there]
+        return {one: copies for one, copies in found.items() if copies}
 
     def held(self) -> tuple[Entry, ...]:
         """The user's entries of all fields, with their fields' prefixes."""
@@ -172,7 +200,8 @@ def _record(document: XmpDocument, made_of: Record | None) -> Record:
     record = read_record(document.root)
     if record.there or made_of is None or not _has_given(document, made_of):
         return record
-    return Record(made_of.added, made_of.refused, there=True)
+    added = (replace(one, fields=(*one.fields, TWIN)) if SUBJECT.prefix in one.fields else one for one in made_of.added)
+    return Record(tuple(added), made_of.refused, there=True)
 
 
 def _has_given(document: XmpDocument, record: Record) -> bool:
