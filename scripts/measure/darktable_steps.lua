@@ -1,6 +1,6 @@
 -- Run inside darktable: import a folder, change keywords, write what darktable shows to a file as lines "name<TAB>keyword;keyword".
--- COCOTAG_FOLDER: the folder; without it the library is used as it is. COCOTAG_SHOWN: the file. COCOTAG_ATTACH, COCOTAG_DETACH: keywords, separated by commas.
--- COCOTAG_RATING: a number of stars.
+-- COCOTAG_FOLDER: the folder; without it the library is used as it is. COCOTAG_SHOWN: the file.
+-- COCOTAG_ATTACH, COCOTAG_DETACH: keywords, separated by commas. COCOTAG_RATING: a number of stars.
 local darktable = require "darktable"
 
 local function listed(name)

@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ import cocotag.tagging.xmp.embed as embedding  # noqa: E402
 from cocotag.inference.tags import Tag  # noqa: E402
 from cocotag.tagging.decisions.rows import Row  # noqa: E402
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded  # noqa: E402
+from cocotag.tagging.xmp.photo_keywords import look_inside  # noqa: E402
 from cocotag.tagging.xmp.sidecars import untag, write_sidecars  # noqa: E402
 from cocotag.tagging.xmp.summary import SidecarSummary  # noqa: E402
 
@@ -71,9 +72,12 @@ class Trial:
     def tag(self, naming: str = "append", tags: Sequence[Tag] = BOTH) -> SidecarSummary:
         """Run ``cocotag tag --xmp``, or ``--embed`` for the naming "embed"."""
         rows = [Row(self.folder / "IMG.jpg", tags=tuple(tags))]
-        if naming == "embed":
-            return embed_keywords(rows, backup=False)
-        return write_sidecars(rows, naming=naming)  # type: ignore[arg-type]
+        summary = (
+            embed_keywords(rows, backup=False) if naming == "embed" else write_sidecars(rows, naming=naming)  # type: ignore[arg-type]
+        )
+        if not summary.ok:
+            raise AssertionError(summary.to_text())
+        return summary
 
     def edit(self, *, add: Iterable[Keyword] = (), delete: Iterable[Keyword] = ()) -> None:
         """A change in the program, and in its model, on a copy."""
@@ -108,13 +112,22 @@ class World(models.World):
 
 @dataclass(frozen=True)
 class Case:
-    """A case: what is done, what all programs have to show then and after untag, and which programs can do it."""
+    """A case: what is done, what all programs have to show then and after untag, and which programs can do it.
+
+    ``apart`` has what programs show by rules of their own: Immich writes its changes where darktable does not read, and darktable
+    reads both fields of ``IMG.xmp``.
+    """
 
     name: str
     do: Callable[[Trial], None]
     right: frozenset[Keyword]
     left: frozenset[Keyword] = frozenset()
     only: frozenset[str] = frozenset({"darktable", "digiKam", "Immich"})
+    apart: Mapping[tuple[str, str], tuple[frozenset[Keyword], frozenset[Keyword]]] = field(default_factory=dict)
+
+    def expected(self, editor: str, reader: str) -> tuple[frozenset[Keyword], frozenset[Keyword]]:
+        """What a program has to show where another has edited: then, and after untag."""
+        return self.apart.get((editor, reader), (self.right, self.left))
 
 
 def opened(trial: Trial) -> None:
@@ -155,7 +168,7 @@ def known_before(trial: Trial) -> None:
     trial.give(BERLIN)
     trial.program.imported(trial.folder, trial.scratch)
     trial.tag()
-    trial.program.rate(trial.folder, trial.scratch)
+    trial.program.rate(trial.scratch)
     put_back = trial.tag().put_back
     if not {"dog", "umbrella"} <= set(put_back):
         raise AssertionError(f"the summary does not say that the tags are put back: {put_back}")
@@ -164,7 +177,7 @@ def known_before(trial: Trial) -> None:
 def adobe_deleted(trial: Trial) -> None:
     """A tag goes from what the program made of IMG.xmp."""
     trial.tag("adobe")
-    trial.edit(delete=[UMBRELLA])
+    trial.edit(delete=[UMBRELLA, ("umbrella",)] if isinstance(trial.program, Darktable) else [UMBRELLA])
     trial.tag("adobe")
     trial.tag()
 
@@ -196,8 +209,20 @@ GERMAN = frozenset({("Tiere", "Hund"), ("Schirm",)})
 CASES = (
     Case("opened, nothing changed, tagged again", opened, frozenset(OURS)),
     Case("a tag is deleted", tag_deleted, frozenset({DOG})),
-    Case("a keyword of the user's is deleted", own_deleted, frozenset({BERLIN, *OURS}), frozenset({BERLIN})),
-    Case("a keyword is added", added, frozenset({BERLIN, HARBOUR, *OURS}), frozenset({BERLIN, HARBOUR})),
+    Case(
+        "a keyword of the user's is deleted",
+        own_deleted,
+        frozenset({BERLIN, *OURS}),
+        frozenset({BERLIN}),
+        apart={("Immich", "darktable"): (frozenset({BERLIN, HARBOUR, *OURS}), frozenset({BERLIN, HARBOUR}))},
+    ),
+    Case(
+        "a keyword is added",
+        added,
+        frozenset({BERLIN, HARBOUR, *OURS}),
+        frozenset({BERLIN, HARBOUR}),
+        apart={("Immich", "darktable"): (frozenset({BERLIN, *OURS}), frozenset({BERLIN}))},
+    ),
     Case(
         "known before it was tagged; then rated, which writes the old keywords over the tags",
         known_before,
@@ -205,7 +230,12 @@ CASES = (
         frozenset({BERLIN}),
         only=frozenset({"darktable"}),
     ),
-    Case("`--sidecar-name adobe`, a tag is deleted", adobe_deleted, frozenset({DOG})),
+    Case(
+        "`--sidecar-name adobe`, a tag is deleted",
+        adobe_deleted,
+        frozenset({DOG}),
+        apart={(editor, "darktable"): (frozenset({DOG, ("dog",)}), frozenset()) for editor in ("digiKam", "Immich")},
+    ),
     Case("`--embed`, opened, tagged again", embedded, frozenset({BERLIN, HARBOUR, *OURS}), frozenset({BERLIN, HARBOUR})),
     Case("`--embed`, a tag is deleted", embedded_deleted, frozenset({BERLIN, DOG}), frozenset({BERLIN})),
     Case("tagged again with other names (`--rename`)", renamed, GERMAN),
@@ -233,7 +263,7 @@ def tried(case: Case, program: RealProgram, photo: Path, folder: Path) -> Done:
     trial = Trial(folder / "photo", program, folder / "library")
     trial.folder.mkdir(parents=True)
     trial.scratch.mkdir()
-    shutil.copy2(photo, trial.folder / "IMG.jpg")
+    shutil.copyfile(photo, trial.folder / "IMG.jpg")
     done = Done(case, trial, folder / "untagged")
     try:
         case.do(trial)
@@ -252,7 +282,7 @@ def judge(all_done: Sequence[Done], programs: Sequence[RealProgram]) -> tuple[in
         folders = [done.untagged if untagged else done.trial.folder for done in all_done]
         for program in programs:
             for done, folder, shown in zip(all_done, folders, program.read(folders), strict=True):
-                right = done.case.left if untagged else done.case.right
+                right = done.case.expected(done.trial.program.name, program.name)[untagged]
                 when = " after untag" if untagged else ""
                 if shown != right:
                     done.wrong.append(f"{program.name} shows {texts(shown)}{when}; right: {texts(right)}")
@@ -335,7 +365,9 @@ def report(
                 "`accessory|umbrella`, the program changes and writes, and cocotag runs again. Then all three programs",
                 "read the photograph as if for the first time, and again after `cocotag untag`. Right means that each of",
                 "them shows what the user gave and what cocotag gave and nobody deleted, with its levels and nothing else;",
-                "after `untag`, what the user gave. A dash: the program does not do that.",
+                "after `untag`, what the user gave. A dash: the program does not do that. Two things are the programs' own: changes",
+                "of the user's keywords in Immich do not reach darktable, since Immich writes digiKam:TagsList, which darktable does",
+                "not read; and of an `IMG.xmp` darktable shows single words beside those with levels.",
                 "",
                 *table,
                 "",
@@ -366,7 +398,7 @@ def main() -> None:
     parser.add_argument("--cases", default="", metavar="WORDS", help="only cases and programs with these words in their names")
     parser.add_argument("--report", default=PROJECT / "reports" / "photo_programs.md", type=Path, metavar="FILE")
     args = parser.parse_args()
-    photos = sorted((DATA / "coco-mini" / "val").glob("*.jpg"))
+    photos = [path for path in sorted((DATA / "coco-mini" / "val").glob("*.jpg")) if not look_inside(path).keywords()]
     with tempfile.TemporaryDirectory() as scratch:
         base = args.keep or Path(scratch) / "kept"
         base.mkdir(parents=True)

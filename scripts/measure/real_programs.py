@@ -16,7 +16,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,13 +104,13 @@ class Darktable(RealProgram):
         """Import the photograph into a library that is kept."""
         self._run(folder, library)
 
-    def rate(self, folder: Path, library: Path) -> None:
-        """Give stars to a photograph of a library, which is not read anew."""
-        self._run(folder, library, rating=4)
+    def rate(self, library: Path) -> None:
+        """Give stars to the photographs of a library, which are not read anew."""
+        self._run(None, library, rating=4)
 
     def _run(
         self,
-        folder: Path,
+        folder: Path | None,
         library: Path,
         *,
         add: Iterable[Keyword] = (),
@@ -120,11 +120,12 @@ class Darktable(RealProgram):
         shown = library / "shown"
         shown.unlink(missing_ok=True)
         asked = {
-            "COCOTAG_FOLDER": str(folder),
             "COCOTAG_SHOWN": str(shown),
             "COCOTAG_ATTACH": ",".join("|".join(one) for one in add),
             "COCOTAG_DETACH": ",".join("|".join(one) for one in delete),
         }
+        if folder is not None:
+            asked["COCOTAG_FOLDER"] = str(folder)
         if rating is not None:
             asked["COCOTAG_RATING"] = str(rating)
         script = f"dofile('{HERE / 'darktable_steps.lua'}')"
@@ -225,13 +226,19 @@ class DigiKam(RealProgram):
                 for one in add:
                     self._add(database, one)
             before = snapshot(folder)
-            with self._started(profile, folder):
-                for place, rest in ((None, 9), (NO_DOWNLOAD, 2), (FIRST_ALBUM, 2), (ITEM_MENU, 1), (WRITE_METADATA, 1)):
-                    if place:
-                        subprocess.run(["xdotool", "mousemove", *map(str, place), "click", "1"], check=True)
-                    time.sleep(rest)
-                wait(lambda: snapshot(folder) != before, "digiKam writes metadata", seconds=20)
-                time.sleep(1)
+            for slower in (1, 2, 4):  # a busy machine may draw the window later
+                with self._started(profile, folder), suppress(TimeoutError):
+                    self._write_metadata(slower)
+                    wait(lambda: snapshot(folder) != before, "digiKam writes metadata", seconds=10 * slower)
+                    time.sleep(1)
+                    return
+            raise TimeoutError("digiKam wrote no metadata in three tries")
+
+    def _write_metadata(self, slower: int) -> None:
+        for place, rest in ((None, 9), (NO_DOWNLOAD, 2), (FIRST_ALBUM, 2), (ITEM_MENU, 1), (WRITE_METADATA, 1)):
+            if place:
+                subprocess.run(["xdotool", "mousemove", *map(str, place), "click", "1"], check=True)
+            time.sleep(slower * rest)
 
     @contextmanager
     def _started(self, profile: Path, photos: Path | None) -> Iterator[None]:
