@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import os
 import stat
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from cocotag.errors import ImageError
 from cocotag.photos.formats.jpeg import HEADROOM as HEADROOM  # part of this interface too
 from cocotag.photos.formats.limits import MAX_BYTES as MAX_BYTES
+from cocotag.photos.formats.source import Preview, Source
 from cocotag.photos.formats.table import FORMATS, identify
 from cocotag.photos.formats.wanted import Rows, Wanted
 from cocotag.process.restarts import decoding
@@ -32,7 +35,12 @@ REASONS = (
 
 
 def decode(
-    source: Path | str | bytes, *, min_side: int | None = None, headroom: float = HEADROOM, rows: Rows | None = None
+    source: Path | str | bytes,
+    *,
+    min_side: int | None = None,
+    headroom: float = HEADROOM,
+    rows: Rows | None = None,
+    previews: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image file by its content, whatever its name.
 
@@ -45,6 +53,8 @@ def decode(
             shorter side keeps ``headroom`` times as many pixels; None for full size.
         headroom: Use 1 if the image will be augmented anyway.
         rows: Limits the decoding of a JPEG to the last row that is needed; the rows below may be black.
+        previews: Decode a smaller version that the camera stored in the file, if there is one with at least ``min_side``
+            pixels on both sides and the same aspect ratio, instead. The rest of the file is then not read.
 
     Returns:
         ``(H, W, 3)`` RGB uint8, upright, contiguous, writable.
@@ -57,10 +67,33 @@ def decode(
             earlier process of this run).
     """
     wanted = Wanted(min_side and math.ceil(headroom * min_side), rows)
+    side = min_side if previews else None
     if isinstance(source, bytes):
-        return _decode("these bytes", source, wanted)
+        small = _preview(Source.of(source), side)
+        image = None if small is None else _decode_preview("these bytes", small, wanted)
+        return _decode("these bytes", source, wanted) if image is None else image
     with decoding(source, min_side=wanted.min_side):
-        return _decode(_printable(source), _read(source), wanted)
+        name = _printable(source)
+        data, small = _read(source, side)
+        if small is not None:
+            if (image := _decode_preview(name, small, wanted)) is not None:
+                return image
+            data, _ = _read(source)
+        return _decode(name, data, wanted)
+
+
+def _preview(source: Source, side: int | None) -> Preview | None:
+    """A smaller version in a file, that will do for a square input of this side; None if there is none."""
+    if side is None or (kind := identify(source.head)) is None or (find := FORMATS[kind].preview) is None:
+        return None
+    return find(source, side)
+
+
+def _decode_preview(name: str, preview: Preview, wanted: Wanted) -> NDArray[np.uint8] | None:
+    """Decode a smaller version; None if it is damaged, since the picture itself may be intact."""
+    with suppress(ImageError):
+        return _decode(name, preview.data, replace(wanted, rows=None, orientation=preview.orientation))
+    return None
 
 
 def _decode(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]:
@@ -89,13 +122,18 @@ def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return image
 
 
-def load_square(source: Path | str | bytes, size: int) -> NDArray[np.uint8]:
+def load_square(source: Path | str | bytes, size: int, *, previews: bool = False) -> NDArray[np.uint8]:
     """Decode, at reduced scale if the image is much larger, and resize to ``(size, size, 3)`` RGB uint8.
+
+    Args:
+        source: As for `decode`.
+        size: Side of the square, pixels.
+        previews: As for `decode`.
 
     Raises:
         ImageError: As `decode`.
     """
-    return to_square(decode(source, min_side=size), size)
+    return to_square(decode(source, min_side=size, previews=previews), size)
 
 
 def _printable(path: Path | str) -> str:
@@ -104,7 +142,8 @@ def _printable(path: Path | str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _read(path: Path | str) -> bytes:
+def _read(path: Path | str, side: int | None = None) -> tuple[bytes, Preview | None]:
+    """The bytes of a file, or the smaller version in it that will do for a square input of this side."""
     name = _printable(path)
     try:
         _check_file(name, path, os.stat(path))  # noqa: PTH116 (see data/dataset.py); before opening: opening a device can start it
@@ -112,7 +151,9 @@ def _read(path: Path | str) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             before = os.fstat(descriptor)
             _check_file(name, path, before)  # again: a pipe may have taken its place
-            data = file.read()
+            source = Source(file, before.st_size)
+            small = _preview(source, side)
+            data = b"" if small else source.all()
             after = os.fstat(descriptor)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         raise ImageError("missing", f"{name}: there is no such file. Check the path.") from None
@@ -121,7 +162,7 @@ def _read(path: Path | str) -> bytes:
         raise ImageError("unreadable", f"{name}: cannot be read ({reason}). Check its permissions and the disk.") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ImageError("changed", f"{name}: changed while being read. Retry when the other program has finished.")
-    return data
+    return data, small
 
 
 def _check_file(name: str, path: Path | str, status: os.stat_result) -> None:

@@ -114,8 +114,8 @@ class World(models.World):
 class Case:
     """A case: what is done, what all programs have to show then and after untag, and which programs can do it.
 
-    ``apart`` has what programs show by rules of their own: Immich writes its changes where darktable does not read, and darktable
-    reads both fields of ``IMG.xmp``.
+    ``apart`` has what programs show by rules of their own: Immich writes its changes where darktable does not read, and
+    darktable reads both fields of ``IMG.xmp``.
     """
 
     name: str
@@ -365,9 +365,11 @@ def report(
                 "`accessory|umbrella`, the program changes and writes, and cocotag runs again. Then all three programs",
                 "read the photograph as if for the first time, and again after `cocotag untag`. Right means that each of",
                 "them shows what the user gave and what cocotag gave and nobody deleted, with its levels and nothing else;",
-                "after `untag`, what the user gave. A dash: the program does not do that. Two things are the programs' own: changes",
-                "of the user's keywords in Immich do not reach darktable, since Immich writes digiKam:TagsList, which darktable does",
-                "not read; and of an `IMG.xmp` darktable shows single words beside those with levels.",
+                "after `untag`, what the user gave. A dash: the program does not do that.",
+                "",
+                "Two things are the programs' own: changes of the user's keywords in Immich do not reach darktable, since",
+                "Immich writes digiKam:TagsList, which darktable does not read; and of an `IMG.xmp` darktable shows single",
+                "words beside those with levels.",
                 "",
                 *table,
                 "",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cocotag.photos.formats.shape import same_aspect
-from cocotag.photos.formats.source import Source
+from cocotag.photos.formats.source import Preview, Source
 
 _MOST = 2**22
 """Bytes of descriptions and of a thumbnail that are read; phones write some kilobytes."""
@@ -71,7 +71,7 @@ class _Item:
         return (height, width) if quarter_turns % 2 else (width, height)
 
 
-def thumbnail(source: Source, side: int) -> bytes | None:
+def preview(source: Source, side: int) -> Preview | None:
     """The smallest thumbnail of at least ``side`` x ``side`` pixels, as a file of its own.
 
     It has to have the aspect ratio of the picture and to be turned like it; a picture with transparency has none.
@@ -94,7 +94,7 @@ def thumbnail(source: Source, side: int) -> bytes | None:
         data = b"".join(source.read(start, length) for start, length in chosen.extents)
         if len(data) != sum(length for _, length in chosen.extents) or len(chosen.properties) > 127:
             return None
-        return _file(_content(source, *boxes[b"ftyp"]), chosen, data)
+        return Preview(_file(_content(source, *boxes[b"ftyp"]), chosen, data))
     except (ValueError, KeyError, IndexError, struct.error):  # damaged, or of a kind that is not known here
         return None
 

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
-HEAD = 65536
+HEAD = 2**16
 """Bytes that are read of each file: the headers of most photographs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A smaller version of a picture, as a file of its own.
+
+    Attributes:
+        data: The file.
+        orientation: EXIF's number, 1 to 8; it applies if the file itself has none.
+    """
+
+    data: bytes
+    orientation: int = 1
 
 
 class Source:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocotag.errors import ImageError
-from cocotag.photos.formats import heif, jpeg, png, raw, tiff
+from cocotag.photos.formats import heif, heif_thumbnail, jpeg, mpf, png, raw, tiff
 from cocotag.photos.formats.limits import check_size
 from cocotag.photos.formats.orientation import turned
 from cocotag.photos.formats.pillow import Decoder, by_pillow
+from cocotag.photos.formats.source import Preview, Source
 from cocotag.photos.formats.wanted import Wanted
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # header sizes in bytes, of OS/2 and Windows
@@ -35,6 +36,8 @@ class Format:
         pillow_reads_size: Whether Pillow reads the size without decoding; the row's key is then Pillow's name of the format.
             Other formats must be decoded to get it.
         pillow_reads_xmp: Whether Pillow returns the XMP packet; in other formats the bytes are searched for packets.
+        preview: File and least side -> the smallest version in the file with at least so many pixels on both sides; None for
+            formats without.
         available: Whether the decoder is installed; if not, files of this format in folders are skipped.
     """
 
@@ -43,6 +46,7 @@ class Format:
     decode: Decoder
     pillow_reads_size: bool = False
     pillow_reads_xmp: bool = False
+    preview: Callable[[Source, int], Preview | None] | None = None
     available: Callable[[], bool] = lambda: True
 
 
@@ -74,6 +78,7 @@ FORMATS: dict[str, Format] = {
         jpeg.decode_file,
         pillow_reads_size=True,
         pillow_reads_xmp=True,
+        preview=mpf.preview,
     ),
     "PNG": Format((".apng", ".png"), _starts(png.START), png.decode_file, pillow_reads_size=True, pillow_reads_xmp=True),
     "GIF": Format((".gif",), _starts(b"GIF87a", b"GIF89a"), by_pillow("GIF"), pillow_reads_size=True, pillow_reads_xmp=True),
@@ -101,7 +106,12 @@ FORMATS: dict[str, Format] = {
         pillow_reads_xmp=True,
     ),
     "AVIF": Format(
-        (".avif",), lambda data: heif.identify(data) == "AVIF", heif.decode_avif, pillow_reads_size=True, pillow_reads_xmp=True
+        (".avif",),
+        lambda data: heif.identify(data) == "AVIF",
+        heif.decode_avif,
+        pillow_reads_size=True,
+        pillow_reads_xmp=True,
+        preview=heif_thumbnail.preview,
     ),
     "HEIF": Format(
         (".heic", ".heif", ".hif"),
@@ -109,6 +119,7 @@ FORMATS: dict[str, Format] = {
         heif.decode_heic,
         pillow_reads_size=True,
         pillow_reads_xmp=True,
+        preview=heif_thumbnail.preview,
     ),
     "BMP": Format(
         (".bmp", ".dib"),
