@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +36,10 @@ Squares = dict[int, NDArray[np.uint8]]
 """Side ``S`` -> the images as square inputs of that side, ``(N, S, S, 3)``."""
 
 
+_Load = Callable[[Path, int], NDArray[np.uint8]]
+"""Reads a file as a square input of a side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The result of one file: probabilities ``(C,)``, or an error.
@@ -53,7 +58,12 @@ class Prediction:
 
 
 def predict_files(
-    tagger: Tagger, paths: Iterable[Path], *, batch_size: int | None = None, decoders: int | None = None
+    tagger: Tagger,
+    paths: Iterable[Path],
+    *,
+    batch_size: int | None = None,
+    decoders: int | None = None,
+    previews: bool = False,
 ) -> Generator[Prediction]:
     """Run a tagger on files: exactly one result per file, in the order of the files.
 
@@ -72,11 +82,13 @@ def predict_files(
             rounding.
         decoders: Threads that decode, and that run the network if it runs on the CPU; by default one per core that the
             tagger may use, at most `MAX_DECODERS`.
+        previews: Decode the smaller version that a camera stored in the file, if it is large enough; as for
+            `cocotag.photos.decode.decode`.
 
     Raises:
         ValueError: ``batch_size`` or ``decoders`` is below 1.
     """
-    return _first_of_each(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders))
+    return _first_of_each(predict_with_all([tagger], paths, batch_size=batch_size, decoders=decoders, previews=previews))
 
 
 def _first_of_each(groups: Generator[list[Prediction]]) -> Generator[Prediction]:
@@ -92,6 +104,7 @@ def predict_with_all(
     batch_size: int | None = None,
     decoders: int | None = None,
     measure: Measure | None = None,
+    previews: bool = False,
 ) -> Generator[list[Prediction]]:
     """Run several taggers on files, as `predict_files` does with one: for each file, a list with one prediction per tagger.
 
@@ -104,11 +117,17 @@ def predict_with_all(
         decoders = min(max(tagger.threads for tagger in taggers), MAX_DECODERS)
     if batch_size < 1 or decoders < 1:
         raise ValueError(f"batch_size is {batch_size} and decoders {decoders}; both must be at least 1.")
-    return _predict_files(taggers, iter(paths), batch_size, decoders, measure)
+    load = partial(load_square, previews=previews)
+    return _predict_files(taggers, iter(paths), batch_size, decoders, measure, load)
 
 
 def _predict_files(
-    taggers: Sequence[Tagger], paths: Iterator[Path], batch_size: int, decoders: int, measure: Measure | None
+    taggers: Sequence[Tagger],
+    paths: Iterator[Path],
+    batch_size: int,
+    decoders: int,
+    measure: Measure | None,
+    load: _Load,
 ) -> Generator[list[Prediction]]:
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="cocotag-decode")
     pending: deque[Future[_Task]] = deque()
@@ -120,7 +139,7 @@ def _predict_files(
     try:
         while True:
             while len(pending) < most and (files := list(islice(paths, batches * batch_size))):
-                pending.append(pool.submit(_decode_and_run, taggers, files, batch_size, measure))
+                pending.append(pool.submit(_decode_and_run, taggers, files, batch_size, measure, load))
             if not pending:
                 return
             task = pending.popleft().result()
@@ -154,11 +173,13 @@ class _Task:
     seconds: float
 
 
-def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path], batch_size: int, measure: Measure | None) -> _Task:
+def _decode_and_run(
+    taggers: Sequence[Tagger], paths: list[Path], batch_size: int, measure: Measure | None, load: _Load
+) -> _Task:
     """Decode all files, then run the taggers that run on the cores, batch by batch."""
     start = time.perf_counter()
     sides = {tagger.metadata.image_size for tagger in taggers}
-    batches = [_decode(paths[first : first + batch_size], sides) for first in range(0, len(paths), batch_size)]
+    batches = [_decode(paths[first : first + batch_size], sides, load) for first in range(0, len(paths), batch_size)]
     for batch in batches:
         if measure is not None:
             batch.measured = list(map(measure, batch.squares[taggers[0].metadata.image_size]))
@@ -170,14 +191,14 @@ def _decode_and_run(taggers: Sequence[Tagger], paths: list[Path], batch_size: in
     return _Task(batches, len(paths), time.perf_counter() - start)
 
 
-def _decode(paths: list[Path], sides: Collection[int]) -> _Batch:
+def _decode(paths: list[Path], sides: Collection[int], load: _Load) -> _Batch:
     batch = _Batch(paths)
     squares = {side: np.empty((len(paths), side, side, 3), np.uint8) for side in sides}
     good = 0
     for index, path in enumerate(paths):
         try:
             for side in sides:
-                squares[side][good] = load_square(path, side)
+                squares[side][good] = load(path, side)
         except ImageError as error:
             batch.errors[index] = error
         else:

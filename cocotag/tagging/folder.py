@@ -47,6 +47,7 @@ def tag_paths(
     on_result: Callable[[Result], None] | None = None,
     rehash: bool = False,
     retry_failed: bool = False,
+    full_decode: bool = False,
     progress: Progress | None = None,
 ) -> TagSummary:
     """Give every file of a walk a result in the state: the cached one of an unchanged file, or a new one.
@@ -67,6 +68,7 @@ def tag_paths(
         rehash: Recognise an unchanged file by its content instead of its modification time; a file that was never hashed is
             tagged again.
         retry_failed: Try all failed files again.
+        full_decode: Decode every picture itself, even where the camera stored a smaller version that would do.
         progress: Receives the progress.
 
     Raises:
@@ -90,16 +92,18 @@ def tag_paths(
             code="no_images",
         )
     if models is None:
-        models = [Model.of(name, tagger) for name, tagger in named.items()]
+        models = [Model.of(name, tagger, full_decode=full_decode) for name, tagger in named.items()]
     for model in state.begin(models, asked or {}):
-        progress.say(f"{state.path} was made with another bundle; {model.bundle} tags every image again.")
+        other = "another bundle, or without --full-decode" if full_decode else "another bundle"
+        progress.say(f"{state.path} was made with {other}; {model.bundle} tags every image again.")
     summary = TagSummary(models=len(named), runs_on=getattr(next(iter(named.values())), "runs_on", ""))
     start = time.perf_counter()
     with ExitStack() as stack:
         stop = stack.enter_context(NotedInterrupt(progress.say, "the images in progress"))
         hashers = stack.enter_context(ThreadPoolExecutor(min(usable_cores(), _HASHERS))) if rehash else None
         job = _Job(chain((first,), parts), state, stop, summary, progress, on_result, hashers, retry_failed)
-        for predictions in stack.enter_context(closing(predict_with_all(list(named.values()), job.paths()))):
+        stream = predict_with_all(list(named.values()), job.paths(), previews=not full_decode)
+        for predictions in stack.enter_context(closing(stream)):
             job.take(predictions)
             state.commit_when_due()
     summary.stopped = job.is_stopped

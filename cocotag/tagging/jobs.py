@@ -70,6 +70,7 @@ def tag(
     state: Path | str | None = None,
     rehash: bool = False,
     retry_failed: bool = False,
+    full_decode: bool = False,
     listed: BufferedIOBase | None = None,
     progress: Progress | None = None,
     bars: bool = False,
@@ -87,6 +88,7 @@ def tag(
         state: Path of the state; None puts it beside the first output, or in ``$XDG_STATE_HOME/cocotag``.
         rehash: Recognise files by content, not by size and modification time.
         retry_failed: Retry unchanged files that failed before.
+        full_decode: Decode every picture itself, even where the camera stored a smaller version that would do.
         listed: A stream with the paths of ``-``, one per line or ended by NUL.
         progress: Receives the progress and the messages; None discards them.
         bars: Whether slow outputs may show a bar on stderr.
@@ -107,7 +109,7 @@ def tag(
                 code="output_is_input",
             )
     taggers = {name if len(named) > 1 else "": Tagger.load(path) for name, path in named.items()}
-    models = [Model.of(name, tagger) for name, tagger in taggers.items()]
+    models = [Model.of(name, tagger, full_decode=full_decode) for name, tagger in taggers.items()]
     outputs = plan.for_models(models)
 
     def walk(*, from_list: bool) -> Walk:
@@ -137,6 +139,7 @@ def tag(
             on_result=None if stream is None else lambda result: stream([result]),
             rehash=rehash,
             retry_failed=retry_failed,
+            full_decode=full_decode,
             progress=progress,
         )
         progress.end(summary.to_json())

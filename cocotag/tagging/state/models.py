@@ -9,6 +9,8 @@ from typing import Any
 from cocotag.bundle import BundleMetadata, fingerprint, network_fingerprint
 from cocotag.inference.tagger import Tagger
 
+_FULL = "+full"
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -18,7 +20,8 @@ class Model:
         name: Its name in the rows; empty for a single bundle.
         bundle: Its file.
         sha256: SHA-256 of the file.
-        fingerprint: SHA-256 without the metadata, from `cocotag.bundle.network_fingerprint`.
+        fingerprint: What scores depend on: SHA-256 without the metadata, from `cocotag.bundle.network_fingerprint`, and a mark
+            if every picture was decoded in full.
         metadata: Its metadata.
     """
 
@@ -29,10 +32,11 @@ class Model:
     metadata: BundleMetadata
 
     @classmethod
-    def of(cls, name: str, tagger: Tagger) -> Model:
+    def of(cls, name: str, tagger: Tagger, *, full_decode: bool = False) -> Model:
         """The description of a loaded bundle."""
         path = tagger.path
-        return cls(name, str(path), fingerprint(path), network_fingerprint(path), tagger.metadata)
+        network = network_fingerprint(path) + (_FULL if full_decode else "")
+        return cls(name, str(path), fingerprint(path), network, tagger.metadata)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

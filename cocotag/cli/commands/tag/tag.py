@@ -32,6 +32,7 @@ def _run(words: list[str]) -> int:
             state=args.state,
             rehash=args.rehash,
             retry_failed=args.retry_failed,
+            full_decode=args.full_decode,
             listed=None if sys.stdin is None else replayed(cast(BufferedIOBase, sys.stdin.buffer)),
             progress=progress,
             bars=not args.json_log,
@@ -63,6 +64,10 @@ def _parser() -> Parser:
     about = "recognise unchanged files by their content, not by size and modification time"
     parser.add_argument("--rehash", action="store_true", help=about)
     parser.add_argument("--retry-failed", action="store_true", help="retry unchanged files that failed before")
+    about = (
+        "decode every picture itself; by default the smaller version that cameras store in HEIC, AVIF and JPEG files is used"
+    )
+    parser.add_argument("--full-decode", action="store_true", help=f"{about} where its sides are at least the bundle's input")
     parser.add_argument("--json-log", action="store_true", help="print progress and messages as JSON lines on stderr")
     return parser
 
