@@ -173,12 +173,12 @@ def test_memory_does_not_grow_with_the_number_of_files(tagger, on_a_gpu, album, 
     decoding, most, lock = [0], [0], threading.Lock()
     whole = stream.load_square
 
-    def load(path, side):
+    def load(path, side, **more):
         with lock:
             decoding[0] += 1
             most[0] = max(most[0], decoding[0])
         try:
-            return whole(path, side)
+            return whole(path, side, **more)
         finally:
             with lock:
                 decoding[0] -= 1
@@ -203,12 +203,12 @@ def test_a_slow_file_does_not_stop_the_others(tagger, album, monkeypatch):
     others, released = threading.Semaphore(0), threading.Event()
     whole = stream.load_square
 
-    def load(path, side):
+    def load(path, side, **more):
         if path.name == "00.png":
             assert released.wait(30)
         else:
             others.release()
-        return whole(path, side)
+        return whole(path, side, **more)
 
     monkeypatch.setattr(stream, "load_square", load)
 
@@ -248,7 +248,7 @@ def test_tasks_are_larger_for_fast_files(tagger, album, monkeypatch, seconds, to
 
 
 def test_other_errors_than_those_of_a_file_end_the_stream(tagger, album, monkeypatch):
-    def load(path, side):
+    def load(path, side, **more):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(stream, "load_square", load)
