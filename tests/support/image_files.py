@@ -67,6 +67,32 @@ def heic(image, exif=None, *, mode=None, **options):
     return file.getvalue()
 
 
+def mpf(image, *smaller, kinds=(0x010002,), exif=None):
+    """A JPEG with smaller versions behind it, as cameras write them, by Pillow's writer of the Multi-Picture Format.
+
+    Args:
+        image: A Pillow image.
+        smaller: Smaller ones.
+        kinds: The type of each; Pillow writes none.
+        exif: EXIF block.
+    """
+    options = {} if exif is None else {"exif": exif}
+    data = bytearray(saved(image, "MPO", save_all=True, append_images=list(smaller), quality=90, **options))
+    base = data.index(b"MPF\0") + 4
+    order = "<" if data[base : base + 2] == b"II" else ">"
+    (directory,) = struct.unpack_from(f"{order}I", data, base + 4)
+    (fields,) = struct.unpack_from(f"{order}H", data, base + directory)
+    for number in range(fields):
+        tag, _, _, place = struct.unpack_from(f"{order}HHII", data, base + directory + 2 + 12 * number)
+        if tag == 0xB002:
+            for index, kind in enumerate(kinds, 1):
+                (start,) = struct.unpack_from(f"{order}I", data, base + place + 16 * index + 8)
+                if index == len(smaller):  # Pillow gives the third picture a wrong length
+                    struct.pack_into(f"{order}I", data, base + place + 16 * index + 4, len(data) - base - start)
+                struct.pack_into(f"{order}I", data, base + place + 16 * index, kind)
+    return bytes(data)
+
+
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, dx, dy
 
 

@@ -121,7 +121,8 @@ def _choose(primary: int, items: dict[int, _Item], side: int) -> _Item | None:
 def _is_turned_already(item: _Item, picture: _Item) -> bool:
     """Whether a thumbnail without turns is upright, to judge by its sides: the picture is turned by 90 degrees."""
     width, height = picture.size()
-    return not item.turns() and [box[4:8] for box in picture.turns()] == [b"irot"] and abs(width - height) * 20 > width
+    quarters = [box[8] & 3 if box[4:8] == b"irot" else 0 for box in picture.turns()]
+    return not item.turns() and quarters in ([1], [3]) and abs(width - height) * 20 > width
 
 
 def _top_level(source: Source) -> Iterator[tuple[bytes, int, int]]:
@@ -195,7 +196,7 @@ def _add_references(data: bytes, items: dict[int, _Item]) -> None:
 
 def _add_properties(boxes: Sequence[tuple[bytes, bytes]], items: dict[int, _Item]) -> None:
     """Properties (ISO/IEC 23008-12, 9.3): a list, and for each item the numbers of its own."""
-    container = next(box for kind, box in boxes if kind == b"ipco")
+    container = dict(boxes)[b"ipco"]
     properties = [struct.pack(">I4s", len(box) + 8, kind) + box for kind, box in _boxes(container, 0)]
     for _, box in (one for one in boxes if one[0] == b"ipma"):
         version, flags = box[0], box[3]
