@@ -131,7 +131,7 @@ class Darktable(RealProgram):
         script = f"dofile('{HERE / 'darktable_steps.lua'}')"
         command = ["darktable", "--configdir", str(library), "--library", str(library / "library.db"), "--disable-opencl"]
         with running([*command, "--luacmd", script], library / "log", **asked):
-            wait(lambda: shown.exists() and shown.read_text().endswith("end\n"), "darktable", seconds=120)
+            wait(lambda: shown.exists() and shown.read_text().endswith("end\n"), "darktable", seconds=240)
         found = {}
         for line in shown.read_text().splitlines()[:-1]:
             name, _, words = line.partition("\t")
