@@ -106,10 +106,15 @@ def embed_keywords(
                 target = source if into is None else Place.look(into / _below(photo, common))
                 leftovers.remove_in(target.path.parent)
 
-                def new(name: str, found: _Metadata, photo: Path = photo, tags: list[Tag] = tags) -> Update:
+                updates: list[Update] = []
+
+                def new(
+                    name: str, found: _Metadata, photo: Path = photo, tags: list[Tag] = tags, updates: list[Update] = updates
+                ) -> Update:
                     inside = Inside(name, (found.xmp,) if found.xmp else (), found.iptc or ())
                     if into is None:  # a program that reads a sidecar does not look into the photograph
-                        Sidecars.of(photo, "append", neighbours).update(tags, beside, inside=inside, only_ours=True)
+                        sidecars = Sidecars.of(photo, "append", neighbours)
+                        updates += sidecars.update(tags, beside, inside=inside, only_ours=True)
                     sidecars = Sidecars.of(photo, "append", neighbours)
                     after = update(
                         found.xmp or None,
@@ -119,16 +124,19 @@ def embed_keywords(
                         iptc=found.iptc,
                         classes=own_classes(tags),
                         refused=sidecars.refused(inside),
+                        beside=sidecars.theirs(inside) if into is None else (),
                     )
-                    summary.happened(photo, [after])
+                    updates.append(after)
                     return after
 
                 summary.heic += photo.suffix.lower() in _HEIC
-                if into is None:
-                    if _rewrite(tool, source, source, new, summary, backup=backup) and changed is not None:
+                try:
+                    if into is not None:
+                        _copy(tool, source, target, new, summary)
+                    elif _rewrite(tool, source, source, new, summary, backup=backup) and changed is not None:
                         changed(photo)
-                else:
-                    _copy(tool, source, target, new, summary)
+                finally:
+                    summary.happened(photo, updates)
     return summary
 
 

@@ -42,10 +42,11 @@ def exchange_packet(jpeg: bytes, packet: bytes | None) -> bytes:
         if marker in (_SCAN, _END):
             break
         (length,) = struct.unpack_from(">H", jpeg, offset + 2)
-        if marker == _APP1 and jpeg.startswith(_HEAD, offset + 4):
-            return jpeg[:offset] + segment + jpeg[offset + 2 + length :]
+        end = offset + 2 + length
+        if marker == _APP1 and jpeg.startswith(_HEAD, offset + 4) and end < len(jpeg):
+            return jpeg[:offset] + segment + jpeg[end:]
         leading = leading and (marker == _APP0 or (marker == _APP1 and jpeg.startswith(_EXIF, offset + 4)))
-        offset += 2 + length
+        offset = end
         if leading:
             start = offset
     if offset + 4 > len(jpeg):

@@ -46,7 +46,7 @@ class Sidecars:
     def write(self, material: Material) -> Written:
         """Write or update the sidecars."""
         summary = write_sidecars(material.rows(), naming=self.naming)
-        return Written(summary.to_text(), summary.failed.total(), summary.events)
+        return Written(summary.to_text(), summary.faults, summary.events)
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ class Embedded:
             changed=lambda path: was_rewritten(path, state),
         )
         state.commit()
-        return Written(summary.to_text(), summary.failed.total(), summary.events)
+        return Written(summary.to_text(), summary.faults, summary.events)

@@ -46,6 +46,11 @@ class Inside:
         found = (notes_in(packet, name=self.name) for packet in self.packets if has_notes(packet))
         return next((record for record in found if record is not None), None)
 
+    def beside(self) -> tuple[str, ...]:
+        """The names of the sidecars that were there before cocotag's keywords, as in `Record`."""
+        record = self.notes()
+        return record.beside if record is not None else ()
+
     def refused(self) -> tuple[str, ...]:
         """The notes of keywords that are refused in the photograph."""
         with suppress(DataError):

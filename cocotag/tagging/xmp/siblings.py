@@ -31,9 +31,11 @@ from cocotag.tagging.xmp.packets.packet import Update, strip, update
 from cocotag.tagging.xmp.packets.reading import has_notes, is_made_of, notes_in, refusals, user_keywords
 from cocotag.tagging.xmp.packets.record import Record
 from cocotag.tagging.xmp.photo_keywords import Inside, look_inside
-from cocotag.tagging.xmp.summary import SidecarSummary, apply
+from cocotag.tagging.xmp.summary import SidecarSummary, apply, counted
 
 Naming = Literal["append", "adobe"]
+NAMES: tuple[Naming, Naming] = ("append", "adobe")
+"""The names of sidecars: ``IMG.jpg.xmp`` and ``IMG.xmp``."""
 _RAW = frozenset(
     {
         *FORMATS["RAW"].endings,
@@ -85,11 +87,13 @@ class Sidecars:
         photo: The photograph.
         places: Its existing sidecars, or the one to be made. With both names, ``IMG.jpg.xmp`` and ``IMG.xmp``, both are
             written: programs differ in which they read.
+        names: By which name each is found.
         hidden: Whether there is an ``IMG.xmp`` that belongs to another file.
     """
 
     photo: Path
     places: tuple[Place, ...]
+    names: tuple[Naming, ...]
     hidden: bool = False
 
     @classmethod
@@ -103,13 +107,20 @@ class Sidecars:
             photo.stat()
         except OSError as error:
             raise LeftAloneError("missing", f"{show(photo)} cannot be read ({error.strerror or error}).") from None
-        found = [path for path in existing_sidecars(photo, neighbours) if path is not None]
+        paths = existing_sidecars(photo, neighbours)
         named = _find_named(photo, photo.stem)
-        hidden = named is not None and named not in found
+        hidden = named is not None and named not in paths
+        found: dict[Path, tuple[Place, Naming]] = {}  # each file once, if one name is a link to the other
+        for path, name in zip(paths, NAMES, strict=True):
+            if path is not None:
+                place = Place.look(path)
+                found.setdefault(place.path, (place, name))
         if found:
-            return cls(photo, tuple(map(Place.look, found)), hidden)
-        stem = photo.stem if naming == "adobe" and named is None and neighbours.owns_stem(photo) else photo.name
-        return cls(photo, (Place.look(photo.with_name(f"{stem}.xmp")),), hidden)
+            places, names = zip(*found.values(), strict=True)
+            return cls(photo, places, names, hidden)
+        adobe = naming == "adobe" and named is None and neighbours.owns_stem(photo)
+        place = Place.look(photo.with_name(f"{photo.stem if adobe else photo.name}.xmp"))
+        return cls(photo, (place,), ("adobe" if adobe else "append",), hidden)
 
     def update(
         self,
@@ -119,20 +130,27 @@ class Sidecars:
         *,
         inside: Inside | None = None,
         only_ours: bool = False,
-    ) -> None:
+    ) -> list[Update]:
         """Update them with the photograph's tags.
 
         Args:
             tags: The tags.
-            summary: Receives the counts.
+            summary: Receives the counts, and the errors of single sidecars.
             show_diff: Called with the unified diff of each changed sidecar.
             inside: What is inside the photograph; None to read it.
-            only_ours: Leave out sidecars without keywords of cocotag's.
+            only_ours: Leave out sidecars without keywords of cocotag's: the tags go into the photograph.
+
+        Returns:
+            The updated packets.
+
+        Raises:
+            LeftAloneError: A sidecar cannot be read.
+            DataError: A sidecar's notes cannot be read.
         """
         given, classes = given_keywords(tags), own_classes(tags)
         packets = [place.read(MAX_BYTES) for place in self.places]
         if not given and not any(packets):
-            return
+            return []
         inside = look_inside(self.photo) if inside is None else inside
         read = self._readings(packets, inside)
         refused = [*inside.refused(), *(note for one in read for note in one.refused)]
@@ -141,70 +159,87 @@ class Sidecars:
             if only_ours and not one.has_ours:
                 continue
             others = [other for other in read if other is not one]
-            after = update(
-                before,
-                given,
-                lambda: [*(keyword for other in others for keyword in other.keywords()), *inside.keywords()],  # noqa: B023
-                name=show(place.path),
-                classes=classes,
-                made_of=one.made_of,
-                refused=refused,
-            )
-            apply(place, before, after.packet, summary, show_diff)
-            updates.append(after)
-        summary.happened(self.photo, updates)
+            claimed = [added.keyword for source in one.sources for added in source.added]
+            with counted(summary):
+                after = update(
+                    before,
+                    given,
+                    lambda: [*(keyword for other in others for keyword in other.keywords()), *inside.keywords()],  # noqa: B023
+                    name=one.title,
+                    classes=classes,
+                    made_of=one.made_of,
+                    refused=refused,
+                    claimed=[*claimed, *given] if claimed or others or only_ours else (),
+                )
+                apply(place, before, after.packet, summary, show_diff)
+                updates.append(after)
+        return updates
 
     def strip_made_of(self, inside: Inside, summary: SidecarSummary, show_diff: Callable[[str], None] | None = None) -> None:
         """Remove cocotag's keywords from those that a program made of the embedded keywords; the others keep their notes."""
         packets = [place.read(MAX_BYTES) for place in self.places]
         for place, before, one in zip(self.places, packets, self._readings(packets, inside), strict=True):
-            if before is not None and one.made_of is not None and not has_notes(before):
-                after = strip(before, name=one.name, made_of=one.made_of)
+            if before is not None and one.made_of is not None:
+                after = strip(before, name=one.title, made_of=one.made_of)
                 apply(place, before, after.packet, summary, show_diff)
 
     def refused(self, inside: Inside) -> list[str]:
         """The notes of keywords that are refused in them."""
-        packets = [place.read(MAX_BYTES) for place in self.places]
-        return [note for one in self._readings(packets, inside) for note in one.refused]
+        return [note for one in self._now(inside) for note in one.refused]
 
     def keywords(self, inside: Inside) -> list[Keyword]:
         """The user's keywords in them."""
-        packets = [place.read(MAX_BYTES) for place in self.places]
-        return [keyword for one in self._readings(packets, inside) for keyword in one.keywords()]
+        return [keyword for one in self._now(inside) for keyword in one.keywords()]
+
+    def theirs(self, inside: Inside) -> list[Naming]:
+        """The names of those that were there before the keywords inside, so that no program made them of these."""
+        earlier = inside.beside()
+        return [one.name for one in self._now(inside) if one.packet and (one.name in earlier or not one.has_ours)]
+
+    def _now(self, inside: Inside) -> list[_Reading]:
+        return self._readings([place.read(MAX_BYTES) for place in self.places], inside)
 
     def _readings(self, packets: Sequence[bytes | None], inside: Inside) -> list[_Reading]:
-        names = [show(place.path) for place in self.places]
-        notes = [
-            notes_in(packet, name=name) if packet and has_notes(packet) else None
-            for packet, name in zip(packets, names, strict=True)
-        ]
-        found = next((record for record in notes if record is not None), None)
-        if found is None and any(packets):
-            found = inside.notes()
-        return [
-            _Reading(packet, name, found if packet and found and is_made_of(packet, found, name=name) else None)
-            for packet, name in zip(packets, names, strict=True)
-        ]
+        titles = [show(place.path) for place in self.places]
+        notes = {
+            name: notes_in(packet, name=title) if packet and has_notes(packet) else None
+            for name, packet, title in zip(self.names, packets, titles, strict=True)
+        }
+        of_photo = inside.notes() if any(packets) else None
+        found: list[_Reading] = []
+        for name, packet, title in zip(self.names, packets, titles, strict=True):
+            candidates = [notes.get("adobe") if name == "append" else None, of_photo if name not in inside.beside() else None]
+            sources = tuple(record for record in candidates if record is not None)
+            found.append(_Reading(packet, name, title, sources))
+        return found
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A sidecar's packet, its name in messages, and the notes of what a program may have made it of."""
+    """A sidecar's packet, its name, its path in messages, and the notes of what a program might have made it of."""
 
     packet: bytes | None
-    name: str
-    made_of: Record | None
+    name: Naming
+    title: str
+    sources: tuple[Record, ...]
+
+    @cached_property
+    def made_of(self) -> Record | None:
+        """The notes of what a program has made it of; None if it has notes itself."""
+        if not self.packet or has_notes(self.packet):
+            return None
+        return next((record for record in self.sources if is_made_of(self.packet, record, name=self.title)), None)
 
     @cached_property
     def refused(self) -> tuple[str, ...]:
-        return refusals(self.packet, name=self.name, made_of=self.made_of)
+        return refusals(self.packet, name=self.title, made_of=self.made_of)
 
     @property
     def has_ours(self) -> bool:
         return self.packet is not None and (has_notes(self.packet) or self.made_of is not None)
 
     def keywords(self) -> list[Keyword]:
-        return user_keywords(self.packet, name=self.name, made_of=self.made_of) if self.packet else []
+        return user_keywords(self.packet, name=self.title, made_of=self.made_of) if self.packet else []
 
 
 def existing_sidecars(photo: Path, neighbours: Neighbours) -> tuple[Path | None, Path | None]:

@@ -56,7 +56,7 @@ def write_sidecars(
             summary.hidden += sidecars.hidden
             if not dry_run:
                 leftovers.remove_in(photo.parent)
-            sidecars.update([tag for row in good for tag in row.tags], summary, show_diff)
+            summary.happened(photo, sidecars.update([tag for row in good for tag in row.tags], summary, show_diff))
     return summary
 
 
@@ -116,7 +116,8 @@ def _source(sidecar: Path, stripped: Mapping[Path, Record | None], neighbours: N
         place = Place.look(adobe)
         if record := stripped.get(place.path) or notes_in(place.read(MAX_BYTES), name=show(adobe)):
             return record
-    return look_inside(photo).notes()
+    record = look_inside(photo).notes()
+    return record if record is not None and "append" not in record.beside else None
 
 
 def _existing_paths(given: Iterable[Path], seen: Container[str], summary: SidecarSummary) -> Iterator[Path]:

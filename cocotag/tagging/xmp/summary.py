@@ -19,9 +19,9 @@ from cocotag.tagging.xmp.packets.packet import Update
 FIRST_FAILURES = 5
 FIRST_NAMES = 5
 _EVENTS = {
-    "refused": "keywords were deleted in another program, and are refused from now on",
-    "put_back": "keywords are put back: another program had written its own over them; reload them there",
-    "reclaimed": "refused keywords have been given by you since, and are yours",
+    "refused": "deleted in another program, and refused from now on",
+    "put_back": "put back, since another program had written its own over them; reload them there",
+    "reclaimed": "refused before, and yours now that you have given them",
 }
 
 
@@ -70,7 +70,12 @@ class SidecarSummary:
     @property
     def ok(self) -> bool:
         """Whether no file failed."""
-        return not self.failed
+        return not self.faults
+
+    @property
+    def faults(self) -> int:
+        """The number of files that failed, with the sidecars of embedded keywords."""
+        return self.failed.total() + (self.beside.faults if self.beside is not None else 0)
 
     def fail(self, reason: str, message: object) -> None:
         """Count a failed file, and keep the message if it is one of the first."""
@@ -93,7 +98,8 @@ class SidecarSummary:
             if names:
                 first = ", ".join(name for name, _ in names.most_common(FIRST_NAMES))
                 more = f" and {len(names) - FIRST_NAMES} more" if len(names) > FIRST_NAMES else ""
-                lines.append(f"  {names.total()} {what} ({first}{more})")
+                keywords = "1 keyword" if names.total() == 1 else f"{names.total()} keywords"
+                lines.append(f"  {what}: {keywords} ({first}{more})")
         if self.both:
             have = "1 photograph has" if self.both == 1 else f"{self.both} photographs have"
             lines.append(f"  {have} both IMG.jpg.xmp and IMG.xmp; both are written")

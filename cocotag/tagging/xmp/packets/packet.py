@@ -99,6 +99,8 @@ def update(
     classes: Mapping[str, tuple[str, ...]] | None = None,
     made_of: Record | None = None,
     refused: Iterable[str] = (),
+    claimed: Iterable[Keyword] = (),
+    beside: Iterable[str] = (),
 ) -> Update:
     """Add cocotag's keywords to a packet, and remove its outdated ones.
 
@@ -112,6 +114,9 @@ def update(
         classes: The classes of renamed tags, from `own_classes`.
         made_of: cocotag's notes in another packet of the photograph, of which a program may have made this one.
         refused: Notes of keywords that are refused in other packets of the photograph.
+        claimed: Keywords that are cocotag's in a packet of which a program might have made this one. If the user has one of
+            them here, the packet gets notes in any case: without notes, it would be taken for cocotag's.
+        beside: The user's own sidecars of the photograph, for `Record`.
 
     Raises:
         DataError: The packet is damaged, is not XMP, or has a form that cannot be extended. It is then unchanged.
@@ -132,7 +137,8 @@ def update(
     plan.added = [replace(one, classes=classes.get(fold(one.keyword[-1]), ())) for one in plan.added]
     happened = _happened(base, plan, notes, theirs_now)
     iptc_now = None if base.iptc is None else (*base.iptc, *plan.iptc)
-    if not plan.added and not notes and not any(entry for _, entry in plan.copied):
+    stays = bool(notes) or bool(theirs_now & leaves(claimed))
+    if not plan.added and not stays and not any(entry for _, entry in plan.copied):
         return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now, *happened)
     made = base.made or base.new
     begun = {prefix for prefix, _ in plan.copied}
@@ -143,6 +149,7 @@ def update(
         tuple(one for one in plan.copied if one[1] or not made),
         tuple(sorted(one for one in base.ownership.gone | plan.gone if one[0] in begun)),
         tuple(word for word in (*base.record.returned, *happened[1]) if any(word == one.keyword[-1] for one in plan.added)),
+        tuple(beside),
         Undo(made=made, new=base.new),
     )
     text = _new_text(base.document, plan, record)

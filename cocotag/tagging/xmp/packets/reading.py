@@ -98,9 +98,9 @@ def refusals(packet: bytes | None, *, name: str, made_of: Record | None = None) 
     """The notes of the keywords that are refused in a packet, for the other packets of the photograph.
 
     Raises:
-        DataError: The packet is damaged or is not XMP.
+        DataError: The packet has notes, and is damaged or is not XMP.
     """
-    if packet is None:
+    if packet is None or (made_of is None and not has_notes(packet)):
         return ()
     base = read_packet(packet, name, None, made_of)
     return base.refused(leaves(base.theirs()))

@@ -11,6 +11,7 @@ The notes are in cocotag's own namespace, in the last ``rdf:Description``:
   began without copies. cocotag began every field of a file that it made.
 - ``cocotag:gone``: copies that the user deleted in a field, in the same form; they are not made there again.
 - ``cocotag:returned``: keywords that were put back once after a program had written its database over them.
+- ``cocotag:beside``: the user's own sidecars, without notes, of the photograph that has these notes: ``append`` or ``adobe``.
 - ``cocotag:undo`` and ``cocotag:digest``: these restore the earlier packet byte for byte if nothing else in it has changed.
   They are void after another program rewrites the packet; ``added`` still says which keywords are cocotag's.
 
@@ -43,8 +44,8 @@ from cocotag.tagging.xmp.packets.keywords import WRITTEN, Entry, Keyword, fold
 URI = "urn:cocotag:xmp:1.0/"
 PREFIX = "cocotag"
 
-_ADDED, _REFUSED, _HELD, _COPIED, _GONE, _RETURNED, _UNDO, _DIGEST = (
-    f"{{{URI}}}{name}" for name in ("added", "refused", "held", "copied", "gone", "returned", "undo", "digest")
+_ADDED, _REFUSED, _HELD, _COPIED, _GONE, _RETURNED, _BESIDE, _UNDO, _DIGEST = (
+    f"{{{URI}}}{name}" for name in ("added", "refused", "held", "copied", "gone", "returned", "beside", "undo", "digest")
 )
 _LI = f"{{{RDF}}}li"
 _CLASS = ";"
@@ -103,6 +104,7 @@ class Record:
     copied: tuple[Entry, ...] = ()
     gone: tuple[Entry, ...] = ()
     returned: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     undo: Undo = field(default_factory=Undo)
     there: bool = False
 
@@ -138,8 +140,8 @@ def read_record(root: etree._Element) -> Record:
         return tuple((prefix, entry) for prefix, _, entry in (value.partition(" ") for value in found.get(name, ())))
 
     added = tuple(one for value in found.get(_ADDED, ()) if (one := _parse_added(value)))
-    refused, returned = (tuple(found.get(name, ())) for name in (_REFUSED, _RETURNED))
-    return Record(added, refused, entries(_HELD), entries(_COPIED), entries(_GONE), returned, undo, there)
+    refused, returned, beside = (tuple(found.get(name, ())) for name in (_REFUSED, _RETURNED, _BESIDE))
+    return Record(added, refused, entries(_HELD), entries(_COPIED), entries(_GONE), returned, beside, undo, there)
 
 
 def original_text(document: XmpDocument, record: Record) -> str | None:
@@ -167,7 +169,7 @@ def record_lines(record: Record, codec: str) -> list[tuple[int, str]]:
         [f"{prefix} {entry}".rstrip() for prefix, entry in entries] for entries in (record.held, record.copied, record.gone)
     )
     notes = {"added": added, "refused": record.refused, "held": held, "copied": copied, "gone": gone}
-    for name, values in {**notes, "returned": record.returned}.items():
+    for name, values in {**notes, "returned": record.returned, "beside": record.beside}.items():
         if values:
             items = [(2, f"<rdf:li>{escape_text(value, codec)}</rdf:li>") for value in values]
             lines += [(0, f"<{PREFIX}:{name}>"), (1, "<rdf:Bag>"), *items, (1, "</rdf:Bag>"), (0, f"</{PREFIX}:{name}>")]

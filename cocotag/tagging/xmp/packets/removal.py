@@ -80,7 +80,8 @@ def _categories(document: XmpDocument, ours: Sequence[str], gone: set[etree._Ele
                 for name, start, end, _ in document.attributes(holder.element):
                     if name == ACDSEE.tag:
                         label = document.text[start:end].partition("=")[0]
-                        edits.append((start, end, f"{label}={quoteattr(kept)}" if kept else ""))
+                        value = quoteattr(kept).encode(document.codec, "xmlcharrefreplace").decode(document.codec)
+                        edits.append((start, end, f"{label}={value}" if kept else ""))
             elif not kept:
                 gone.add(holder.element)
             elif holder.form == "text":
