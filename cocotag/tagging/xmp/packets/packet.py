@@ -122,12 +122,14 @@ def update(
         DataError: The packet is damaged, is not XMP, or has a form that cannot be extended. It is then unchanged.
     """
     base = read_packet(packet, name, iptc, made_of)
+    classes = classes or {}
     theirs = base.theirs()
     theirs_now = leaves(theirs)
-    notes = base.refused(theirs_now)
+    gone = {word for _, word in base.ownership.gone}  # the user had it and deleted it: cocotag does not give it either
+    deleted = [Added(one, (), classes.get(fold(one[-1]), ())) for one in given if fold(one[-1]) in gone - theirs_now]
+    notes = base.refused(theirs_now, deleted)
     others = [note for note in refused if not refused_words([note])[0] & theirs_now]
     names, of_classes = refused_words([*notes, *others])
-    classes = classes or {}
 
     def is_wanted(name: str) -> bool:
         return name in theirs_now or not (name in names or of_classes.issuperset(map(fold, classes.get(name, (name,)))))
@@ -135,19 +137,18 @@ def update(
     wanted = [keyword for keyword in given if is_wanted(fold(keyword[-1]))]
     plan = _plan(base, wanted, theirs, elsewhere, notes=bool(notes))
     plan.added = [replace(one, classes=classes.get(fold(one.keyword[-1]), ())) for one in plan.added]
-    happened = _happened(base, plan, notes, theirs_now)
+    happened = _happened(base, plan, notes, theirs_now, deleted)
     iptc_now = None if base.iptc is None else (*base.iptc, *plan.iptc)
     stays = bool(notes) or bool(theirs_now & leaves(claimed))
     if not plan.added and not stays and not any(entry for _, entry in plan.copied):
         return Update(None if base.new else base.document.encode(base.document.text), (), iptc_now, *happened)
     made = base.made or base.new
-    begun = {prefix for prefix, _ in plan.copied}
     record = Record(
         tuple(plan.added),
         notes,
         base.held(),
         tuple(one for one in plan.copied if one[1] or not made),
-        tuple(sorted(one for one in base.ownership.gone | plan.gone if one[0] in begun)),
+        tuple(sorted(base.ownership.gone | plan.gone)),
         tuple(word for word in (*base.record.returned, *happened[1]) if any(word == one.keyword[-1] for one in plan.added)),
         tuple(beside),
         Undo(made=made, new=base.new),
@@ -162,14 +163,18 @@ def update(
 
 
 def _happened(
-    base: Reading, plan: _Plan, notes: Sequence[str], theirs: set[str]
+    base: Reading, plan: _Plan, notes: Sequence[str], theirs: set[str], deleted: Sequence[Added]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The names of keywords that are refused from now on, that are put back, and that the user has taken back."""
     now = refused_words(notes)[0]
     given = {one.keyword[-1] for one in plan.added}
     earlier = [note.partition(";")[0] for note in base.record.refused]
     return (
-        tuple(one.keyword[-1] for one in base.ownership.refused if fold(one.keyword[-1]) in now),
+        tuple(
+            one.keyword[-1]
+            for one in (*base.ownership.refused, *deleted)
+            if fold(one.keyword[-1]) in now and one.refusal not in base.record.refused
+        ),
         tuple(one.keyword[-1] for one in base.ownership.put_back if one.keyword[-1] in given),
         tuple(name for name in earlier if fold(name) not in now and fold(name) in theirs),
     )
@@ -250,7 +255,7 @@ def _plan(
                 plan.gone |= {(field.prefix, word) for word in gone}
             start = [one for one in entries(field, everything) if not words_of(field, [one]) & (gone | present)]
         present |= words_of(field, start)
-        ours = [one for one in wanted if fold(one[-1]) not in present]
+        ours = [one for one in wanted if fold(one[-1]) not in present | gone]
         if not ours and not (stays and start):
             noted = field.prefix in base.record.begun if existing else begun and gone
             plan.copied += [(field.prefix, "")] if noted else []

@@ -27,7 +27,7 @@ from cocotag.tagging.xmp.packets.keywords import (
     words_of,
 )
 from cocotag.tagging.xmp.packets.ownership import Ownership, judge
-from cocotag.tagging.xmp.packets.record import URI, Record, original_text, read_record, refused_words
+from cocotag.tagging.xmp.packets.record import URI, Added, Record, original_text, read_record, refused_words
 from cocotag.tagging.xmp.packets.removal import is_empty, removed_text
 
 NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -88,9 +88,9 @@ class Reading:
             )
         )
 
-    def refused(self, theirs: set[str]) -> tuple[str, ...]:
-        """The notes of refused keywords that the user does not have, earlier ones first."""
-        notes = (*self.record.refused, *(one.refusal for one in self.ownership.refused))
+    def refused(self, theirs: set[str], deleted: Sequence[Added] = ()) -> tuple[str, ...]:
+        """The notes of refused keywords that the user does not have, earlier ones first; ``deleted`` are refused too."""
+        notes = (*self.record.refused, *(one.refusal for one in (*self.ownership.refused, *deleted)))
         return tuple({fold(note): note for note in notes if not refused_words([note])[0] & theirs}.values())
 
 
