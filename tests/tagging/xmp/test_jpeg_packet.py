@@ -111,3 +111,15 @@ def test_the_largest_packet_fits_and_one_byte_more_is_an_error():
     with pytest.raises(DataError) as caught:
         exchange_packet(jpeg, b"x" * (MOST + 1))
     assert caught.value.code == "xmp_too_large"
+
+
+@pytest.mark.parametrize("packet", [wrap("").encode(), None], ids=["new", "removed"])
+@pytest.mark.parametrize("where", ["start", "EXIF", "packet", "before the picture"])
+def test_a_file_that_ends_before_its_picture_is_an_error(where, packet):
+    image, exif = stored(draw(), 6)
+    whole = exchange_packet(saved(image, "JPEG", exif=exif), wrap(bag("dc:subject", "Anna")).encode())
+    ends = {"start": 3, "EXIF": whole.index(b"Exif") + 9, "packet": whole.index(b"Anna"), "before the picture": None}
+    jpeg = whole[: ends[where]] if where != "before the picture" else b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    with pytest.raises(DataError) as caught:
+        exchange_packet(jpeg, packet)
+    assert caught.value.code == "jpeg_cut"

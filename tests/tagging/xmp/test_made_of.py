@@ -1,4 +1,4 @@
-"""Sidecars that a program makes of IMG.xmp or of embedded keywords, and those that were there before: whose their keywords are."""
+"""Whose the keywords of a sidecar are: one made of IMG.xmp or of embedded keywords, or one that was there before."""
 
 import shutil
 from dataclasses import replace
@@ -73,6 +73,18 @@ def test_a_tag_deleted_in_what_darktable_made_is_refused_in_every_file(photo, wa
     assert sidecar.read_bytes() == before
 
 
+def test_what_the_user_deleted_in_what_darktable_made_is_not_copied_there_again(photo):
+    sidecar = photo.with_name("IMG.jpg.xmp")
+    photo.with_name("IMG.xmp").write_bytes(in_all_fields("Anna", "Beach"))
+    write(photo, DOG)
+    sidecar.write_bytes(by_darktable(("animal", "dog"), ("Anna",)))
+    for _ in range(2):
+        write(photo, DOG)
+        assert fields(sidecar.read_bytes())[:2] == [["Anna", "dog"], ["Anna", "animal|dog"]]
+    write(photo, CAT)
+    assert fields(sidecar.read_bytes())[:2] == [["Anna", "cat"], ["Anna", "animal|cat"]]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_untag_takes_cocotags_keywords_from_what_darktable_made(photo, way):
     sidecar = photo.with_name("IMG.jpg.xmp")
@@ -102,11 +114,12 @@ def test_a_sidecar_that_was_there_before_keeps_the_users_keywords(photo, way):
         other.write_bytes(in_all_fields("Berlin"))
     else:
         photo.write_bytes(exchange_packet(photo.read_bytes(), in_all_fields("Berlin")))
-    for tag in (DOG, DOG, CAT):
+    for tag in (DOG, DOG, CAT, DOG):
         WAYS[way](photo, tag)
         assert all("dog" in words for words in fields(sidecar.read_bytes()))
-    untag_embedded([photo])
     untag([photo.parent])
+    assert sidecar.read_bytes() == theirs
+    untag_embedded([photo])
     assert sidecar.read_bytes() == theirs
     assert (inside(photo) if way != "of IMG.xmp" else fields(other.read_bytes())) == [["Berlin"]] * 3
 
@@ -117,12 +130,22 @@ def test_a_keyword_that_the_user_adds_to_a_sidecar_that_was_there_before_embeddi
     embed(photo, DOG)
     theirs = in_all_fields("Anna", "dog")
     sidecar.write_bytes(theirs)
-    for tag in (DOG, CAT):
+    for tag in (DOG, CAT, DOG):
         embed(photo, tag)
         assert sidecar.read_bytes() == theirs
-    untag([photo.parent])
+    write(photo, DOG)
+    write(photo)
     untag_embedded([photo])
+    untag([photo.parent])
     assert sidecar.read_bytes() == theirs
+
+
+def test_embedding_is_stable_when_the_users_sidecar_gets_tags_too(photo):
+    photo.with_name("IMG.jpg.xmp").write_bytes(in_all_fields("Anna"))
+    for work in (embed, write):
+        work(photo, DOG)
+    for work in (embed, write):
+        assert work(photo, DOG).unchanged == 1
 
 
 def test_a_tag_that_the_user_has_taken_back_stays_theirs_beside_embedded_keywords(photo):
@@ -131,7 +154,7 @@ def test_a_tag_that_the_user_has_taken_back_stays_theirs_beside_embedded_keyword
     write(photo, DOG)
     sidecar.write_bytes(without(sidecar.read_bytes(), "dog"))
     write(photo, DOG)
-    sidecar.write_bytes(rewritten(sidecar.read_bytes(), dict.fromkeys(("dc", "lr", "digiKam"), [("dog",)])))
+    sidecar.write_bytes(rewritten(sidecar.read_bytes(), dict.fromkeys(("dc", "lr", "digiKam"), (("dog",),))))
     assert write(photo, DOG).reclaimed == {"dog": 1}
     write(photo)
     untag([photo.parent])

@@ -38,7 +38,7 @@ def test_refused_put_back_and_taken_back_keywords_are_counted_and_named(photo):
     summary = write(photo, DOG, CAT)
     assert (summary.put_back, summary.refused) == ({}, {"dog": 1})
     assert any("refused" in line and "1 keyword (dog)" in line for line in summary.to_text().splitlines())
-    back = dict.fromkeys(("dc", "lr", "digiKam"), [("Anna",), ("animal", "cat"), ("dog",)])
+    back = dict.fromkeys(("dc", "lr", "digiKam"), (("Anna",), ("animal", "cat"), ("dog",)))
     sidecar.write_bytes(rewritten(sidecar.read_bytes(), back))
     summary = write(photo, DOG, CAT)
     assert (summary.reclaimed, summary.refused) == ({"dog": 1}, {})

@@ -170,7 +170,8 @@ def test_a_copy_that_the_user_deleted_is_not_made_there_again():
     after = tagged(by_immich(packet, ("Beach",), DOG), DOG)
     assert fields(after) == [["Anna", "Beach", "dog"], ["Anna", "Beach", "animal|dog"], ["Beach", "animal/dog"]]
     assert tagged(after, DOG) == after
-    assert fields(tagged(after, CAT))[2] == ["Beach", "animal/cat"]
+    later = tagged(by_lightroom(tagged(after, CAT), ANNA, ("Beach",), ("Lake",), CAT), CAT)
+    assert sorted(fields(later)[2]) == ["Beach", "Lake", "animal/cat"]
 
 
 def test_what_the_user_adds_in_a_field_that_cocotag_began_reaches_the_other_fields_that_it_began():
@@ -193,6 +194,14 @@ def test_fields_that_repeat_others_own_nothing():
     left = untagged(packet)
     assert fields(left) == mirrors(left) == [["Anna"], ["Anna"], ["Anna"]]
     assert b"dog" not in left and b"animal" not in left
+
+
+def test_a_keyword_that_only_a_field_that_repeats_others_had_is_the_users():
+    before = rewritten(packet_of(["Anna"]), {"mediapro": [ANNA, DOG]})
+    packet = tagged(before, CAT, DOG)
+    assert fields(packet)[0] == ["Anna", "cat", "dog"]
+    left = untagged(rewritten(packet, {"mediapro": [ANNA, DOG, CAT]}))
+    assert mirrors(left)[1] == ["Anna", "animal|dog"]
 
 
 def test_a_field_that_repeats_others_keeps_what_it_had_before():
@@ -237,3 +246,27 @@ def test_a_keyword_of_the_users_that_another_file_claims_is_noted():
     assert b"urn:cocotag" in noted
     assert updated(noted, DOG, claimed=[DOG]).packet == noted
     assert untagged(noted) == theirs
+
+
+# Keywords of the user's that cocotag would give too
+
+
+@pytest.mark.parametrize("program", [by_immich, by_darktable])
+def test_a_keyword_that_the_user_deleted_in_a_field_is_not_given_there(program):
+    packet = tagged(packet_of(["Anna", "dog"], ["Anna", "dog"], ["Anna", "dog"]), DOG, CAT)
+    after = updated(program(packet, ANNA, CAT), DOG, CAT)
+    left = {"dc": ["Anna", "dog", "cat"], "lr": ["Anna", "dog", "animal|cat"], "digiKam": ["Anna", "dog", "animal/cat"]}
+    for prefix in ("digiKam",) if program is by_immich else ("dc", "lr"):
+        left[prefix].remove("dog")
+    assert [sorted(words) for words in fields(after.packet)] == [sorted(words) for words in left.values()]
+    assert after.refused == ()
+    assert tagged(after.packet, DOG, CAT) == after.packet
+
+
+def test_a_keyword_that_the_user_deleted_in_all_fields_is_refused():
+    packet = tagged(packet_of(["Anna", "dog"], ["Anna", "dog"], ["Anna", "dog"]), DOG, CAT)
+    after = updated(by_digikam(packet, ANNA, CAT), DOG, CAT)
+    assert after.refused == ("dog",)
+    assert fields(after.packet) == [["Anna", "cat"], ["Anna", "animal|cat"], ["Anna", "animal/cat"]]
+    again = updated(after.packet, DOG, CAT)
+    assert (again.packet, again.refused) == (after.packet, ())
