@@ -13,6 +13,8 @@ happened. The rules:
   user's if it was there before, or if a keyword of the user's has it in a field with a hierarchy.
 - A single word in lr:hierarchicalSubject that is also the last level of a keyword of cocotag's is cocotag's, if the sidecar was
   made of one with that word in dc:subject: darktable reads both fields there, and shows the keyword twice.
+- A word of cocotag's in dc:subject is the user's too once they have added it in lr:hierarchicalSubject, under whatever levels:
+  programs write both fields, and the word only once.
 - A copy follows its source: it goes when the entry goes that it was made of. A copy that was deleted is not made again there.
 - A field that repeats others (`MIRRORS`) owns nothing.
 """
@@ -73,12 +75,19 @@ def judge(now: Mapping[Field, Sequence[str]], record: Record) -> Ownership:
     words = {field: words_of(field, entries) for field, entries in now.items()}
     refused, put_back = _missing(words, record)
     given = [(field.prefix, field.spell(one.keyword)) for one in record.added for field in now if field.prefix in one.fields]
+    taken = _taken(_without(now[LIGHTROOM], LIGHTROOM, [*given, *record.copied]), record)
+    given = [(prefix, entry) for prefix, entry in given if prefix != SUBJECT.prefix or fold(entry) not in taken]
     own = {field: _without(now[field], field, [*given, *record.copied]) for field in WRITTEN}
     levels = _levels(own, record)
     own[SUBJECT] = [entry for entry in own[SUBJECT] if entry not in levels]
     copies, gone = _copies(own, words, record, overwritten=bool(put_back))
     ours = (*given, *twins, *copies, *((SUBJECT.prefix, one) for one in levels))
     return Ownership(ours, levels, refused, put_back, gone)
+
+
+def _taken(own: Sequence[str], record: Record) -> set[str]:
+    """The words that the user has since added in lr:hierarchicalSubject: dc:subject has them once, for both."""
+    return words_of(LIGHTROOM, own) - words_of(LIGHTROOM, of_field(LIGHTROOM, record.held))
 
 
 def _missing(words: Mapping[Field, set[str]], record: Record) -> tuple[tuple[Added, ...], tuple[Added, ...]]:

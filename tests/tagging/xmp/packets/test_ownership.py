@@ -270,3 +270,13 @@ def test_a_keyword_that_the_user_deleted_in_all_fields_is_refused():
     assert fields(after.packet) == [["Anna", "cat"], ["Anna", "animal|cat"], ["Anna", "animal/cat"]]
     again = updated(after.packet, DOG, CAT)
     assert (again.packet, again.refused) == (after.packet, ())
+
+
+@pytest.mark.parametrize("level", [(), ("Pets",)], ids=["renamed", "beside cocotag's"])
+def test_a_word_that_the_user_adds_under_other_levels_stays_in_dc_subject(level):
+    packet = tagged(packet_of(["Anna"], ["Anna"], ["Anna"]), DOG, CAT)
+    packet = by_darktable(packet, ANNA, CAT, (*level, "dog"), *([DOG] if level else []))
+    assert fields(untagged(packet)) == [["Anna", *level, "dog"], ["Anna", "|".join((*level, "dog"))], ["Anna"]]
+    after = tagged(packet, CAT)
+    assert sorted(fields(after)[0]) == sorted(["Anna", *level, "cat", "dog"])
+    assert tagged(after, CAT) == after
