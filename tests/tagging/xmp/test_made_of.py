@@ -73,16 +73,17 @@ def test_a_tag_deleted_in_what_darktable_made_is_refused_in_every_file(photo, wa
     assert sidecar.read_bytes() == before
 
 
-def test_what_the_user_deleted_in_what_darktable_made_is_not_copied_there_again(photo):
+@pytest.mark.parametrize("left", [(), ("Anna",)], ids=["all", "one of two"])
+def test_what_the_user_deleted_in_what_darktable_made_is_not_copied_there_again(photo, left):
     sidecar = photo.with_name("IMG.jpg.xmp")
     photo.with_name("IMG.xmp").write_bytes(in_all_fields("Anna", "Beach"))
     write(photo, DOG)
-    sidecar.write_bytes(by_darktable(("animal", "dog"), ("Anna",)))
+    sidecar.write_bytes(by_darktable(*((word,) for word in left), ("animal", "dog")))
     for _ in range(2):
         write(photo, DOG)
-        assert fields(sidecar.read_bytes())[:2] == [["Anna", "dog"], ["Anna", "animal|dog"]]
+        assert fields(sidecar.read_bytes())[:2] == [[*left, "dog"], [*left, "animal|dog"]]
     write(photo, CAT)
-    assert fields(sidecar.read_bytes())[:2] == [["Anna", "cat"], ["Anna", "animal|cat"]]
+    assert fields(sidecar.read_bytes())[:2] == [[*left, "cat"], [*left, "animal|cat"]]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -9,7 +9,7 @@ The notes are in cocotag's own namespace, in the last ``rdf:Description``:
 - ``cocotag:held``: the user's entries of the fields when cocotag last wrote, each with its field's prefix and a space.
 - ``cocotag:copied``: entries that cocotag copied into fields that it began, in the same form; a prefix alone is a field that it
   began without copies. cocotag began every field of a file that it made.
-- ``cocotag:gone``: copies that the user deleted in a field, in the same form; they are not made there again.
+- ``cocotag:gone``: words of the user's that they deleted in a field, in the same form; they are not written there again.
 - ``cocotag:returned``: keywords that were put back once after a program had written its database over them.
 - ``cocotag:beside``: the user's own sidecars, without notes, of the photograph that has these notes: ``append`` or ``adobe``.
 - ``cocotag:undo`` and ``cocotag:digest``: these restore the earlier packet byte for byte if nothing else in it has changed.
