@@ -53,7 +53,7 @@ class Ownership:
         levels: The levels in dc:subject among them.
         refused: Keywords that were deleted since cocotag wrote.
         put_back: Keywords that a database was written over since.
-        gone: Field prefix and folded word of copies that were deleted there, now or earlier.
+        gone: Field prefix and folded word of keywords of the user's and copies that were deleted there, now or earlier.
     """
 
     ours: tuple[Entry, ...] = ()
