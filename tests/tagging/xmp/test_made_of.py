@@ -86,6 +86,25 @@ def test_what_the_user_deleted_in_what_darktable_made_is_not_copied_there_again(
     assert fields(sidecar.read_bytes())[:2] == [[*left, "cat"], [*left, "animal|cat"]]
 
 
+def test_single_words_that_darktable_makes_of_both_fields_of_an_adobe_sidecar_are_cocotags(photo):
+    sidecar = photo.with_name("IMG.jpg.xmp")
+    write(photo, DOG, CAT, naming="adobe")
+    made = [("animal", "dog"), ("dog",), ("animal", "cat"), ("cat",), ("Anna",)]
+    sidecar.write_bytes(by_darktable(*made))
+    assert not write(photo, DOG, CAT).reclaimed
+    assert fields(sidecar.read_bytes())[1] == ["Anna", "animal|cat", "animal|dog"]
+    sidecar.write_bytes(rewritten(sidecar.read_bytes(), {"dc": [(level,) for one in made for level in one], "lr": made}))
+    assert not write(photo, DOG, CAT).reclaimed  # its database still has them
+    assert fields(sidecar.read_bytes())[1] == ["Anna", "animal|cat", "animal|dog"]
+    without_dog = [one for one in made if one != ("animal", "dog")]
+    dc = [(level,) for one in without_dog for level in one]
+    sidecar.write_bytes(rewritten(sidecar.read_bytes(), {"dc": dc, "lr": without_dog}))
+    assert write(photo, DOG, CAT).refused == {"dog": 1}
+    assert fields(sidecar.read_bytes())[:2] == [["Anna", "cat"], ["Anna", "animal|cat"]]
+    untag([photo])
+    assert fields(sidecar.read_bytes()) == [["Anna"], ["Anna"], []]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_untag_takes_cocotags_keywords_from_what_darktable_made(photo, way):
     sidecar = photo.with_name("IMG.jpg.xmp")

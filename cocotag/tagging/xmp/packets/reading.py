@@ -67,10 +67,12 @@ class Reading:
         Without them, such a field would lose what the user did there, or hide the user's other keywords.
         """
         now = _entries(XmpDocument.read(packet, self.document.name).rdf)
+        theirs = leaves(self.theirs())
         found: dict[Field, list[str]] = {}
         for one in WRITTEN:
             gone = {word for prefix, word in self.ownership.gone if prefix == one.prefix}
-            if one.prefix in self.record.begun and (gone or values(self.document.rdf, one)):
+            hides = gone & theirs or values(self.document.rdf, one)
+            if one.prefix in self.record.begun and hides:
                 there = set(map(fold, now[one])) - set(map(fold, values(self.document.rdf, one)))
                 copies = [entry for entry in of_field(one, self.record.copied) if not words_of(one, [entry]) & gone]
                 found[one] = [entry for entry in copies if fold(entry) in there]

@@ -174,6 +174,21 @@ def test_a_copy_that_the_user_deleted_is_not_made_there_again():
     assert sorted(fields(later)[2]) == ["Beach", "Lake", "animal/cat"]
 
 
+def test_untag_leaves_what_the_user_deleted_in_a_field_that_cocotag_began():
+    packet = tagged(packet_of(["Anna", "Lake"], ["Anna", "Lake"]), DOG)
+    immich = by_immich(packet, ANNA, DOG)
+    for one in (immich, tagged(immich, DOG)):
+        assert fields(untagged(one)) == [["Anna", "Lake"], ["Anna", "Lake"], ["Anna"]]
+
+
+def test_untag_leaves_what_the_user_added_in_a_field_that_cocotag_began_with_the_rest():
+    packet = tagged(packet_of(["Anna"], ["Anna"]), DOG)
+    immich = by_immich(packet, ANNA, DOG, ("Lake",))
+    for one in (immich, tagged(immich, DOG)):
+        dc, lr, listed = fields(untagged(one))
+        assert (dc, lr, sorted(listed)) == (["Anna"], ["Anna"], ["Anna", "Lake"])
+
+
 def test_what_the_user_adds_in_a_field_that_cocotag_began_reaches_the_other_fields_that_it_began():
     packet = tagged(None, DOG)
     after = tagged(by_immich(packet, DOG, ("Orte", "Hafen")), DOG)
