@@ -84,7 +84,7 @@ def decode(
 
 def _preview(source: Source, side: int | None) -> Preview | None:
     """A smaller version in a file, that will do for a square input of this side; None if there is none."""
-    if side is None or (kind := identify(source.head)) is None or (find := FORMATS[kind].preview) is None:
+    if side is None or (kind := identify(source.begin())) is None or (find := FORMATS[kind].preview) is None:
         return None
     return find(source, side)
 

@@ -83,6 +83,7 @@ def preview(source: Source, side: int) -> Preview | None:
     Returns:
         A file of the same format, or None if there is no such thumbnail, or the file is damaged or unusual.
     """
+    source.begin()
     try:
         boxes = {kind: (start, end) for kind, start, end in _top_level(source)}
         if b"meta" not in boxes or b"ftyp" not in boxes or max(end for _, end in boxes.values()) > source.size:
@@ -129,7 +130,7 @@ def _top_level(source: Source) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each box of the file."""
     start = 0
     while start + 8 <= source.size:
-        header = source.head[start : start + 16] if start + 16 <= len(source.head) else source.read(start, 16)
+        header = source.read(start, 16)
         size, kind = _unpack(">I4s", header, 0)
         if size == 1:
             (size,) = _unpack(">Q", header, 8)
@@ -145,7 +146,7 @@ def _content(source: Source, start: int, end: int) -> bytes:
     """A box without its header."""
     if end - start > _MOST:
         raise ValueError("a box that is too large")
-    data = source.head[start:end] if end <= len(source.head) else source.read(start, end - start)
+    data = source.read(start, end - start)
     return data[16 if data[:4] == b"\0\0\0\1" else 8 :]
 
 

@@ -17,6 +17,9 @@ _THUMBNAIL = 0x01
 """Class of the types 0x010001 (VGA), 0x010002 (full HD) and larger: the same picture, smaller. Panoramas, depth maps and views
 have other classes; gain maps have none."""
 
+_HEADER = 2**18
+"""Bytes in which the list of versions and the picture's size are looked for."""
+
 _MOST = 2**24
 """Bytes of a thumbnail that are read."""
 
@@ -31,10 +34,13 @@ def preview(source: Source, side: int) -> Preview | None:
     Returns:
         The version with the picture's orientation; None if there is no such version.
     """
-    head = source.head
+    head = source.begin()
+    picture = jpeg.read_header(head)
+    if not picture.scan:  # EXIF with a thumbnail fills what was read
+        head = source.begin(_HEADER)
+        picture = jpeg.read_header(head)
     if _LABEL not in head:
         return None
-    picture = jpeg.read_header(head)
     if min(picture.width, picture.height) < side:
         return None
     found: list[tuple[int, bytes]] = []

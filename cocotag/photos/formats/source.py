@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import cached_property
 from typing import BinaryIO
 
-HEAD = 2**16
-"""Bytes that are read of each file: the headers of most photographs."""
+HEAD = 2**14
+"""Bytes that are read of each file first: enough to see what it is, and for the descriptions in most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Source:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
+        self._begin = b""
         self.size = size
 
     @classmethod
@@ -40,17 +40,20 @@ class Source:
         """A source of bytes in memory."""
         return cls(io.BytesIO(data), len(data))
 
-    @cached_property
-    def head(self) -> bytes:
-        """The first `HEAD` bytes."""
-        return self.read(0, HEAD)
+    def begin(self, length: int = HEAD) -> bytes:
+        """At least the first ``length`` bytes, or all of a shorter file; what was read before is not read again."""
+        if (missing := min(length, self.size) - len(self._begin)) > 0:
+            self._begin += self.read(len(self._begin), missing)
+        return self._begin
 
     def read(self, start: int, length: int) -> bytes:
         """Part of the file; shorter at its end."""
+        if start + length <= len(self._begin):
+            return self._begin[start : start + length]
         self._file.seek(start)
         return self._file.read(length)
 
     def all(self) -> bytes:
         """The whole file."""
-        self._file.seek(len(self.head))
-        return self.head + self._file.read()
+        self._file.seek(len(self._begin))
+        return self._begin + self._file.read()
