@@ -152,7 +152,7 @@ def compare(bundle: Path, make: str, folder: Path) -> str:
         found = [one.probs for one in predict_files(tagger, files, previews=previews) if one.probs is not None]
         ways.append(np.stack(found))
     decided = [[(probs, probs >= thresholds)] for probs in ways]
-    summary = difference(*decided, table.targets, table.known).summary
+    summary = difference(decided[0], decided[1], table.targets, table.known).summary
     values = [float(score(probs, table.targets, table.known, thresholds).summary["value"]["map"]) for probs in ways]
     low, high = (100 * float(summary[name]["map"]) for name in ("lo", "hi"))
     mean = np.abs(ways[1] - ways[0]).mean()
