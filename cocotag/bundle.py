@@ -45,11 +45,14 @@ class BundleMetadata:
             of these images is optimistic.
         config: The training config, as plain JSON.
         made_by: Versions and date.
-        parity: Largest difference in probability from the torch network, and the number of images it was measured on.
+        parity: Largest difference in probability from the torch network, and the number of images it was measured on. It was
+            measured before scores were calibrated.
         chosen_by: How thresholds were chosen, as in `cocotag.thresholds.Thresholds.record`. ``"classes"`` is the number of
             classes, unless it was all. Empty in a bundle that does not record it.
         for_precision: Thresholds for some wanted precisions, as in `cocotag.thresholds.thresholds_for_precision`, chosen on
             the same images as the thresholds. May be empty.
+        calibrated_scores: How the scores were last calibrated, as in `cocotag.export.calibrate_scores.ScoreCalibration.record`;
+            empty if they never were. The calibration itself is part of the graph.
     """
 
     vocabulary: Vocabulary
@@ -63,6 +66,7 @@ class BundleMetadata:
     parity: dict[str, Any] = field(default_factory=dict)
     chosen_by: dict[str, Any] = field(default_factory=dict)
     for_precision: dict[str, Any] = field(default_factory=dict)
+    calibrated_scores: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the parts are consistent."""
@@ -112,7 +116,7 @@ class BundleMetadata:
         Raises:
             BundleError: The schema version is another one, or keys are missing or invalid.
         """
-        parts = ("tuned_on", "config", "made_by", "parity", "chosen_by", "for_precision")
+        parts = ("tuned_on", "config", "made_by", "parity", "chosen_by", "for_precision", "calibrated_scores")
         if not isinstance(document, dict) or not all(isinstance(document.get(key, {}), dict) for key in parts):
             raise BundleError("The bundle's metadata are damaged. Export it again.", code="bundle_damaged")
         found = document.get("schema_version")

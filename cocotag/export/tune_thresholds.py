@@ -1,10 +1,10 @@
-"""A bundle's thresholds, tuned again on labelled images. Does not depend on torch."""
+"""A bundle's thresholds, and on request its scores, fitted to labelled images. Does not depend on torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,12 @@ from cocotag.data.matching import Aliases
 from cocotag.data.sources import align
 from cocotag.errors import DataError
 from cocotag.evaluation.predict import predict_table
+from cocotag.export.calibrate_scores import ScoreCalibration, calibrate_scores, last_sigmoid, put_into
 from cocotag.inference.tagger import Tagger
 from cocotag.thresholds import F1, Rule, choose_thresholds, describe, fixed_thresholds, thresholds_for_precision
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class Tuned:
         images: Number of images the thresholds were tuned on; 0 if the rule needs none.
         changed: Number of classes with a new threshold; the others keep theirs.
         failures: One line per image that could not be read.
+        calibration: The correction of the scores; None if they stay as they are.
     """
 
     metadata: BundleMetadata
     images: int
     changed: int
     failures: list[str]
+    calibration: ScoreCalibration | None = None
 
     def to_text(self) -> str:
         """The result as lines for a terminal."""
@@ -43,6 +49,13 @@ class Tuned:
             f"thresholds of {self.changed} class{'' if self.changed == 1 else 'es'} {how}{rest}",
             f"rule: {describe(self.metadata.chosen_by)}",
         ]
+        if self.calibration is not None:
+            loss = self.calibration.loss
+            lines.insert(
+                0,
+                f"scores calibrated: log loss on held-out images {loss.before:.4f}, then {loss.after:.4f} nats per label "
+                f"(standard error of the fall {loss.error:.4f})",
+            )
         if self.failures:
             lines.append(f"images left out because they cannot be read: {len(self.failures)}. The first: {self.failures[0]}")
         return "\n".join(lines)
@@ -56,6 +69,7 @@ def tune_thresholds(
     split: str,
     rule: Rule = F1,
     aliases: Aliases | None = None,
+    calibrated: bool = False,
     progress: bool = True,
 ) -> Tuned:
     """Tune thresholds on the images of a split, and write the bundle with them.
@@ -70,14 +84,19 @@ def tune_thresholds(
         split: The split's name, recorded in the bundle.
         rule: The rule that thresholds are tuned by. For ``fixed``, which needs no images, use `set_thresholds`.
         aliases: The bundle's names of the table's classes.
+        calibrated: Whether to calibrate the scores on these images first, by `cocotag.export.calibrate_scores`. Thresholds that
+            are kept are moved with the scores.
         progress: Whether to show a bar on stderr, if it is a terminal.
 
     Raises:
         DataError: The split has no class in common with the bundle, no class has both positives and negatives, or no image
-            can be read.
+            can be read. With ``calibrated``, also as `calibrate_scores`.
+        BundleError: With ``calibrated``, the graph does not end in a sigmoid.
         OutputError: ``out`` cannot be written.
     """
-    before = tagger.metadata
+    before, model = tagger.metadata, _graph(tagger)
+    if calibrated:
+        last_sigmoid(model, tagger.path)
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
     predicted = predict_table(tagger, aligned, progress=progress)
     readable, probs = predicted.table, predicted.probs
@@ -88,6 +107,11 @@ def tune_thresholds(
             "Give another split, or list the exhaustively annotated classes under known in the alias file.",
             code="no_tunable_class",
         )
+    calibration = None
+    if calibrated:
+        calibration = calibrate_scores(probs, readable.targets, readable.known)
+        put_into(model, calibration, tagger.path)
+        probs, before = calibration.corrected(probs), calibration.in_metadata(before, split)
     cells = probs, readable.targets, readable.known
     chosen = choose_thresholds(*cells, rule)
     record, for_precision = chosen.record(), thresholds_for_precision(*cells)
@@ -109,8 +133,8 @@ def tune_thresholds(
     metadata = replace(before, tuned_on=tuned_on).with_thresholds(
         np.where(tunable, chosen.values, before.threshold_array()), record, for_precision
     )
-    _write(tagger, metadata, out)
-    return Tuned(metadata, len(readable), int(tunable.sum()), predicted.failures)
+    write_bundle(model, metadata, out)
+    return Tuned(metadata, len(readable), int(tunable.sum()), predicted.failures, calibration)
 
 
 def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Tuned:
@@ -129,14 +153,14 @@ def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Tuned:
     """
     chosen = fixed_thresholds(rule, len(tagger.metadata.vocabulary))
     metadata = tagger.metadata.with_thresholds(chosen.values, chosen.record())
-    _write(tagger, metadata, out)
+    write_bundle(_graph(tagger), metadata, out)
     return Tuned(metadata, 0, len(metadata.vocabulary), [])
 
 
-def _write(tagger: Tagger, metadata: BundleMetadata, out: Path) -> None:
+def _graph(tagger: Tagger) -> onnx.ModelProto:
     import onnx
 
-    write_bundle(onnx.load_model(str(tagger.path)), metadata, out)
+    return onnx.load_model(str(tagger.path))
 
 
 def _chose_before(metadata: BundleMetadata) -> list[dict[str, Any]]:

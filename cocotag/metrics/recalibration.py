@@ -31,6 +31,9 @@ CENTRES: Floats = np.arange(_BINS, dtype=np.float64) * _BIN - EXTREME
 _LEAST_SLOPE, _LEAST_SPREAD = 0.05, 1e-3
 _CLOSE = 1e-5  # a change below which an iteration has converged
 
+FOLDS = 10
+"""Parts of the images in `held_out_loss`, each scored by the model of the others."""
+
 Bools = NDArray[np.bool_]
 
 
@@ -57,6 +60,21 @@ class Recalibration:
     def by_bin(self) -> Floats:
         """Recalibrated logits of `CENTRES` for each class, ``(C, BINS)``."""
         return np.asarray(self.slope * CENTRES + self.common + self.shift[:, None])
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Log loss on images that the model was not fitted to, nats per known label.
+
+    Attributes:
+        before: Of the scores as they are.
+        after: Of the recalibrated scores.
+        error: Standard error of the difference, over images.
+    """
+
+    before: float
+    after: float
+    error: float
 
 
 def logit(probs: ArrayLike) -> Floats:
@@ -91,7 +109,9 @@ def fit(present: Floats, cells: Floats, start: Recalibration | None = None, *, s
     usable = cells.any(axis=1)
     for _ in range(steps if usable.any() else 0):
         shift, variance = _shifts(model, present, cells)
-        slope, common = _line(Recalibration(model.slope, model.common, shift, model.spread), present, cells)
+        mean = float(shift[usable].mean())  # moved to the common offset: EM alone would move it there very slowly
+        shift = np.where(usable, shift - mean, 0)
+        slope, common = _line(Recalibration(model.slope, model.common + mean, shift, model.spread), present, cells)
         spread = max(float(np.sqrt(np.mean(shift[usable] ** 2 + variance[usable]))), _LEAST_SPREAD)
         change = max(abs(slope - model.slope), abs(common - model.common), abs(spread - model.spread))
         model = Recalibration(slope, common, shift, spread)
@@ -123,3 +143,34 @@ def _line(model: Recalibration, present: Floats, cells: Floats) -> tuple[float, 
     curvature: NDArray[Any] = np.array([[(weight * CENTRES**2).sum(), mixed], [mixed, weight.sum()]]) + 1e-6 * np.eye(2)
     step = np.clip(np.linalg.solve(curvature, gradient), -0.5, 0.5)
     return max(model.slope + float(step[0]), _LEAST_SLOPE), model.common + float(step[1])
+
+
+def held_out_loss(x: Floats, targets: Bools, known: Bools) -> HeldOutLoss:
+    """Cross-validated log loss with and without recalibration; deterministic.
+
+    Args:
+        x: Logits, as from `logit`, ``(N, C)``; at least `FOLDS` images.
+        targets: Multi-hot, ``(N, C)`` bool.
+        known: False where the label is unknown, ``(N, C)`` bool. At least one cell is known.
+    """
+    fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
+    before, after = log_loss(x, targets), np.empty(x.shape)
+    for number in range(FOLDS):
+        held_out = fold == number
+        model = fit_labels(x[~held_out], targets[~held_out], known[~held_out])
+        after[held_out] = log_loss(model.logits(x[held_out]), targets[held_out])
+    labels = known.sum(axis=1)
+    falls = ((before - after) * known).sum(axis=1)
+    rest = falls - labels * falls.sum() / labels.sum()  # a mean per label, so its error is that of a ratio
+    error = np.sqrt(len(x) / (len(x) - 1) * (rest**2).sum()) / labels.sum()
+    return HeldOutLoss(float(before[known].mean()), float(after[known].mean()), float(error))
+
+
+def fit_labels(x: Floats, targets: Bools, known: Bools) -> Recalibration:
+    """The model fitted to logits, targets and the mask of known labels, ``(N, C)`` each."""
+    return fit(histogram(x, known & targets), histogram(x, known))
+
+
+def log_loss(x: Floats, targets: Bools) -> Floats:
+    """Log loss of each cell, nats: logits and targets ``(N, C)`` -> ``(N, C)``."""
+    return np.asarray(np.logaddexp(0, np.where(targets, -x, x)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cocotag.metrics.recalibration import CENTRES, fit, histogram, logit, sigmoid
+from cocotag.metrics.recalibration import CENTRES, fit, fit_labels, held_out_loss, histogram, log_loss, logit, sigmoid
 
 
 def drawn(shift, images, slope=1.4, common=-0.5, seed=0):
@@ -23,6 +23,15 @@ def test_the_parameters_of_the_labels_are_found():
     assert model.slope == pytest.approx(1.4, abs=0.03)
     assert model.spread == pytest.approx(shift.std(), abs=0.2)
     np.testing.assert_allclose(model.common + model.shift, -0.5 + shift, atol=0.3)
+
+
+@pytest.mark.parametrize("common", [-2.5, 2.5])
+def test_an_offset_of_all_classes_is_not_taken_for_their_spread(common):
+    shift = np.random.default_rng(1).normal(0, 1, 40)
+    model = fitted(*drawn(shift - shift.mean(), 4000, common=common))
+    assert model.common == pytest.approx(common, abs=0.15)
+    assert model.spread == pytest.approx(shift.std(), abs=0.1)
+    assert model.shift.mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_equal_classes_have_no_spread():
@@ -50,3 +59,33 @@ def test_cells_are_counted_in_the_bin_of_their_logit():
     assert counts.sum(axis=1).tolist() == [2, 1]
     assert CENTRES[counts[0] > 0].tolist() == [CENTRES[0], CENTRES[-1]]
     assert CENTRES[counts[1] > 0] == pytest.approx(0, abs=1e-9)
+
+
+def test_log_loss_is_that_of_the_probability_of_the_label():
+    probs = np.array([[0.8, 0.3]])
+    np.testing.assert_allclose(log_loss(logit(probs), np.array([[True, False]])), -np.log([[0.8, 0.7]]))
+
+
+def test_shifted_classes_lose_less_on_images_that_the_model_has_not_seen():
+    x, labels = drawn(np.random.default_rng(1).normal(0, 1, 10), 1000)
+    known = np.random.default_rng(2).random(x.shape) < 0.8
+    loss = held_out_loss(x, labels, known)
+    assert loss.before == pytest.approx(log_loss(x, labels)[known].mean())
+    others = drawn(np.random.default_rng(1).normal(0, 1, 10), 20_000, seed=3)
+    expected = log_loss(fit_labels(x, labels, known).logits(others[0]), others[1]).mean()
+    assert loss.after == pytest.approx(expected, rel=0.05)
+    assert loss.before - loss.after > 10 * loss.error
+
+
+def test_the_standard_error_is_the_spread_over_samples():
+    shift = np.random.default_rng(1).normal(0, 0.5, 5)
+    losses = [held_out_loss(x, labels, np.ones_like(labels)) for x, labels in (drawn(shift, 200, seed=s) for s in range(60))]
+    falls = np.array([loss.before - loss.after for loss in losses])
+    assert np.mean([loss.error for loss in losses]) == pytest.approx(falls.std(ddof=1), rel=0.25)
+
+
+def test_calibrated_scores_gain_nothing():
+    for seed in range(20):
+        x, labels = drawn(np.zeros(10), 100, slope=1, common=0, seed=seed)
+        loss = held_out_loss(x, labels, np.ones_like(labels))
+        assert loss.before - loss.after < 2 * loss.error

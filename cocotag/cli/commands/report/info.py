@@ -35,6 +35,10 @@ def _run(words: list[str]) -> int:
         print("tuned on     nothing: cocotag tune-thresholds tunes thresholds on labelled images")
     if metadata.chosen_by:
         print(f"thresholds   {describe(metadata.chosen_by)}")
+    if record := metadata.calibrated_scores:
+        where = f"{record.get('images', '?')} images ({record.get('split', '?')})"
+        losses = [f"{record[key]:.4f}" for key in ("log_loss_before", "log_loss_after") if key in record]
+        print(f"scores       calibrated on {where}: log loss on held-out images {', then '.join(losses)} nats per label")
     print(f"made by      {', '.join(f'{key} {value}' for key, value in metadata.made_by.items())}")
     parity = [f"{key} {value if isinstance(value, int) else format(value, '.2g')}" for key, value in metadata.parity.items()]
     print("parity      ", ", ".join(parity).replace("_", " "))

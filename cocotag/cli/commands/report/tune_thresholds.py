@@ -12,22 +12,28 @@ from cocotag.cli.parsing.threshold_flag import RULES, add_thresholds
 def _run(words: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="any bundle; with --out its file stays unchanged")
-    about = "data set, in COCO's layout or as another program exported it; fixed:T needs none"
+    about = "data set, in COCO's layout or as another program exported it; fixed:T needs none, unless scores are calibrated"
     parser.add_argument("--root", metavar="DIR", type=Path, help=about)
     about = "split to tune on (default: the only one); figures measured on it later are optimistic"
     parser.add_argument("--split", help=about)
     add_data(parser)
     add_thresholds(parser, f"the rule that thresholds are tuned by: {RULES}; default f1")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="the bundle with the new thresholds (default: BUNDLE itself)")
+    about = (
+        "first correct the scores inside the bundle, by one scale for all classes and a shift for each, then tune thresholds "
+        "for the new scores. Refused, with nothing written, unless the log loss on held-out images falls by two standard errors"
+    )
+    parser.add_argument("--calibrate-scores", action="store_true", help=about)
+    parser.add_argument("--out", metavar="FILE", type=Path, help="the new bundle (default: BUNDLE itself)")
     parser.add_argument(
         "--aliases", metavar="FILE", help="names of the data set's classes in the bundle: YAML, or voc, open_images"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     args = parser.parse_args(words)
 
-    fixed = args.thresholds is not None and args.thresholds.name == "fixed"
+    fixed = args.thresholds is not None and args.thresholds.name == "fixed" and not args.calibrate_scores
     if not fixed and args.root is None and args.annotation_file is None:
-        parser.error("thresholds are tuned on labelled images: give --root and --split, or --data.annotations")
+        what = "scores are calibrated" if args.calibrate_scores else "thresholds are tuned"
+        parser.error(f"{what} on labelled images: give --root and --split, or --data.annotations")
     out = args.out or args.bundle
     if args.out is not None:
         refuse_existing(args.overwrite, args.out)
@@ -54,7 +60,8 @@ def _run(words: list[str]) -> int:
     refuse_links(table, [Source(root, split, table.image_dir)])
     probe_folder(out.parent)
     aliases = load_aliases(args.aliases, "--aliases") if args.aliases else None
-    tuned = tune_thresholds(tagger, table, out, split=split, rule=args.thresholds or F1, aliases=aliases)
+    rule = args.thresholds or F1
+    tuned = tune_thresholds(tagger, table, out, split=split, rule=rule, aliases=aliases, calibrated=args.calibrate_scores)
     print(tuned.to_text())
     print(out)
     return DONE_WITH_FAULTS if tuned.failures else DONE
@@ -62,7 +69,9 @@ def _run(words: list[str]) -> int:
 
 COMMAND = Command(
     "tune-thresholds",
-    "Tune a bundle's thresholds on labelled images.",
+    "Tune a bundle's thresholds on labelled images.\n"
+    "Scores that are too high or too low, for example because the loss weights positives, can be corrected first: "
+    "--calibrate-scores. A score of 0.3 then means that 3 of 10 such tags are right.",
     "cocotag tune-thresholds tagger.onnx --root data --split mine --out tuned.onnx",
     _run,
     aliases=("calibrate",),
