@@ -86,7 +86,8 @@ def logit(probs: ArrayLike) -> Floats:
 
 def sigmoid(logits: Floats) -> Floats:
     """The inverse of `logit`."""
-    return np.asarray(1 / (1 + np.exp(-logits)))
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def histogram(x: Floats, mask: Bools) -> Floats:
@@ -141,7 +142,8 @@ def _line(model: Recalibration, present: Floats, cells: Floats) -> tuple[float, 
     gradient = np.array([(error * CENTRES).sum(), error.sum()])
     mixed = (weight * CENTRES).sum()
     curvature: NDArray[Any] = np.array([[(weight * CENTRES**2).sum(), mixed], [mixed, weight.sum()]]) + 1e-6 * np.eye(2)
-    step = np.clip(np.linalg.solve(curvature, gradient), -0.5, 0.5)
+    step = np.linalg.solve(curvature, gradient)
+    step *= min(1, 0.5 / max(float(np.abs(step).max()), 1e-9))
     return max(model.slope + float(step[0]), _LEAST_SLOPE), model.common + float(step[1])
 
 

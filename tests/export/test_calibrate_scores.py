@@ -219,8 +219,7 @@ def test_a_class_that_lacks_negatives_has_the_common_correction_and_no_influence
 
 
 def test_zero_and_one_stay_what_they_are():
-    rng = np.random.default_rng(0)
-    labels = rng.random((200, 2)) < 0.3
+    labels = np.random.default_rng(0).random((200, 2)) < 0.3
     made = calibrate_scores(np.where(labels, 0.6, 0.5), labels, np.ones_like(labels))
     assert made.corrected([[0, 1]]).tolist() == [[0, 1]]
 

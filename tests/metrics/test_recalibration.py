@@ -84,6 +84,13 @@ def test_the_standard_error_is_the_spread_over_samples():
     assert np.mean([loss.error for loss in losses]) == pytest.approx(falls.std(ddof=1), rel=0.25)
 
 
+def test_scores_that_separate_the_labels_closely_are_drawn_apart():
+    labels = np.random.default_rng(0).random((200, 2)) < 0.3
+    model = fitted(logit(np.where(labels, 0.6, 0.5)), labels)
+    assert model.logits(logit([0.6])).min() > 3
+    assert model.logits(logit([0.5])).max() < -3
+
+
 def test_calibrated_scores_gain_nothing():
     for seed in range(20):
         x, labels = drawn(np.zeros(10), 100, slope=1, common=0, seed=seed)
