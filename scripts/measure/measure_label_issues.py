@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from measure_exports import environment
 from measure_statistics import SIGNALS, label_sets
-from measured_run import PROJECT, measure
+from measured_run import IMAGENET, PROJECT, measure
 from numpy.typing import NDArray
 
 from cocotag.evaluation.label_issues import LEAST_CHANCE
@@ -39,6 +39,7 @@ SMALL = 150  # images
 WANTED = 1.1
 SPREAD, SLOPE, OFFSET = 1.2, 0.85, 1.0  # of the shifted scores, in logits
 HIDDEN = 0.2  # share of the objects without a signal
+NO_MEANING = "\n**Made with --quick: these figures mean nothing.**\n"
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -172,7 +173,7 @@ def _line(row: Row) -> str:
 
 
 def report(rows: list[Row], words: str) -> str:
-    """The page."""
+    """The page; ``words`` is the command that made it."""
     parts = []
     for share in SHARES:
         ratios = [row.ratio()[0] for row in rows if row.title.endswith(f"{share:.0%}")]
@@ -185,7 +186,7 @@ def report(rows: list[Row], words: str) -> str:
     return f"""# Likely label errors against cleanlab
 
 Written by `{words}`.
-
+{NO_MEANING if "--quick" in words else ""}
 In each class a share of the positives lost its label, and as many negatives got one. Every cell is then ranked, and of as many
 cells as there are planted errors, the table has the percentage that is one. cocotag ranks by `label_error_chances`.
 cleanlab {version} gets the labels as lists of class numbers; its column has the best of its per-class quality scores and of
@@ -211,6 +212,15 @@ share that was planted, percent. A row is named by signals, scores, number of im
 """
 
 
+def command(args: argparse.Namespace, samples: int) -> str:
+    """The command that makes the same page, with DIR and PYTHON for folders of this machine."""
+    words = ["python", "scripts/measure/measure_label_issues.py"]
+    words += ["--run", "DIR"] if args.run else []
+    words += ["--cleanlab", "PYTHON"] if args.cleanlab else []
+    words += ["--samples", str(args.samples)] if args.samples != samples and not args.quick else []
+    return " ".join([*words, *(["--quick"] if args.quick else [])])
+
+
 def main() -> None:
     """Measure, write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -226,7 +236,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = args.run or Path(folder) / "run"
         if args.run is None:
-            measure(run)
+            measure(run, "--model.weights", IMAGENET)
         predictions = Predictions.load(run / "report" / "predictions.npz")
         python = args.cleanlab or environment((CLEANLAB,), Path(folder) / "environments")
         rows = []
@@ -242,10 +252,7 @@ def main() -> None:
                         rows.append(measured(title, samples, python))
             samples = (photographed(predictions, share, number) for number in range(2 * count))
             rows.append(measured(f"photographs, {len(predictions)}, {share:.0%}", samples, python))
-    words = ["python", "scripts/measure/measure_label_issues.py", *(["--quick"] if args.quick else [])]
-    if args.samples != parser.get_default("samples"):
-        words += ["--samples", str(args.samples)]
-    write_text(args.report, report(rows, " ".join(words)))
+    write_text(args.report, report(rows, command(args, parser.get_default("samples"))))
     print(f"Written: {args.report}")
 
 

@@ -4,10 +4,10 @@ usage: python scripts/measure/measure_statistics.py [--samples 300] [--pairs 150
 
 From populations of images whose true measures are known, samples are drawn and evaluated as `cocotag evaluate` does; counted is
 how often a 95% interval holds the population's value. The label sets are those of COCO's val2017 (COCOTAG_DATA, or
-../shared/data), drawn with replacement. The scores are calibrated probabilities of three kinds of signals x for a class that is
-absent or present: ``normal`` N(0, 1) and N(m, 1); ``hidden``, in which a fifth of the present objects give no signal; and
-``heavy``, with the tails of Student's t with 4 degrees of freedom. m differs by class. With --quick it takes two minutes, and
-its figures mean nothing.
+../shared/data), drawn with replacement. The scores come from three kinds of signals x for a class that is absent or present:
+``normal``, N(0, 1) and N(m, 1); ``hidden``, in which a fifth of the present objects give no signal; and ``heavy``, with the
+tails of Student's t with 4 degrees of freedom. m differs by class. Scores are the probabilities that ``normal`` signals would
+have: calibrated there, but not for ``hidden`` and ``heavy``. With --quick it takes two minutes, and its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -184,6 +184,7 @@ def report(samples: int, pairs: int, images: int) -> Iterator[str]:
         "",
         "A cell is the share of samples, in percent with its standard error, whose 95% interval holds the population's value.",
         "Means over classes are compared with the mean over the classes that occur in the sample.",
+        "Scores are the probabilities that `normal` signals would have, so those of `hidden` and `heavy` are not calibrated.",
     )
     for kind in SIGNALS:
         print(f"{kind} ({time.time() - began:.0f} s)", file=sys.stderr, flush=True)
