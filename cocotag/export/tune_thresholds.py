@@ -90,13 +90,14 @@ def tune_thresholds(
 
     Raises:
         DataError: The split has no class in common with the bundle, no class has both positives and negatives, or no image
-            can be read. With ``calibrated``, also as `calibrate_scores`.
+            can be read. With ``calibrated``, also as `calibrate_scores`, or if the bundle was trained on the split.
         BundleError: With ``calibrated``, the graph does not end in a sigmoid.
         OutputError: ``out`` cannot be written.
     """
     before, model = tagger.metadata, _graph(tagger)
     if calibrated:
         last_sigmoid(model, tagger.path)
+        _refuse_training_images(table, before, split)
     aligned = align(table, before.vocabulary, name=split, aliases=aliases)
     predicted = predict_table(tagger, aligned, progress=progress)
     readable, probs = predicted.table, predicted.probs
@@ -155,6 +156,15 @@ def set_thresholds(tagger: Tagger, out: Path, rule: Rule) -> Tuned:
     metadata = tagger.metadata.with_thresholds(chosen.values, chosen.record())
     write_bundle(_graph(tagger), metadata, out)
     return Tuned(metadata, 0, len(metadata.vocabulary), [])
+
+
+def _refuse_training_images(table: AnnotationTable, metadata: BundleMetadata, split: str) -> None:
+    if table.names_sha256() == metadata.tuned_on.get("train_split_sha256"):
+        raise DataError(
+            f"The bundle was trained on split {split!r}. Its scores are better there than elsewhere, so calibrating on them "
+            "would make it too confident. Nothing was written. Give a split that it was not trained on.",
+            code="trained_on_split",
+        )
 
 
 def _graph(tagger: Tagger) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from toy_bundle import make_toy_bundle
 from cocotag.bundle import BundleMetadata, read_metadata, write_bundle
 from cocotag.cli.main import main
 from cocotag.config import ModelConfig
+from cocotag.data.annotations import load_split
 from cocotag.export.bundles import export_network
 from cocotag.export.calibrate_scores import SCALE, SHIFT, ScoreCalibration, calibrate_scores, put_into
 from cocotag.inference.tagger import Tagger
@@ -235,6 +237,17 @@ def test_few_images_are_refused_with_their_number(bundle, data, tmp_path, capsys
         assert main(["tune-thresholds", str(bundle), *words]) == 2
     assert " 20 " in capsys.readouterr().err
     assert bundle.read_bytes() == before
+
+
+def test_images_of_the_training_are_refused(shifted, data, capsys):
+    model, before = onnx.load_model(str(shifted)), read_metadata(shifted)
+    split = load_split(data, "tune").names_sha256()
+    write_bundle(model, replace(before, tuned_on={"sha256": "0", "train_split_sha256": split}), shifted)
+    file = shifted.read_bytes()
+    with ends_with("trained_on_split"):
+        assert tune(shifted, data) == 2
+    assert "'tune'" in capsys.readouterr().err
+    assert shifted.read_bytes() == file
 
 
 def test_without_a_final_sigmoid_there_is_nothing_to_calibrate(bundle, data, tmp_path, capsys):
