@@ -19,7 +19,7 @@ from cocotag.data.layout import Given
 from cocotag.data.matching import Aliases
 from cocotag.errors import DataError, ImageError
 from cocotag.evaluation.compare import check_same
-from cocotag.evaluation.label_issues import LEAST_CHANCE, MISSING, label_issues
+from cocotag.evaluation.label_issues import LEAST_CHANCE, MISSING, WRONG, label_issues
 from cocotag.evaluation.predict import predict_table
 from cocotag.evaluation.predictions import Predictions
 from cocotag.evaluation.result import Evaluation, evaluate_aligned, matched
@@ -27,6 +27,8 @@ from cocotag.inference.tagger import Tagger
 from cocotag.photos.brightness import brightness
 from cocotag.photos.decode import decode
 from cocotag.thresholds import Rule, describe, fixed_thresholds
+
+_SUSPICIONS = {MISSING: "not labelled but may be present", WRONG: "labelled but may be absent"}
 
 
 def evaluate_bundle(
@@ -132,12 +134,12 @@ def check_labels(
     found = label_issues(Predictions(part.file_names, names, predicted.probs, decided, part.targets, part.known))
     columns = (found[name] for name in ("file_name", "name", "kind", "score", "chance"))
     examples = (
-        f"{file_name}: {name} may be {'missing' if kind == MISSING else 'absent'} (score {score:.2f}, chance {chance:.0%})"
+        f"{file_name}: {name} is {_SUSPICIONS[kind]} (score {score:.2g}, chance {chance:.0%})"
         for file_name, name, kind, score, chance in zip(*columns, strict=True)
     )
     advice = "Look at these images, the likeliest first; cocotag evaluate shows them and writes all to label_issues.csv."
     if _was_seen(table, tagger.metadata.tuned_on):
-        advice += " The bundle has seen images of this split in training, so it has learned some of the errors."
+        advice += " The bundle was trained or tuned on images of this split, so it may have learned some of the errors."
     what = f"labels that are wrong with a chance of {LEAST_CHANCE:.0%} or more"
     return list(if_any("note", "likely_label_errors", what, examples, advice, of=int(part.known.sum())))
 
