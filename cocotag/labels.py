@@ -73,10 +73,6 @@ class Vocabulary:
         """Supercategories by index; empty where there is none."""
         return [category.supercategory for category in self.categories]
 
-    def index_by_id(self) -> dict[Id, int]:
-        """Category id -> class index."""
-        return {category.id: index for index, category in enumerate(self.categories)}
-
     def index_by_name(self) -> dict[str, int]:
         """Class name -> class index."""
         return {category.name: index for index, category in enumerate(self.categories)}

@@ -145,5 +145,5 @@ def test_two_classes_of_one_name_cannot_be_told_apart():
 
 def test_vocabulary_goes_both_ways():
     assert Vocabulary.from_json(COCO80.to_json()) == COCO80
-    assert COCO80.index_by_id()[90] == COCO80.index_by_name()["toothbrush"] == 79
+    assert COCO80.ids.index(90) == COCO80.index_by_name()["toothbrush"] == 79
     assert len(COCO80) == len(set(COCO80.ids)) == 80

@@ -120,16 +120,6 @@ def to_torchvision(network: TaggerNetwork) -> State:
     return {_torchvision_name(name, names): value for name, value in network.state_dict().items()}
 
 
-def from_torchvision(network: TaggerNetwork, state: State) -> None:
-    """Load a complete state dict of torchvision, including the classifier: the inverse of `to_torchvision`.
-
-    Raises:
-        RuntimeError: A parameter is missing, unexpected, or has another shape (torch's own message).
-    """
-    names = {_torchvision_name(name, _torchvision_head(network)): name for name in network.state_dict()}
-    network.load_state_dict({names.get(name, name): value for name, value in state.items()})
-
-
 def _torchvision_head(network: TaggerNetwork) -> Mapping[str, str]:
     return cast(Backbone, network.backbone).torchvision_head
 
