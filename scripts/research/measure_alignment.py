@@ -31,7 +31,7 @@ from measured_run import PROJECT
 
 IMAGES, HELD_OUT = 30_000, 10_000
 SIZES = (30, 100, 500)  # images to tune on
-SPREADS = {"calibrated": 0.0, "mild": 0.4, "shifted": 1.2}  # of the classes' offsets, in logits
+SPREADS = {"plain": 0.0, "mild": 0.4, "shifted": 1.2}  # of the classes' offsets, in logits
 WANTED, ALLOWED = 1.0, 0.2  # points
 CLEAR = (2.0, 5.0, 10.0, 20.0)  # differences of log marginal likelihood
 
@@ -156,8 +156,9 @@ model before the rule is applied: always, or only if the log marginal likelihood
 that of a model without offsets (in brackets: how often).
 
 Figures are gains in the mean of micro-F1 and macro-F1 on held-out images against the rule as it is, in points, with standard
-errors over {args.samples} samples. A row is named by signals, scores and the number of images tuned on; the populations are
-those of [statistics.md](statistics.md); mild and shifted scores have a slope of 0.85 and offsets of standard deviation
+errors over {args.samples} samples. A row is named by signals, scores and the number of images tuned on. The kinds of signals
+are those of [statistics.md](statistics.md). Plain scores are the probabilities that `normal` signals would have, so they are
+calibrated for these only; mild and shifted scores are plain ones with a slope of 0.85 and offsets of standard deviation
 {SPREADS["mild"]:g} and {SPREADS["shifted"]:g}. The photographs are random halves of coco-mini's val split.
 
 | cells | {head} |

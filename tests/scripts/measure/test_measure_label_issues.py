@@ -1,5 +1,6 @@
 """The script that plants label errors: what it plants, how it counts, and what its page says."""
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -52,3 +53,15 @@ def test_the_page_compares_with_the_best_option_and_counts_what_falls_short(scri
     assert "5% planted in 1 of 1 rows" in text
     assert "1% planted in 0 of 1 rows" in text
     assert "In 1 rows even the exact ranking is not." in text
+    assert "mean nothing" not in text
+    assert "Written by `python it --quick`.\n\n**Made with --quick: these figures mean nothing.**\n\nIn each" in script.report(
+        [row, other], "python it --quick"
+    )
+
+
+def test_the_command_on_the_page_is_the_one_that_made_it_without_paths_of_the_machine(script):
+    given = {"run": Path("/a/run"), "cleanlab": Path("/a/python"), "samples": 7, "quick": False}
+    text = script.command(argparse.Namespace(**given), 40)
+    assert text == "python scripts/measure/measure_label_issues.py --run DIR --cleanlab PYTHON --samples 7"
+    given = {"run": None, "cleanlab": None, "samples": 40, "quick": True}
+    assert script.command(argparse.Namespace(**given), 40) == "python scripts/measure/measure_label_issues.py --quick"
