@@ -43,7 +43,8 @@ class Tuned:
     def to_text(self) -> str:
         """The result as lines for a terminal."""
         kept = len(self.metadata.vocabulary) - self.changed
-        rest = f"; classes without positives or without negatives, which keep their thresholds: {kept}" if kept else ""
+        stay = "keep their thresholds" if self.calibration is None else "have theirs moved with the scores"
+        rest = f"; classes without positives or without negatives, which {stay}: {kept}" if kept else ""
         how = f"tuned on {self.images} image{'' if self.images == 1 else 's'}" if self.images else "set"
         lines = [
             f"thresholds of {self.changed} class{'' if self.changed == 1 else 'es'} {how}{rest}",

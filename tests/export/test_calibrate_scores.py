@@ -194,7 +194,7 @@ def test_a_second_calibration_joins_the_first(shifted, data, tmp_path):
     np.testing.assert_allclose(constants(out)[SHIFT], once[SHIFT], atol=0.2)
 
 
-def test_a_threshold_that_is_kept_moves_with_the_scores(shifted, data, tmp_path):
+def test_a_threshold_that_is_not_tuned_moves_with_the_scores(shifted, data, tmp_path, capsys):
     aliases, out = tmp_path / "known.yaml", tmp_path / "out.onnx"
     aliases.write_text(f"known: [{', '.join(WORDS.names[:-1])}]\nnames: {{}}\n")
     before = read_metadata(shifted).with_thresholds([0.5] * 9 + [0.3], {"rule": "f1"}, {})
@@ -203,6 +203,7 @@ def test_a_threshold_that_is_kept_moves_with_the_scores(shifted, data, tmp_path)
     assert tune(shifted, data, "--aliases", aliases, "--out", out) == 0
     made, probs = read_metadata(out), [Tagger.load(path).predict(colours(1))[:, -1] for path in (shifted, out)]
     assert made.thresholds[-1] != pytest.approx(0.3, abs=0.01)
+    assert "moved with the scores: 1\n" in capsys.readouterr().out
     np.testing.assert_array_equal(probs[0] >= 0.3, probs[1] >= made.thresholds[-1])
     np.testing.assert_array_equal(probs[0] >= 0.8, probs[1] >= made.for_precision["0.9"]["thresholds"][-1])
 
