@@ -66,7 +66,7 @@ def decode(
             ``raw`` is missing); ``no_preview`` (camera RAW without one); ``decoder_crashed`` (decoding it has ended an
             earlier process of this run).
     """
-    wanted = Wanted(min_side and math.ceil(headroom * min_side), rows)
+    wanted = Wanted(min_side and math.ceil(headroom * min_side), rows, side=min_side)
     side = min_side if previews else None
     if isinstance(source, bytes):
         small = _preview(Source.of(source), side)

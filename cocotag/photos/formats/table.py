@@ -64,11 +64,17 @@ def _decode_preview(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]
     preview = raw.preview(name, data)
     if not isinstance(preview.image, bytes):
         check_size(name, preview.image.shape[1], preview.image.shape[0])
-        return np.ascontiguousarray(turned(preview.image, preview.orientation))
-    name, kind = f"{name} (preview)", identify(preview.image)
-    if kind is None or kind == "RAW":
-        raise ImageError("not_an_image", f"{name}: the content is not a supported image format. Leave it out.")
-    return FORMATS[kind].decode(name, preview.image, replace(wanted, orientation=preview.orientation))
+        image = np.ascontiguousarray(turned(preview.image, preview.orientation))
+    else:
+        kind = identify(preview.image)
+        if kind is None or kind == "RAW":
+            raise ImageError("not_an_image", f"{name} (preview): the content is not a supported image format. Leave it out.")
+        image = FORMATS[kind].decode(f"{name} (preview)", preview.image, replace(wanted, orientation=preview.orientation))
+    height, width = image.shape[:2]
+    if wanted.side is not None and min(height, width) < wanted.side:
+        size = f"{width} x {height} pixels, smaller than the network's input of {wanted.side}"
+        raise ImageError("no_preview", f"{name}: the only readable preview in this RAW file has {size}. Export it as JPEG.")
+    return image
 
 
 FORMATS: dict[str, Format] = {

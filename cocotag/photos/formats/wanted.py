@@ -17,8 +17,11 @@ class Wanted:
         min_side: Least number of pixels on the shorter side; None for full size.
         rows: Number of rows that are needed, from the top; None for all.
         orientation: EXIF's number, 1 to 8, for an image without one of its own.
+        side: The side to which the image will be shrunk, pixels; None if that is not known. A stored preview that is smaller
+            does not stand for the image.
     """
 
     min_side: int | None = None
     rows: Rows | None = None
     orientation: int = 1
+    side: int | None = None

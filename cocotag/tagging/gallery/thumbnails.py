@@ -131,7 +131,7 @@ def _hash(value: bytes, size: int) -> int:
 
 def _make(path: Path, file: Path) -> None:
     # The reduced decode keeps the shorter side at SIDE or more, so that the picture is never enlarged again.
-    picture = shrink(decode(path, min_side=SIDE, headroom=1), SIDE)
+    picture = shrink(decode(path, min_side=SIDE, headroom=1, previews=True), SIDE)
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=QUALITY, colorspace="RGB", colorsubsampling="420")
     with output_errors(file):
         file.parent.mkdir(exist_ok=True)

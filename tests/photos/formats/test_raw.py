@@ -57,6 +57,14 @@ def test_a_preview_can_be_read_at_reduced_scale():
     assert decode(data, min_side=40).shape == (80, 120, 3)
 
 
+def test_a_preview_smaller_than_the_input_does_not_stand_for_the_picture():
+    data = dng(draw(320, 480))
+    assert decode(data, min_side=320).shape == (320, 480, 3)
+    with pytest.raises(ImageError) as caught:
+        decode(data, min_side=321)
+    assert caught.value.reason == "no_preview" and "480 x 320" in str(caught.value)
+
+
 def test_a_preview_that_is_damaged_is_an_error_and_no_grey_bottom(picture):
     whole = preview(picture)
     with pytest.raises(ImageError) as caught:

@@ -10,11 +10,13 @@ import sys
 import numpy as np
 import pytest
 from error_codes import ends_with
+from image_files import draw, mpf
 from PIL import Image
 from toy_bundle import make_toy_bundle
 
 from cocotag.cli.main import main
 from cocotag.inference.tagger import Tagger
+from cocotag.photos.decode import load_square
 from cocotag.tagging.state.store import State
 
 LONG_AGO = 10**18
@@ -150,6 +152,35 @@ def test_another_bundle_is_said(tag, album, tmp_path):
 
 
 # What is in the way
+
+
+def test_a_stored_smaller_version_is_tagged_and_full_decode_switches_it_off(tag, tmp_path, toy_bundle):
+    folder, out = tmp_path / "phone", tmp_path / "t.jsonl"
+    folder.mkdir()
+    inverted = 255 - draw(480, 640)  # to see which of the two was tagged
+    path = folder / "a.jpg"
+    path.write_bytes(mpf(Image.fromarray(draw(480, 640)), Image.fromarray(inverted).resize((320, 240))))
+    os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    tagger = Tagger.load(toy_bundle)
+    side = tagger.metadata.image_size
+
+    def seen(*words):
+        status, _, err = tag(folder, "--out", out, "--all-scores", "--overwrite", *words)
+        assert status == 0
+        scores = json.loads(out.read_text())["all_scores"]
+        return [scores[name] for name in tagger.metadata.vocabulary.names], err
+
+    def expected(*, previews):
+        return tagger.predict(load_square(path, side, previews=previews)[None])[0].astype(np.float16)
+
+    assert not np.allclose(expected(previews=True), expected(previews=False), atol=0.01)
+    np.testing.assert_allclose(seen()[0], expected(previews=True), atol=1e-3)
+    scores, err = seen("--full-decode")
+    np.testing.assert_allclose(scores, expected(previews=False), atol=1e-3)
+    assert "without --full-decode" in err
+    scores, err = seen()
+    np.testing.assert_allclose(scores, expected(previews=True), atol=1e-3)
+    assert "1 unchanged" in err
 
 
 def test_an_output_of_somebody_else_is_refused_before_the_work(tag, album, tmp_path):
