@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from cocotag.errors import ImageError
 from cocotag.photos.formats.jpeg import HEADROOM as HEADROOM  # part of this interface too
 from cocotag.photos.formats.limits import MAX_BYTES as MAX_BYTES
-from cocotag.photos.formats.source import Preview, Source
+from cocotag.photos.formats.source import Preview, Rows, Source, Wanted
 from cocotag.photos.formats.table import FORMATS, identify
-from cocotag.photos.formats.wanted import Rows, Wanted
 from cocotag.process.restarts import decoding
 
 REASONS = (

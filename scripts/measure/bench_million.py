@@ -137,7 +137,7 @@ def _part(part: str, bundle: str, photos: str, state: str) -> dict[str, Any]:
     return {"files": summary.total, "known": summary.known, **took, "memory": _most() - before, "model": before}
 
 
-def _drawn(taggers: Sequence[Tagger], paths: Iterable[Path]) -> Iterator[list[Prediction]]:
+def _drawn(taggers: Sequence[Tagger], paths: Iterable[Path], **_: object) -> Iterator[list[Prediction]]:
     """Random predictions in the form of `predict_with_all`."""
     scores = np.random.default_rng(0).random((1000, len(taggers[0].metadata.vocabulary)), np.float32) ** 4
     for number, path in enumerate(paths):

@@ -15,7 +15,7 @@ from PIL import Image
 from cocotag.errors import ImageError
 from cocotag.photos.formats.limits import check_pixels
 from cocotag.photos.formats.pillow import decode_with_pillow
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Wanted
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cocotag.photos.formats.shape import same_aspect
-from cocotag.photos.formats.source import Preview, Source
+from cocotag.photos.formats.source import Preview, Source, same_aspect
 
 _MOST = 2**22
 """Bytes of descriptions and of a thumbnail that are read; phones write some kilobytes."""

@@ -15,7 +15,7 @@ from cocotag.photos.formats.limits import MAX_SCANNED, check_size
 from cocotag.photos.formats.orientation import block_orientation, turned
 from cocotag.photos.formats.pillow import decode_with_pillow
 from cocotag.photos.formats.progressive import for_eighth
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Wanted
 
 START = b"\xff\xd8\xff"
 HEADROOM = 2

@@ -6,8 +6,7 @@ import struct
 
 from cocotag.photos.formats import jpeg
 from cocotag.photos.formats.orientation import block_orientation
-from cocotag.photos.formats.shape import same_aspect
-from cocotag.photos.formats.source import Preview, Source
+from cocotag.photos.formats.source import Preview, Source, same_aspect
 
 _LABEL = b"MPF\0"
 _APP2 = b"\xff\xe2"

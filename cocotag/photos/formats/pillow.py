@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, _imag
 from cocotag.errors import ImageError
 from cocotag.photos.formats.limits import check_pixels, check_size
 from cocotag.photos.formats.orientation import exif_orientation, turned
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Wanted
 
 Opener = Callable[[io.BytesIO], Image.Image]
 """Opens an image file for Pillow."""

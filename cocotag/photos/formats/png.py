@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cocotag.errors import ImageError
 from cocotag.photos.formats.deep import scaled
 from cocotag.photos.formats.pillow import decode_with_pillow
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Wanted
 
 START = b"\x89PNG\r\n\x1a\n"
 

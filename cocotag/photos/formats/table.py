@@ -18,8 +18,7 @@ from cocotag.photos.formats import heif, heif_thumbnail, jpeg, mpf, png, raw, ti
 from cocotag.photos.formats.limits import check_size
 from cocotag.photos.formats.orientation import turned
 from cocotag.photos.formats.pillow import Decoder, by_pillow
-from cocotag.photos.formats.source import Preview, Source
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Preview, Source, Wanted
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # header sizes in bytes, of OS/2 and Windows
 _PPM_START = re.compile(rb"P[1-6f]\s+(?:\d|#)")

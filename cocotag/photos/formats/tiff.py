@@ -12,7 +12,7 @@ from PIL import TiffImagePlugin
 from cocotag.errors import ImageError
 from cocotag.photos.formats.deep import scaled
 from cocotag.photos.formats.pillow import decode_with_pillow, silence_libtiff
-from cocotag.photos.formats.wanted import Wanted
+from cocotag.photos.formats.source import Wanted
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
