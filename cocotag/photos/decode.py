@@ -71,7 +71,7 @@ def decode(
         small = _preview(Source.of(source), side)
         image = None if small is None else _decode_preview("these bytes", small, wanted)
         return _decode("these bytes", source, wanted) if image is None else image
-    with decoding(source, min_side=wanted.min_side):
+    with decoding(source, "preview" if previews else "image", min_side=min_side if previews else wanted.min_side):
         name = _printable(source)
         data, small = _read(source, side)
         if small is not None:

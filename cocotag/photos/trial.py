@@ -43,6 +43,8 @@ def _try(attempt: Attempt, parent: int) -> None:
 
         if attempt.kind == "header":
             read_header(attempt.path, metadata=True)
+        elif attempt.kind == "preview":
+            decode(attempt.path, min_side=attempt.min_side or None, previews=True)
         else:
             decode(attempt.path, min_side=attempt.min_side or None, headroom=1)
     finally:

@@ -46,8 +46,8 @@ class Attempt(NamedTuple):
 
     Attributes:
         path: The file, as given.
-        kind: ``image`` or ``header``: what was being read.
-        min_side: Side that was wanted, pixels; 0 for full size.
+        kind: ``image``, ``preview`` (an image, or a smaller version in its file) or ``header``: what was being read.
+        min_side: Side that was wanted, pixels, with headroom but for ``preview``; 0 for full size.
         process: Number of the dead process.
     """
 

@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from image_files import draw, mpf
+from PIL import Image
 from planted import MARK
 
 PLANTED = Path(__file__).parents[1] / "support" / "planted.py"
@@ -91,6 +93,16 @@ def test_tables_have_every_file_once_and_the_guilty_is_not_tried_again(photos, t
     tag()
     with out.open() as file:
         assert statuses(csv.DictReader(file))[GUILTY[0], "ok"] == 1
+
+
+def test_a_stored_smaller_version_may_be_the_guilty_one(photos, toy_bundle, tmp_path):
+    picture = Image.fromarray(draw(480, 640))
+    stored = mpf(picture, picture.resize((320, 240)), after=MARK)
+    (photos / "g.jpg").write_bytes(stored + b"more")  # decoding the picture itself does no harm
+    done = run("tag", photos / "g.jpg", photos / "a.jpg", "--model", toy_bundle, "--out", "-", TMPDIR=str(tmp_path / "t"))
+    expected = {("g.jpg", "decoder_crashed"): 1, ("a.jpg", "ok"): 1}
+    assert statuses(map(json.loads, done.stdout.splitlines())) == expected
+    assert guilty_in(done.stderr) == ["g.jpg"]
 
 
 def test_rows_on_stdout_come_once_and_a_list_on_stdin_is_read_on(photos, toy_bundle, tmp_path):

@@ -67,7 +67,7 @@ def heic(image, exif=None, *, mode=None, **options):
     return file.getvalue()
 
 
-def mpf(image, *smaller, kinds=(0x010002,), exif=None):
+def mpf(image, *smaller, kinds=(0x010002,), exif=None, after=b""):
     """A JPEG with smaller versions behind it, as cameras write them, by Pillow's writer of the Multi-Picture Format.
 
     Args:
@@ -75,9 +75,10 @@ def mpf(image, *smaller, kinds=(0x010002,), exif=None):
         smaller: Smaller ones.
         kinds: The type of each; Pillow writes none.
         exif: EXIF block.
+        after: Bytes at the end of the last version.
     """
     options = {} if exif is None else {"exif": exif}
-    data = bytearray(saved(image, "MPO", save_all=True, append_images=list(smaller), quality=90, **options))
+    data = bytearray(saved(image, "MPO", save_all=True, append_images=list(smaller), quality=90, **options) + after)
     base = data.index(b"MPF\0") + 4
     order = "<" if data[base : base + 2] == b"II" else ">"
     (directory,) = struct.unpack_from(f"{order}I", data, base + 4)
@@ -87,7 +88,7 @@ def mpf(image, *smaller, kinds=(0x010002,), exif=None):
         if tag == 0xB002:
             for index, kind in enumerate(kinds, 1):
                 (start,) = struct.unpack_from(f"{order}I", data, base + place + 16 * index + 8)
-                if index == len(smaller):  # Pillow gives the third picture a wrong length
+                if index == len(smaller):  # Pillow gives the third picture a wrong length, and does not know of the rest
                     struct.pack_into(f"{order}I", data, base + place + 16 * index + 4, len(data) - base - start)
                 struct.pack_into(f"{order}I", data, base + place + 16 * index, kind)
     return bytes(data)
