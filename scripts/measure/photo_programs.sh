@@ -14,7 +14,7 @@ done
 scratch=$(mktemp -d)
 trap 'kill "$screen" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 npm install --silent --prefix "$scratch" exiftool-vendored@35.21.0
-Xvfb -displayfd 3 -screen 0 1400x900x24 3>"$scratch/display" 2>/dev/null &
+Xvfb -displayfd 3 -noreset -screen 0 1400x900x24 3>"$scratch/display" 2>/dev/null &
 screen=$!
 while [ ! -s "$scratch/display" ]; do sleep 0.1; done
 DISPLAY=:$(cat "$scratch/display") "$VENV/bin/python" scripts/measure/measure_photo_programs.py --modules "$scratch/node_modules" "$@"
