@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import stat
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,10 +88,12 @@ def _preview(source: Source, side: int | None) -> Preview | None:
 
 
 def _decode_preview(name: str, preview: Preview, wanted: Wanted) -> NDArray[np.uint8] | None:
-    """Decode a smaller version; None if it is damaged, since the picture itself may be intact."""
-    with suppress(ImageError):
-        return _decode(name, preview.data, replace(wanted, rows=None, orientation=preview.orientation))
-    return None
+    """Decode a smaller version; None if it is damaged or smaller than said, since the picture itself may be intact."""
+    try:
+        image = _decode(name, preview.data, replace(wanted, rows=None, orientation=preview.orientation))
+    except ImageError:
+        return None
+    return image if min(image.shape[:2]) >= (wanted.side or 0) else None
 
 
 def _decode(name: str, data: bytes, wanted: Wanted) -> NDArray[np.uint8]:

@@ -19,8 +19,8 @@ have other classes; gain maps have none."""
 _HEADER = 2**18
 """Bytes in which the list of versions and the picture's size are looked for."""
 
-_MOST = 2**24
-"""Bytes of a thumbnail that are read."""
+_MOST, _MOST_LISTED = 2**24, 16
+"""Bytes of a version that are read, and pictures in the list; cameras list two to four."""
 
 
 def preview(source: Source, side: int) -> Preview | None:
@@ -68,7 +68,10 @@ def _places(head: bytes) -> list[tuple[int, int]]:
         for number in range(fields):
             tag, _, size, place = struct.unpack_from(f"{order}HHII", head, base + directory + 2 + 12 * number)
             if tag == _ENTRIES:
-                entries = [struct.unpack_from(f"{order}III", head, base + place + at) for at in range(0, size, _ENTRY_BYTES)]
+                entries = [
+                    struct.unpack_from(f"{order}III", head, base + place + at)
+                    for at in range(0, min(size, _ENTRY_BYTES * _MOST_LISTED), _ENTRY_BYTES)
+                ]
                 return [
                     (base + offset, length) for kind, length, offset in entries if kind >> 16 & 0xFF == _THUMBNAIL and offset
                 ]

@@ -146,6 +146,13 @@ def test_a_truncated_heic_is_still_an_error():
     assert caught.value.code == "truncated"
 
 
+def test_a_thumbnail_smaller_than_said_leaves_the_picture():
+    data = heic(PICTURE, thumbnails=[320])
+    said = data.replace(size_box(320, 240), size_box(600, 450))
+    assert said != data
+    assert decode(said, min_side=400, previews=True).shape == (480, 640, 3)
+
+
 def test_no_damage_to_the_descriptions_is_an_error_of_its_own():
     data = heic(PICTURE, thumbnails=[320])
     rng = np.random.default_rng(0)
