@@ -1,12 +1,13 @@
 """Time tagging of files as phones and cameras write them, beside an earlier cocotag and an eager loop; write a report.
 
-usage: python scripts/measure/bench_photographs.py EARLIER [--trained BUNDLE] [--images 24] [--rounds 3] [--report FILE]
+usage: python scripts/measure/bench_photographs.py EARLIER [--trained BUNDLE] [--images 12] [--rounds 3] [--report FILE]
 
 EARLIER is a checkout of cocotag that decodes every picture itself. The photographs are coco-mini's (COCOTAG_DATA, or
-../shared/data), enlarged: HEIC of 12 megapixels with a thumbnail of 320 pixels, by heif-enc (Debian's libheif-examples), and
-JPEG of 24 megapixels with a version of 1620 pixels in CIPA's Multi-Picture Format, by Pillow. Both ways tag the same files in
-turns, each in a process of its own, in which the time of a first file is not counted. --trained is a bundle of 224 pixels,
-whose probabilities on all of coco-mini's val, and mAP, are compared with and without the smaller versions.
+../shared/data), enlarged: HEIC of 12 megapixels with a thumbnail whose shorter side has 240 pixels, as in phones' 320 x 240,
+by heif-enc (Debian's libheif-examples), and JPEG of 24 megapixels with a version of 1620 pixels in CIPA's Multi-Picture
+Format, by Pillow. Both ways tag the same files in turns, each in a process of its own, in which the time of a first file is
+not counted. --trained is a bundle of 224 pixels, whose probabilities and mAP on coco-mini's val, or the first --compared of
+it, are compared with and without the smaller versions.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ from image_files import mpf  # noqa: E402
 
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
 SIDE = 224
-THUMBNAIL, VERSION = 320, 1620
-HEIC, CAMERA, PLAIN = "HEIC, 12 megapixels, thumbnail of 320", "JPEG, 24 megapixels, version of 1620", "JPEG, 24 megapixels"
+THUMBNAIL, VERSION = 240, 1620
+"""Pixels of the shorter side, as in a phone's 320 x 240, and of the longer one."""
+
+HEIC, CAMERA, PLAIN = "HEIC, 12 megapixels, thumbnail", "JPEG, 24 megapixels, smaller version", "JPEG, 24 megapixels"
 TARGETS = {HEIC: 15.0, CAMERA: 5.0, PLAIN: 0.98}
 REPEATED = {HEIC: 40, CAMERA: 20, PLAIN: 2}
 """How many times as many files the new way gets, so that both take seconds."""
@@ -79,7 +82,9 @@ def make_heic(source: Path, folder: Path) -> Path:
     large = folder / f"{source.stem}.large.jpg"
     enlarge(source, large, progressive=False)
     out = folder / f"{source.stem}.heic"
-    command = ["heif-enc", "-q", "75", "-t", str(THUMBNAIL), "-p", "preset=superfast", str(large), "-o", str(out)]
+    with Image.open(large) as image:
+        longer = -(-THUMBNAIL * max(image.size) // min(image.size))
+    command = ["heif-enc", "-q", "75", "-t", str(longer), "-p", "preset=superfast", str(large), "-o", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     large.unlink()
     return out
@@ -112,7 +117,13 @@ def stream(project: Path, bundle: Path, paths: Sequence[Path]) -> tuple[float, f
     environment = os.environ | {"PYTHONPATH": str(project)}
     text = json.dumps(list(map(str, paths)))
     answer = subprocess.run(
-        [sys.executable, "-c", STREAM, str(bundle)], input=text, env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", STREAM, str(bundle)],
+        cwd=project,  # Python looks there first
+        input=text,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     seconds, read = json.loads(answer)
     return len(paths) / seconds, read / sum(path.stat().st_size for path in paths)
@@ -140,9 +151,10 @@ def repeated(paths: Sequence[Path], times: int, folder: Path) -> list[Path]:
     return found
 
 
-def compare(bundle: Path, make: str, folder: Path) -> str:
+def compare(bundle: Path, make: str, folder: Path, most: int) -> str:
     """How far the smaller versions change the probabilities and mAP of coco-mini's val."""
     table = load_split(DATA / "coco-mini", "val")
+    table = table.take(range(min(most, len(table))))
     with ThreadPoolExecutor(2) as pool:
         files = list(pool.map(lambda path: made(make, path, folder), table.paths()))
     tagger = Tagger.load(bundle)
@@ -165,7 +177,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("earlier", type=Path, metavar="EARLIER")
     parser.add_argument("--trained", type=Path, metavar="BUNDLE")
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--compared", type=int, default=150, metavar="N")
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--report", type=Path, default=PROJECT / "reports" / "photographs.md", metavar="FILE")
     args = parser.parse_args()
@@ -203,7 +216,7 @@ def main() -> None:
         for kind in (HEIC, CAMERA) if args.trained else ():
             place = folder / f"val {len(accuracy)}"
             place.mkdir()
-            accuracy.append(compare(args.trained, kind, place))
+            accuracy.append(compare(args.trained, kind, place, args.compared))
     args.report.write_text(page(lines, accuracy if args.trained else []), encoding="utf-8")
     print(args.report)
 

@@ -50,8 +50,9 @@ for name, run in (
 
 def run(project: Path, command: list[str]) -> str:
     """Run Python with the package of a checkout."""
-    environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": ""}
-    return subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True, text=True).stdout
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    done = subprocess.run([sys.executable, *command], cwd=project, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout  # Python looks for packages in the current folder first
 
 
 def once(project: Path, bundle: Path) -> dict[str, float]:

@@ -153,12 +153,12 @@ class Sidecars:
             return []
         inside = look_inside(self.photo) if inside is None else inside
         read = self._readings(packets, inside)
-        refused = [*inside.refused(), *(note for one in read for note in one.refused)]
         updates: list[Update] = []
         for place, before, one in zip(self.places, packets, read, strict=True):
             if only_ours and not one.has_ours:
                 continue
             others = [other for other in read if other is not one]
+            refused = [*inside.refused(), *(note for other in others for note in other.refused)]
             claimed = [added.keyword for source in one.sources for added in source.added]
             with counted(summary):
                 after = update(
@@ -201,14 +201,14 @@ class Sidecars:
 
     def _readings(self, packets: Sequence[bytes | None], inside: Inside) -> list[_Reading]:
         titles = [show(place.path) for place in self.places]
-        notes = {
-            name: notes_in(packet, name=title) if packet and has_notes(packet) else None
-            for name, packet, title in zip(self.names, packets, titles, strict=True)
-        }
         of_photo = inside.notes() if any(packets) else None
         found: list[_Reading] = []
         for name, packet, title in zip(self.names, packets, titles, strict=True):
-            candidates = [notes.get("adobe") if name == "append" else None, of_photo if name not in inside.beside() else None]
+            of_adobe = None
+            if name == "append" and "adobe" in self.names:
+                at = self.names.index("adobe")
+                of_adobe = notes_in(packets[at], name=titles[at])
+            candidates = [of_adobe, of_photo if name not in inside.beside() else None]
             sources = tuple(record for record in candidates if record is not None)
             found.append(_Reading(packet, name, title, sources))
         return found

@@ -83,7 +83,7 @@ def untag(
     summary = SidecarSummary(dry_run=dry_run)
     neighbours, leftovers = Neighbours(), Leftovers()
     seen: set[str] = set()
-    stripped: dict[Path, Record | None] = {}
+    stripped: dict[Path, bytes] = {}
     for sidecar in (one for path in _existing_paths(given, seen, summary) for one in find_sidecars(path, summary, neighbours)):
         with counted(summary):
             place = Place.look(sidecar)
@@ -95,7 +95,7 @@ def untag(
             before = place.read(MAX_BYTES)
             name = show(place.path)
             if before is not None and has_notes(before):
-                stripped[place.path] = notes_in(before, name=name)
+                stripped[place.path] = before
                 made_of = None
             else:
                 made_of = _source(place.path, stripped, neighbours) if before else None
@@ -106,7 +106,7 @@ def untag(
     return summary
 
 
-def _source(sidecar: Path, stripped: Mapping[Path, Record | None], neighbours: Neighbours) -> Record | None:
+def _source(sidecar: Path, stripped: Mapping[Path, bytes], neighbours: Neighbours) -> Record | None:
     """The notes of what a program may have made a sidecar ``IMG.jpg.xmp`` of: ``IMG.xmp``, or the photograph itself."""
     photo = sidecar.with_suffix("")
     if not photo.is_file():
@@ -114,7 +114,7 @@ def _source(sidecar: Path, stripped: Mapping[Path, Record | None], neighbours: N
     adobe = next((one for one in existing_sidecars(photo, neighbours) if one not in (None, sidecar)), None)
     if adobe is not None:
         place = Place.look(adobe)
-        if record := stripped.get(place.path) or notes_in(place.read(MAX_BYTES), name=show(adobe)):
+        if record := notes_in(stripped.get(place.path) or place.read(MAX_BYTES), name=show(adobe)):
             return record
     record = look_inside(photo).notes()
     return record if record is not None and "append" not in record.beside else None

@@ -66,13 +66,18 @@ class Reading:
 
         Without them, such a field would lose what the user did there, or hide the user's other keywords.
         """
+        changed = {prefix for prefix, _ in self.ownership.gone} | {
+            one.prefix for one in WRITTEN if values(self.document.rdf, one)
+        }
+        fields = [one for one in WRITTEN if one.prefix in changed & self.record.begun]
+        if not fields:
+            return {}
         now = _entries(XmpDocument.read(packet, self.document.name).rdf)
         theirs = leaves(self.theirs())
         found: dict[Field, list[str]] = {}
-        for one in WRITTEN:
+        for one in fields:
             gone = {word for prefix, word in self.ownership.gone if prefix == one.prefix}
-            hides = gone & theirs or values(self.document.rdf, one)
-            if one.prefix in self.record.begun and hides:
+            if gone & theirs or values(self.document.rdf, one):
                 there = set(map(fold, now[one])) - set(map(fold, values(self.document.rdf, one)))
                 copies = [entry for entry in of_field(one, self.record.copied) if not words_of(one, [entry]) & gone]
                 found[one] = [entry for entry in copies if fold(entry) in there]
