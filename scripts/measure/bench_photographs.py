@@ -84,7 +84,7 @@ def make_heic(source: Path, folder: Path) -> Path:
     out = folder / f"{source.stem}.heic"
     with Image.open(large) as image:
         longer = -(-THUMBNAIL * max(image.size) // min(image.size))
-    command = ["heif-enc", "-q", "75", "-t", str(longer), "-p", "preset=superfast", str(large), "-o", str(out)]
+    command = ["heif-enc", "-q", "75", "-t", str(longer), "-p", "preset=ultrafast", str(large), "-o", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     large.unlink()
     return out
