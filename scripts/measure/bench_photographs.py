@@ -56,8 +56,12 @@ REPEATED = {HEIC: 40, CAMERA: 20, PLAIN: 2}
 STREAM = """
 import inspect, json, sys, time
 from pathlib import Path
-from cocotag.inference.stream import predict_files
-from cocotag.inference.tagger import Tagger
+try:
+    from cocotag.inference.stream import predict_files
+    from cocotag.inference.tagger import Tagger
+except ImportError:  # before that room
+    from cocotag.tagging.stream import predict_files
+    from cocotag.tagging.tagger import Tagger
 tagger, paths = Tagger.load(Path(sys.argv[1])), [Path(one) for one in json.load(sys.stdin)]
 more = {"previews": True} if "previews" in inspect.signature(predict_files).parameters else {}
 def read():
