@@ -148,7 +148,7 @@ def _read(path: Path | str, side: int | None = None) -> tuple[bytes, Preview | N
     try:
         _check_file(name, path, os.stat(path))  # noqa: PTH116 (see data/dataset.py); before opening: opening a device can start it
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             before = os.fstat(descriptor)
             _check_file(name, path, before)  # again: a pipe may have taken its place
             source = Source(file, before.st_size)

@@ -215,12 +215,14 @@ def test_only_the_head_and_the_version_of_a_jpeg_are_read():
     assert file.total == HEAD + len(found.data) < len(data) / 10
 
 
-def test_a_file_without_previews_is_read_once():
-    data = saved(PICTURE, "JPEG")
-    file = Counted(data)
-    source = Source(file, len(data))
-    assert room.preview(source, 200) is None
-    assert source.all() == data and file.total == len(data)
+def test_of_a_file_without_previews_only_the_beginning_is_read_twice():
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    for picture, again in ((noise, HEAD), (draw(), 0)):
+        data = saved(picture, "JPEG")
+        file = Counted(data)
+        source = Source(file, len(data))
+        assert room.preview(source, 32) is None
+        assert source.all() == data and file.total == len(data) + again
 
 
 def test_a_square_of_a_preview_is_nearly_that_of_the_picture(tmp_path):
