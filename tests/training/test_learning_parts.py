@@ -173,8 +173,10 @@ def test_a_run_with_kept_features_is_the_run_without(sample_dir, tmp_path, monke
     slow = fit(config, tmp_path / "slow").directory
     assert with_features < len(loaded) * 0.65
     for mine, other in zip(rows(quick), rows(slow), strict=True):
-        for name in ("train_loss", "tune_loss", "tune_map"):
+        for name in ("train_loss", "tune_loss"):
             assert mine[name] == pytest.approx(other[name], abs=1e-4)
+        # It goes in steps: scores that differ in the last digit may change places.
+        assert mine["tune_map"] == pytest.approx(other["tune_map"], abs=2e-3)
 
 
 def counting(loaded):
