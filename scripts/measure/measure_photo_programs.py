@@ -16,9 +16,10 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ from real_programs import Darktable, DigiKam, Immich, Keyword, RealProgram, copi
 
 import cocotag.tagging.xmp.embed as embedding  # noqa: E402
 from cocotag.inference.tags import Tag  # noqa: E402
+from cocotag.process.cores import usable_cores  # noqa: E402
 from cocotag.tagging.decisions.rows import Row  # noqa: E402
 from cocotag.tagging.xmp.embed import embed_keywords, untag_embedded  # noqa: E402
 from cocotag.tagging.xmp.photo_keywords import look_inside  # noqa: E402
@@ -36,6 +38,9 @@ from cocotag.tagging.xmp.sidecars import untag, write_sidecars  # noqa: E402
 from cocotag.tagging.xmp.summary import SidecarSummary  # noqa: E402
 
 DATA = Path(os.environ.get("COCOTAG_DATA") or PROJECT.parent / "shared" / "data")
+TOGETHER = 100
+"""Random sequences in one task."""
+
 DOG, UMBRELLA = ("animal", "dog"), ("accessory", "umbrella")
 BERLIN, HARBOUR = ("Berlin",), ("Orte", "Hafen")
 OURS = {DOG, UMBRELLA}
@@ -306,22 +311,20 @@ def judge(all_done: Sequence[Done], programs: Sequence[RealProgram]) -> tuple[in
     return agreed, 2 * len(all_done) * len(programs)
 
 
-def random_sequences(number: int) -> tuple[int, list[str], float]:
-    """Random sequences of steps of models and cocotag: their number, what broke, seconds."""
+def sequences_from(first: int, number: int) -> list[str]:
+    """Random sequences of steps of models and cocotag, each with its own number as seed: what broke."""
     setattr(embedding, "ExifTool", models.WithoutExifTool)  # noqa: B010
-    rng = random.Random(0)
-    broken, start = [], time.perf_counter()
-    for count in range(number):
+    broken = []
+    for seed in range(first, first + number):
+        rng = random.Random(seed)
         with tempfile.TemporaryDirectory() as folder:
             world = models.World(Path(folder))
             try:
                 for _ in range(rng.randint(2, 12)):
                     models.do(world, step(rng))
             except models.Broken as error:
-                broken.append(str(error))
-        if count % 1000 == 999:
-            print(f"{count + 1:,} of {number:,} sequences, {len(broken)} broken", file=sys.stderr, flush=True)
-    return number, broken, time.perf_counter() - start
+                broken.append(f"{seed}: {error}")
+    return broken
 
 
 def step(rng: random.Random) -> tuple[object, ...]:
@@ -347,7 +350,7 @@ def cell(done: Done | None) -> str:
 
 
 def report(
-    all_done: Sequence[Done], versions: Sequence[str], agreed: tuple[int, int], sequences: tuple[int, list[str], float]
+    all_done: Sequence[Done], versions: Sequence[str], agreed: tuple[int, int], number: int, broken: Sequence[str]
 ) -> str:
     """The page."""
     names = list(dict.fromkeys(done.trial.program.name for done in all_done))
@@ -363,7 +366,6 @@ def report(
     differ = [f"- {done.case.name}: {text}" for done in all_done for text in done.trial.disagreed]
     fields = sum(done.trial.compared for done in all_done)
     apart = sum(" writes " in text for done in all_done for text in done.trial.disagreed)
-    number, broken, seconds = sequences
     return (
         "\n".join(
             [
@@ -394,8 +396,8 @@ def report(
                 "lr:hierarchicalSubject, digiKam:TagsList).",
                 "",
                 *([*differ, ""] if differ else []),
-                f"{number:,} random sequences of 2 to 12 steps of these models and cocotag: {len(broken)} broke what must hold",
-                f"({seconds:.0f} s).",
+                f"{number:,} random sequences of 2 to 12 steps of these models and cocotag:",
+                f"{len(broken)} broke what must hold.",
                 "",
                 *[f"- {text}" for text in broken[:20]],
             ]
@@ -414,7 +416,11 @@ def main() -> None:
     parser.add_argument("--report", default=PROJECT / "reports" / "photo_programs.md", type=Path, metavar="FILE")
     args = parser.parse_args()
     photos = [path for path in sorted((DATA / "coco-mini" / "val").glob("*.jpg")) if not look_inside(path).keywords()]
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as pool:
+        parts = [
+            pool.submit(sequences_from, first, min(TOGETHER, args.sequences - first))
+            for first in range(0, args.sequences, TOGETHER)
+        ]
         base = args.keep or Path(scratch) / "kept"
         base.mkdir(parents=True)
         own = Path(scratch) / "digikam"
@@ -429,8 +435,8 @@ def main() -> None:
                     all_done.append(tried(case, program, photo, base / f"{program.name}_{number}"))
         agreed = judge(all_done, programs)
         versions = [f"{one.name} {one.version()}" for one in programs]
-    sequences = random_sequences(args.sequences)
-    args.report.write_text(report(all_done, versions, agreed, sequences), encoding="utf-8")
+        broken = [text for part in parts for text in part.result()]
+    args.report.write_text(report(all_done, versions, agreed, args.sequences, broken), encoding="utf-8")
     print(args.report)
 
 

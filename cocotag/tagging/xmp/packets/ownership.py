@@ -10,9 +10,10 @@ happened. The rules:
 - If all of cocotag's keywords are missing from dc:subject and lr:hierarchicalSubject, and digiKam:TagsList has them all, then a
   program has written its own database over them. They are put back; if they are missing again, they were deleted.
 - A level above a keyword of cocotag's in dc:subject is cocotag's: darktable writes every level there when it imports. It is the
-  user's if it was there before, or if a keyword of the user's has it in a field with a hierarchy.
-- A single word in lr:hierarchicalSubject that is also the last level of a keyword of cocotag's is cocotag's, if the sidecar was
-  made of one with that word in dc:subject: darktable reads both fields there, and shows the keyword twice.
+  user's if it was there before, unless it was deleted in lr:hierarchicalSubject, or if a keyword of the user's has it in a
+  field with a hierarchy.
+- A single word in a field with a hierarchy that is also the last level of a keyword of cocotag's is cocotag's, if the sidecar
+  was made of one with that word in dc:subject: darktable reads both fields there, and shows the keyword twice.
 - A word of cocotag's in dc:subject is the user's too once they have added it in lr:hierarchicalSubject, under whatever levels:
   programs write both fields, and the word only once.
 - A copy follows its source: it goes when the entry goes that it was made of. A copy that was deleted is not made again there.
@@ -70,15 +71,15 @@ def judge(now: Mapping[Field, Sequence[str]], record: Record) -> Ownership:
         now: The entries of `WRITTEN` and `MIRRORS`, and of `IPTC` if it is updated too.
         record: cocotag's notes, of this packet or of the one that it was made of.
     """
-    twins = _twins(now[LIGHTROOM], record)
-    now = {**now, LIGHTROOM: _without(now[LIGHTROOM], LIGHTROOM, twins)}
+    twins = [entry for field in now if not field.flat for entry in _twins(field, now[field], record)]
+    now = {field: _without(entries, field, twins) for field, entries in now.items()}
     words = {field: words_of(field, entries) for field, entries in now.items()}
     refused, put_back = _missing(words, record)
     given = [(field.prefix, field.spell(one.keyword)) for one in record.added for field in now if field.prefix in one.fields]
     taken = _taken(_without(now[LIGHTROOM], LIGHTROOM, [*given, *record.copied]), record)
     given = [(prefix, entry) for prefix, entry in given if prefix != SUBJECT.prefix or fold(entry) not in taken]
     own = {field: _without(now[field], field, [*given, *record.copied]) for field in WRITTEN}
-    levels = _levels(own, record)
+    levels = _levels(own, now, record)
     own[SUBJECT] = [entry for entry in own[SUBJECT] if entry not in levels]
     copies, gone = _copies(own, words, record, overwritten=bool(put_back))
     ours = (*given, *twins, *copies, *((SUBJECT.prefix, one) for one in levels))
@@ -112,11 +113,11 @@ def _missing(words: Mapping[Field, set[str]], record: Record) -> tuple[tuple[Add
     return tuple(one for one in record.added if one in (*deleted, *only_in_tags_list) and one not in put_back), put_back
 
 
-def _twins(entries: Sequence[str], record: Record) -> list[Entry]:
-    """The single words beside the same keywords of cocotag's with their levels."""
+def _twins(field: Field, entries: Sequence[str], record: Record) -> list[Entry]:
+    """The single words beside the same keywords of cocotag's with their levels, in a field with a hierarchy."""
     ours = {fold(one.keyword[-1]) for one in record.added if TWIN in one.fields and len(one.keyword) > 1}
-    theirs = set(map(fold, of_field(LIGHTROOM, record.held)))
-    return [(LIGHTROOM.prefix, entry) for entry in entries if fold(entry) in ours - theirs]
+    theirs = set(map(fold, of_field(field, record.held)))
+    return [(field.prefix, entry) for entry in entries if fold(entry) in ours - theirs]
 
 
 def _without(entries: Sequence[str], field: Field, unwanted: Sequence[Entry]) -> list[str]:
@@ -175,13 +176,15 @@ def _copies(
     return kept, frozenset((earlier | deleted | orphans) - here)
 
 
-def _levels(own: Mapping[Field, Sequence[str]], record: Record) -> tuple[str, ...]:
+def _levels(own: Mapping[Field, Sequence[str]], now: Mapping[Field, Sequence[str]], record: Record) -> tuple[str, ...]:
     """The entries of dc:subject that are levels above keywords or copies of cocotag's, and nobody else's."""
     copied = [keyword for field in WRITTEN for entry in of_field(field, record.copied) for keyword in field.read(entry)]
     above = {fold(level) for keyword in (*(one.keyword for one in record.added), *copied) for level in keyword[:-1]}
     if not above:
         return ()
     theirs = words_of(SUBJECT, of_field(SUBJECT, record.held))
+    if now[LIGHTROOM]:  # what was deleted there is only a level in dc:subject
+        theirs -= words_of(LIGHTROOM, of_field(LIGHTROOM, record.held)) - words_of(LIGHTROOM, own[LIGHTROOM])
     for field in (LIGHTROOM, DIGIKAM):
         theirs |= {fold(level) for entry in own[field] for keyword in field.read(entry) for level in keyword}
     return tuple(entry for entry in own[SUBJECT] if fold(entry) in above - theirs)

@@ -80,6 +80,12 @@ def test_a_level_that_was_there_before_is_the_users():
     assert fields(untagged(packet))[0] == ["animal"]
 
 
+def test_a_level_that_the_user_had_and_deleted_in_lightrooms_field_is_cocotags():
+    packet = tagged(packet_of(["animal", "Anna"], ["animal", "Anna"]), DOG)
+    after = tagged(by_darktable(packet, ANNA, DOG), DOG)  # dc:subject still has the level
+    assert fields(after) == [["Anna", "dog"], ["Anna", "animal|dog"], ["Anna", "animal/dog"]]
+
+
 @pytest.mark.parametrize("program", [by_darktable, by_immich], ids=["lr", "TagsList"])
 def test_a_level_that_the_user_has_in_a_field_with_a_hierarchy_is_the_users(program):
     packet = by_darktable(tagged(packet_of(["Anna"], ["Anna"], ["Anna"]), DOG), ANNA, DOG)
