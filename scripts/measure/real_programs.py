@@ -130,8 +130,13 @@ class Darktable(RealProgram):
             asked["COCOTAG_RATING"] = str(rating)
         script = f"dofile('{HERE / 'darktable_steps.lua'}')"
         command = ["darktable", "--configdir", str(library), "--library", str(library / "library.db"), "--disable-opencl"]
-        with running([*command, "--luacmd", script], library / "log", **asked):
-            wait(lambda: shown.exists() and shown.read_text().endswith("end\n"), "darktable", seconds=240)
+        for slower in (1, 2, 4):  # a busy machine may not have imported it in time
+            asked["COCOTAG_WAIT"] = str(8000 * slower)
+            with running([*command, "--luacmd", script], library / "log", **asked), suppress(TimeoutError):
+                wait(lambda: shown.exists() and shown.read_text().endswith("end\n"), "darktable", seconds=60 * slower)
+                break
+        else:
+            raise TimeoutError("darktable did not end in three tries")
         found = {}
         for line in shown.read_text().splitlines()[:-1]:
             name, _, words = line.partition("\t")
