@@ -32,7 +32,7 @@ def without_exiftool(monkeypatch):
     monkeypatch.setattr("cocotag.tagging.xmp.embed.ExifTool", WithoutExifTool)
 
 
-@settings(max_examples=SEQUENCES, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=SEQUENCES, deadline=None, report_multiple_bugs=False, derandomize=True)
 @given(steps=st.lists(STEPS, min_size=2, max_size=12))
 def test_no_sequence_of_programs_loses_or_returns_a_keyword(steps):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
