@@ -10,12 +10,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import planted
 import pytest
 from image_files import draw, mpf
 from PIL import Image
 from planted import MARK
+
+from cocotag.photos.formats import table
+from cocotag.photos.trial import crash
+from cocotag.process.restarts import Attempt
 
 PLANTED = Path(__file__).parents[1] / "support" / "planted.py"
 GUILTY = ["b.jpg", "e.jpg"]
@@ -103,6 +109,14 @@ def test_a_stored_smaller_version_may_be_the_guilty_one(photos, toy_bundle, tmp_
     expected = {("g.jpg", "decoder_crashed"): 1, ("a.jpg", "ok"): 1}
     assert statuses(map(json.loads, done.stdout.splitlines())) == expected
     assert guilty_in(done.stderr) == ["g.jpg"]
+
+
+def test_a_trial_repeats_what_was_tried(tmp_path, monkeypatch):
+    monkeypatch.setitem(table.FORMATS, "JPEG", replace(planted.JPEG, decode=planted.decode))
+    picture, path = Image.fromarray(draw(480, 640)), tmp_path / "g.jpg"
+    path.write_bytes(mpf(picture, picture.resize((320, 240)), after=MARK) + b"more")
+    assert crash(Attempt(str(path), "preview", 64, 0)) == "SIGABRT"
+    assert crash(Attempt(str(path), "image", 64, 0)) == ""
 
 
 def test_rows_on_stdout_come_once_and_a_list_on_stdin_is_read_on(photos, toy_bundle, tmp_path):

@@ -80,7 +80,7 @@ def preview(source: Source, side: int) -> Preview | None:
         side: Least pixels of both sides.
 
     Returns:
-        A file of the same format, or None if there is no such thumbnail, or the file is damaged or unusual.
+        The thumbnail, a file of the same format; None if no thumbnail will do, or the file is damaged or unusual.
     """
     source.begin()
     try:

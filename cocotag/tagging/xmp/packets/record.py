@@ -4,6 +4,7 @@ The notes are in cocotag's own namespace, in the last ``rdf:Description``:
 
 - ``cocotag:added``: one entry per added keyword, with the prefixes of the fields it was written to, a space, and its levels
   joined by ``|``. A renamed keyword also has the bundle's names of its classes, each after a ``;``, which no keyword contains.
+  ``lr-twin`` among the prefixes stands for single words that a program made of dc:subject (`TWIN` in ``keywords``).
 - ``cocotag:refused``: keywords that cocotag added and the user deleted in another program, with the last level and the classes
   in the same form.
 - ``cocotag:held``: the user's entries of the fields when cocotag last wrote, each with its field's prefix and a space.
